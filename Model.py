@@ -1,0 +1,84 @@
+"""The single-frame network: an encoder-decoder that sees one magnitude spectrum and predicts its mask."""
+
+import dataclasses
+import itertools
+
+import torch
+from torch import nn
+
+
+@dataclasses.dataclass(frozen=True)
+class FeedforwardConfig:
+    """Layer sizes: bins -> hidden -> code (encoder), code -> hidden -> bins (decoder); share of dropout."""
+
+    bins: int = 2049
+    hidden: int = 1000
+    code: int = 400
+    dropout: float = 0.0
+
+
+class Compression(nn.Module):
+    """Turn linear magnitudes into the network's input: logarithm, then zero mean and unit variance in each bin.
+
+    Magnitudes span five decades and fall by 60 dB from the lowest to the highest bins; a linear layer would hear
+    nothing but the bass. The statistics are buffers, measured once on the training data by `measure`, and travel
+    with the weights.
+    """
+
+    FLOOR = 1e-4  # -80 dB: what lies below counts as silence
+
+    def __init__(self, bins: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(bins))
+        self.register_buffer("deviation", torch.ones(bins))
+
+    def forward(self, magnitude: torch.Tensor) -> torch.Tensor:
+        return (torch.log(magnitude + self.FLOOR) - self.mean) / self.deviation
+
+    def measure(self, magnitude: torch.Tensor) -> None:
+        """Set the statistics from example magnitudes (frames, bins)."""
+        level = torch.log(magnitude + self.FLOOR)
+        self.mean.copy_(level.mean(0))
+        # A bin that hardly moves (above a song's bandwidth) must not have its noise blown up.
+        self.deviation.copy_(level.std(0).clamp(min=0.1))
+
+
+def layers(*sizes: int, dropout: float = 0.0) -> list[nn.Module]:
+    """Linear layers of these sizes, each followed by leaky ReLU; Xavier initialisation (Glorot and Bengio 2010)."""
+    modules = []
+    for inputs, outputs in itertools.pairwise(sizes):
+        linear = nn.Linear(inputs, outputs)
+        nn.init.xavier_uniform_(linear.weight, gain=nn.init.calculate_gain("leaky_relu", 0.01))
+        nn.init.zeros_(linear.bias)
+        modules += [linear, nn.LeakyReLU(0.01), nn.Dropout(dropout)]
+    return modules
+
+
+def make_encoder(config: FeedforwardConfig) -> nn.Sequential:
+    return nn.Sequential(*layers(config.bins, config.hidden, config.code, dropout=config.dropout))
+
+
+def make_decoder(config: FeedforwardConfig) -> nn.Sequential:
+    output = nn.Linear(config.hidden, config.bins)
+    nn.init.xavier_uniform_(output.weight)
+    nn.init.zeros_(output.bias)
+    return nn.Sequential(*layers(config.code, config.hidden, dropout=config.dropout), output, nn.Sigmoid())
+
+
+class FeedforwardNetwork(nn.Module):
+    """mask = decoder(encoder(compressed magnitude)), every frame by itself."""
+
+    name = "feedforward"
+    Config = FeedforwardConfig
+
+    def __init__(self, config: FeedforwardConfig):
+        super().__init__()
+        self.config = config
+        self.compression = Compression(config.bins)
+        self.encoder = make_encoder(config)
+        self.decoder = make_decoder(config)
+
+    def forward(self, magnitude: torch.Tensor, state: None = None) -> tuple[torch.Tensor, None]:
+        """magnitude: (batch, frames, bins), linear. Returns mask (batch, frames, bins) in [0, 1], and `state`."""
+        code = self.encoder(self.compression(magnitude))  # (batch, frames, code)
+        return self.decoder(code), state

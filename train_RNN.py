@@ -1,0 +1,21 @@
+"""Train the recurrent network, starting from the weights of the best single-frame network in the output folder.
+
+    python train_RNN.py DATASET
+    python train_RNN.py DATASET --init scratch --sequences songs
+
+Writes savedModel_RNN_best.pt, savedModel_RNN_last.pt, loss curves and a picture of spectrograms.
+"""
+
+import sys
+
+import training
+from Model import FeedforwardNetwork
+from Model_RNN import RecurrentNetwork
+
+
+def main(argv: list[str] | None = None) -> int:
+    return training.main(RecurrentNetwork, argv, starts_from=FeedforwardNetwork)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,352 @@
+"""Sound files, STFT and inverse STFT, checkpoints, seeds and devices: what every other file stands on.
+
+Coming from MATLAB, the first four functions are the ones you know:
+
+    waveform, rate = wavread("song.wav")                # (channels, samples), float32 in [-1, 1]
+    spectrum = stft(torch.from_numpy(waveform), audio)  # (channels, frames, bins), complex
+    waveform = istft(spectrum, audio, samples)          # (channels, samples)
+    wavwrite("copy.wav", waveform.numpy(), rate)
+"""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import pickle
+import platform
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+
+# ---------------------------------------------------------------------------------------------- errors
+
+
+class UserError(Exception):
+    """Something the user can mend; its text is one line naming the file, what was expected and what was found."""
+
+
+def command(main: Callable[..., None]) -> Callable[..., int]:
+    """Give `main` an exit status: 0, or 1 after one line on stderr for a UserError, or 130 after Ctrl-C."""
+
+    @functools.wraps(main)
+    def run(*arguments, **options) -> int:
+        try:
+            main(*arguments, **options)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+        return 0
+
+    return run
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`, renamed to `path` if the block succeeds and removed if it does not.
+
+    So a file under its final name is always whole, whatever stops the program.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):  # the folder may not even exist
+            temporary.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------------------------------------- sound files
+
+READ_BLOCK = 1 << 18  # samples read or written at once
+UNKNOWN_LENGTH = 1 << 62  # libsndfile reports about 2**63 frames where a header gives no length
+EXACT_LENGTH = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC", "AU", "CAF")  # others only estimate their length
+
+
+@contextlib.contextmanager
+def _open_sound(path: str | Path) -> Iterator[soundfile.SoundFile]:
+    """Open a sound file for reading, with every failure as a UserError that names it."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    if not path.is_file():
+        raise UserError(f"{path}: expected a sound file, found a folder")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: expected a sound file, found an empty file")
+    try:
+        with soundfile.SoundFile(path) as file:
+            yield file
+    except (soundfile.LibsndfileError, OSError) as error:
+        reason = getattr(error, "error_string", None) or str(error)
+        raise UserError(f"{path}: cannot be read as sound: {reason.rstrip('.')}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class SoundInfo:
+    """What a sound file's header says: rate in Hz, samples per channel, libsndfile's format and sample type."""
+
+    rate: int
+    channels: int
+    samples: int
+    format: str
+    subtype: str
+
+
+def sound_info(path: str | Path) -> SoundInfo:
+    """Read a sound file's header. Raises UserError for files that are missing, no sound, empty or cut off."""
+    with _open_sound(path) as file:
+        if file.frames == 0:
+            raise UserError(f"{path}: expected sound, found a file with no samples")
+        declared = _declared_bytes(file)
+        if declared is not None:
+            raise UserError(f"{path}: cut off: expected {declared[0]} bytes of sound, found {declared[1]}")
+        return SoundInfo(file.samplerate, file.channels, file.frames, file.format, file.subtype)
+
+
+def _declared_bytes(file: soundfile.SoundFile) -> tuple[int, int] | None:
+    """Bytes of sound a WAV header declares and those that are there, if the file was cut off, else None.
+
+    libsndfile reads a cut-off WAV file as a shorter one without an error; only its log tells: 'data : 88200 (should
+    be 44100)'. Lengths near 2**32 are what programs write into a pipe, where the length is not known: no error.
+    """
+    for line in file.extra_info.splitlines():
+        name, _, sizes = line.partition(":")
+        if name.strip() == "data" and "should be" in sizes:
+            numbers = [int(word) for word in sizes.replace("(", " ").replace(")", " ").split() if word.isdigit()]
+            if len(numbers) == 2 and numbers[1] < numbers[0] < 0x7FFF0000:
+                return numbers[0], numbers[1]
+    return None
+
+
+def wavread(path: str | Path, start: int = 0, samples: int | None = None) -> tuple[np.ndarray, int]:
+    """Read a sound file (WAV, FLAC, OGG, MP3 and whatever else libsndfile knows), or a piece of it by seeking.
+
+    start: first sample; samples: how many (default: to the end).
+    Returns waveform (channels, samples), float32 in [-1, 1], and the rate in Hz.
+    Raises UserError if the file is missing, no sound, empty or cut off, or holds NaN or infinite samples.
+    """
+    info = sound_info(path)
+    blocks = []
+    with _open_sound(path) as file:
+        if start:
+            file.seek(start)
+        missing = samples
+        while missing is None or missing > 0:
+            # The header's length is an estimate for MP3 and some OGG files: read until nothing more comes.
+            block = file.read(READ_BLOCK if missing is None else min(missing, READ_BLOCK), "float32", always_2d=True)
+            if len(block) == 0:
+                break
+            blocks.append(block)
+            missing = None if missing is None else missing - len(block)
+    waveform = np.ascontiguousarray(np.concatenate(blocks).T) if blocks else np.zeros((info.channels, 0), np.float32)
+    expected = samples
+    if samples is None and info.format in EXACT_LENGTH and info.samples < UNKNOWN_LENGTH:
+        expected = info.samples - start
+    if expected is not None and waveform.shape[1] != expected:
+        raise UserError(f"{path}: cut off: expected {expected} samples from {start} on, found {waveform.shape[1]}")
+    if waveform.shape[1] == 0 and samples is None:
+        raise UserError(f"{path}: expected sound, found a file with no samples")
+    if not np.isfinite(waveform).all():
+        raise UserError(f"{path}: expected finite samples, found NaN or infinity")
+    return waveform, info.rate
+
+
+def wavwrite(path: str | Path, waveform: np.ndarray, rate: int, subtype: str | None = None) -> None:
+    """Write waveform (samples,) or (channels, samples), float in [-1, 1], in the format of the path's extension.
+
+    subtype: libsndfile's name of the sample type, e.g. PCM_16, PCM_24, FLOAT (default: the format's usual one).
+    Raises UserError for unknown extensions, impossible combinations and write errors; then no file is left.
+    """
+    path = Path(path)
+    file_format = path.suffix[1:].upper()
+    if file_format not in soundfile.available_formats():
+        raise UserError(f"{path}: expected a name ending in .wav, .flac, .ogg or .mp3, found '{path.suffix}'")
+    if subtype is not None and not soundfile.check_format(file_format, subtype):
+        raise UserError(f"{path}: {file_format} files cannot hold {subtype} samples")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder '{path.parent}'")
+    frames = np.atleast_2d(waveform).T  # (samples, channels)
+    with whole_file(path) as temporary:
+        try:
+            with soundfile.SoundFile(temporary, "w", rate, frames.shape[1], subtype, format=file_format) as file:
+                for start in range(0, len(frames), READ_BLOCK):  # libvorbis overflows its stack on long blocks
+                    file.write(frames[start : start + READ_BLOCK])
+        except soundfile.LibsndfileError as error:
+            raise UserError(
+                f"{path}: cannot be written ({rate} Hz, {frames.shape[1]} channels): {error.error_string}"
+            ) from error
+
+
+def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    """Change the rate of waveform (..., samples) with soxr, float32; round(samples * to_rate / from_rate) samples."""
+    if from_rate == to_rate:
+        return waveform
+    flat = waveform.reshape(-1, waveform.shape[-1])
+    resampled = np.stack([soxr.resample(np.ascontiguousarray(channel), from_rate, to_rate) for channel in flat])
+    return resampled.reshape(*waveform.shape[:-1], -1).astype(np.float32, copy=False)
+
+
+# ---------------------------------------------------------------------------------------------- STFT
+
+WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioConfig:
+    """How sound becomes frames: rate in Hz, block (window length) and hop in samples, window's name."""
+
+    sample_rate: int = 32000
+    block: int = 4096
+    hop: int = 2048
+    window: str = "hamming"
+
+    def __post_init__(self):
+        if not (self.sample_rate > 0 and 0 < self.hop <= self.block // 2 and self.block % 2 == 0):
+            raise UserError(
+                f"expected rate > 0, an even block and 0 < hop <= block / 2, found rate {self.sample_rate}, "
+                f"block {self.block}, hop {self.hop}"
+            )
+        if self.window not in WINDOWS:
+            raise UserError(f"expected a window of {', '.join(WINDOWS)}, found '{self.window}'")
+
+    @property
+    def bins(self) -> int:
+        return self.block // 2 + 1
+
+    def frames(self, samples: int) -> int:
+        """Number of STFT frames of a waveform with that many samples; frame f is centred at sample f * hop."""
+        return -(-samples // self.hop) + 1
+
+    def __str__(self) -> str:
+        return f"{self.sample_rate} Hz, block {self.block}, hop {self.hop}, {self.window} window"
+
+
+@functools.lru_cache(maxsize=16)
+def _window(audio: AudioConfig, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    # In float64 first: torch's float32 window is off by 1e-7 of full scale.
+    return WINDOWS[audio.window](audio.block, periodic=True, dtype=torch.float64).to(device, dtype)
+
+
+def stft(waveform: torch.Tensor, audio: AudioConfig, pad: bool = True) -> torch.Tensor:
+    """Short-time Fourier transform, equal to scipy.signal.stft with its default scaling ('spectrum') and padding.
+
+    waveform: (..., samples), at least 1 sample. Returns complex (..., frames, bins); a sine of amplitude 1 has
+    magnitude 0.5. pad=False makes only frames that lie wholly inside the waveform, the first one starting at
+    sample 0: for an excerpt that was cut with its context.
+    """
+    *batch, samples = waveform.shape
+    flat = waveform.reshape(-1, samples)
+    if pad:  # the last frame is centred on or after the last sample
+        flat = torch.nn.functional.pad(flat, (0, -samples % audio.hop))
+    window = _window(audio, waveform.dtype, waveform.device)
+    spectrum = torch.stft(
+        flat, audio.block, audio.hop, window=window, center=pad, pad_mode="constant", return_complex=True
+    )  # (batch, bins, frames)
+    return (spectrum / window.sum()).transpose(-1, -2).reshape(*batch, -1, audio.bins)
+
+
+def istft(spectrum: torch.Tensor, audio: AudioConfig, samples: int) -> torch.Tensor:
+    """Inverse of `stft` by weighted overlap-add (Griffin and Lim 1984, eq. 6), equal to scipy.signal.istft.
+
+    spectrum: complex (..., frames, bins). Returns (..., samples).
+    """
+    *batch, frames, bins = spectrum.shape
+    window = _window(audio, spectrum.real.dtype, spectrum.device)
+    flat = (spectrum * window.sum()).reshape(-1, frames, bins).transpose(-1, -2)  # (batch, bins, frames)
+    waveform = torch.istft(flat, audio.block, audio.hop, window=window, center=True, length=samples)
+    return waveform.reshape(*batch, samples)
+
+
+# ---------------------------------------------------------------------------------------------- checkpoints
+
+CHECKPOINT_FORMAT = 1
+
+
+def save_checkpoint(path: str | Path, network: torch.nn.Module, audio: AudioConfig, **facts) -> None:
+    """Write a network with its configuration and `facts` (plain values and tensors only), whole or not at all."""
+    checkpoint = {
+        "format": CHECKPOINT_FORMAT,
+        "name": network.name,
+        "config": dataclasses.asdict(network.config),
+        "audio": dataclasses.asdict(audio),
+        "weights": {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()},
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
+        **facts,
+    }
+    with whole_file(path) as temporary:
+        try:
+            torch.save(checkpoint, temporary)
+        except RuntimeError as error:  # torch's zip writer turns a full disk into a RuntimeError
+            raise OSError(str(error).splitlines()[0]) from error
+
+
+def load_checkpoint(path: str | Path, name: str) -> dict:
+    """Read the checkpoint of the network called `name` without running any code that the file may hold.
+
+    Raises UserError if it is missing, no checkpoint, cut off, of another network or of a newer format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path}: expected a checkpoint of plain values, found other data or code (not run)") from error
+    except Exception as error:  # a broken zip file raises whatever the damaged bytes lead to
+        raise UserError(f"{path}: expected a checkpoint, found a damaged or different file") from error
+    if not isinstance(checkpoint, dict) or not {"format", "name", "config", "audio", "weights"} <= checkpoint.keys():
+        raise UserError(f"{path}: expected a checkpoint of this program, found another kind of file")
+    if checkpoint["format"] > CHECKPOINT_FORMAT:
+        raise UserError(
+            f"{path}: expected checkpoint format {CHECKPOINT_FORMAT}, found the newer {checkpoint['format']}"
+        )
+    if checkpoint["name"] != name:
+        raise UserError(f"{path}: expected a checkpoint of the {name} network, found one of {checkpoint['name']}")
+    return checkpoint
+
+
+def load_network(path: str | Path, network_class: type) -> tuple[torch.nn.Module, AudioConfig, dict]:
+    """Rebuild a network from its checkpoint alone. Returns (network in eval mode, its AudioConfig, checkpoint)."""
+    checkpoint = load_checkpoint(path, network_class.name)
+    try:
+        network = network_class(network_class.Config(**checkpoint["config"]))
+        network.load_state_dict(checkpoint["weights"])
+        audio = AudioConfig(**checkpoint["audio"])
+    except (TypeError, RuntimeError) as error:
+        raise UserError(f"{path}: its weights and its configuration do not fit: {error}".splitlines()[0]) from error
+    return network.eval(), audio, checkpoint
+
+
+# ---------------------------------------------------------------------------------------------- seed and device
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, numpy and torch. The data does not depend on it: each excerpt has a generator of its own."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name` (cpu, cuda, cuda:1, mps), or for 'auto' the best one. Raises UserError if absent."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: not available here ({str(error).splitlines()[0]})") from error
+    return device
