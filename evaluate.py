@@ -22,10 +22,10 @@ import torch
 from tqdm import tqdm
 
 from bss_eval import bss_eval_gain, bss_eval_sources
-from Data import SPLITS, KaraokeClip, Song, add_dataset_arguments, find_songs
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
 from separation import describe, find_checkpoint, separate
+from songs import SPLITS, KaraokeClip, Song, add_dataset_arguments, find_songs
 from util import AudioConfig, UserError, command, load_network, resample, stft, whole_file
 
 MIXTURE, ORACLE = "mixture", "ideal ratio mask"

@@ -1,4 +1,4 @@
-"""From sound to sound: resample, STFT, mask, inverse STFT, resample back. The only path; files and evaluation use it."""
+"""From sound to sound: resample, STFT, mask, inverse STFT, resample back. Files and evaluation both use it."""
 
 import argparse
 import sys
@@ -50,7 +50,7 @@ def separate(network: torch.nn.Module, waveform: np.ndarray, rate: int, audio: A
 
 
 def find_checkpoint(name: str) -> Path:
-    """The best checkpoint of the network called `name`: in the current folder, else the one that comes with the code."""
+    """The best checkpoint of the network called `name`: in the current folder, else the one beside the code."""
     file = f"savedModel_{name}_best.pt"
     places = (Path(file), Path(__file__).parent / "pretrained" / file)
     for path in places:

@@ -1,4 +1,4 @@
-"""The one training loop: loss, epochs, learning rate, early stopping, checkpoints, curves. It knows no network by name.
+"""The one training loop: epochs, learning rate, early stopping, checkpoints, curves. It knows no network by name.
 
 A network is trained through its contract alone: forward(magnitude, state=None) -> (mask, state). `main` is what
 train_feedforward.py and train_RNN.py call.
@@ -23,15 +23,15 @@ from Data import (
     DSD100Dataset,
     MakeMagnitudeSpectrum,
     RandomShift,
+    RandomSpeed,
     Remix,
     Rescale,
     ShuffleFrameOrder,
-    Song,
-    add_dataset_arguments,
     collate_fn,
-    find_songs,
 )
+from loss import SmoothedLoss, kl_divergence, mean_over_frames
 from plots import plot_losses, plot_spectrograms
+from songs import Song, add_dataset_arguments, find_songs
 from util import (
     AudioConfig,
     UserError,
@@ -44,48 +44,8 @@ from util import (
     whole_file,
 )
 
-EPSILON = 1e-8  # inside the logarithms: far below any magnitude that can be heard (-160 dB)
-SMOOTHING = 0.99  # eta of the running loss in the progress bar
 CLIP_NORM = 1.0  # of the gradient over all weights; training normally stays below it
 STATISTICS_BATCHES = 20  # from which the input's mean and deviation are measured
-
-# ---------------------------------------------------------------------------------------------- loss
-
-
-def kl_divergence(target: torch.Tensor, estimate: torch.Tensor, reverse: bool = False) -> torch.Tensor:
-    """Generalised Kullback-Leibler divergence of each frame (Lee and Seung 2001, eq. 3; the course's loss).
-
-    D(x || y) = sum over bins of x (log(x + eps) - log(y + eps)) - x + y, with x the target and y the estimate,
-    nonnegative linear magnitudes (..., bins). reverse: D(y || x) instead. Returns (...), 0 where they are equal.
-    """
-    x, y = (estimate, target) if reverse else (target, estimate)
-    return (x * (torch.log(x + EPSILON) - torch.log(y + EPSILON)) - x + y).sum(dim=-1)
-
-
-def mean_over_frames(losses: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Mean of losses (batch, frames) over the real frames, the first lengths[b] of each row.
-
-    Over frames and not over songs, so that a short song's frames weigh as much as a long one's. Padding is cut off
-    before the mean, so nothing in it, not even NaN, reaches loss or gradient.
-    """
-    real = torch.arange(losses.shape[1], device=losses.device) < lengths.to(losses.device)[:, None]  # (batch, frames)
-    return losses[real].mean()
-
-
-class SmoothedLoss:
-    """Exponentially weighted mean of the losses so far, without the bias towards 0 of its first values.
-
-    m = eta m + (1 - eta) loss, shown divided by 1 - eta^n (Kingma and Ba 2015, section 3).
-    """
-
-    def __init__(self, eta: float = SMOOTHING):
-        self.eta, self.mean, self.weight = eta, 0.0, 0.0
-
-    def update(self, loss: float) -> float:
-        self.mean = self.eta * self.mean + (1 - self.eta) * loss
-        self.weight = self.eta * self.weight + (1 - self.eta)
-        return self.mean / self.weight
-
 
 # ---------------------------------------------------------------------------------------------- one epoch
 
@@ -290,6 +250,7 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
         default=0.5,
         help="probability of another song's accompaniment (%(default)s)",
     )
+    add("--speed", type=float, nargs=2, default=None)
     add("--workers", type=int, default=0, help="processes that read and transform songs (%(default)s)")
     add = parser.add_argument_group("learning").add_argument
     if starts_from is not None:
@@ -383,7 +344,13 @@ def main(
     else:
         network, audio = make_network(network_class, starts_from, options, folder)
 
-    transforms = [RandomShift(), Rescale(), Remix(options.remix), MakeMagnitudeSpectrum(audio)]
+    transforms = [
+        RandomShift(),
+        *([RandomSpeed(*options.speed)] if options.speed else []),
+        Rescale(),
+        Remix(options.remix),
+        MakeMagnitudeSpectrum(audio),
+    ]
     if shuffle_frames:
         transforms.append(ShuffleFrameOrder())
     whole_songs = options.sequences == "songs"
