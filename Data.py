@@ -1,8 +1,8 @@
 """Songs on disk -> excerpts -> transforms -> batches. A song is never loaded whole: an excerpt is read by seeking.
 
     songs = find_songs("DSD100")                                             # {"Train": [Song, ...], ...}
-    transform = Compose([RandomShift(30), Rescale(0.8, 1.2), MakeMagnitudeSpectrum(AudioConfig())])
-    dataset = DSD100Dataset(songs["Train"], transform, excerpt_seconds=8)
+    transform = Compose([RandomShift(30), Rescale(0.8, 1.2), MakeMagnitudeSpectrum()])
+    dataset = DSD100Dataset(songs["Train"], AudioConfig(), transform, excerpt_seconds=8)
     loader = DataLoader(dataset, batch_sampler=Batches(dataset, 8), collate_fn=collate_fn)
 
 Every excerpt draws its random numbers from a generator made of (seed, epoch, excerpt), so that an epoch is the same
@@ -10,7 +10,6 @@ for any number of workers.
 """
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -28,13 +27,14 @@ from util import AudioConfig, stft
 class Excerpt:
     """What to read: a plan that the transforms before MakeMagnitudeSpectrum change, so that only the result is read.
 
-    Times in seconds. The song is read from start + shift on, looped at its end if shifted, and played at `speed`; its
-    accompaniment is replaced by that of `backing`, if one is set.
+    Frames [first, last) of the song, shifted by `shift` seconds and looped at its end if shifted, played at `speed`;
+    its accompaniment is replaced by that of `backing`, if one is set.
     """
 
     song: Song
-    start: float
-    end: float
+    first: int
+    last: int
+    audio: AudioConfig
     songs: Sequence[Song]  # of the same split
     rng: np.random.Generator
     shift: float = 0.0
@@ -44,28 +44,26 @@ class Excerpt:
     backing_shift: float = 0.0
     backing_gain: float = 1.0
 
-    def read(self, audio: AudioConfig) -> np.ndarray:
+    def read(self) -> np.ndarray:
         """Mixture and vocals (2, samples) at the network's rate, with the context that the outer frames need."""
-        first = round(self.start * audio.sample_rate / audio.hop)
-        song_frames = audio.frames(self.song.length(audio.sample_rate))
-        last = round(min(self.end * audio.sample_rate / audio.hop, song_frames))
-        start = first * audio.hop - audio.block // 2
-        samples = (last - 1 - first) * audio.hop + audio.block
-        shift = round(self.shift * audio.sample_rate)
+        rate = self.audio.sample_rate
+        start = self.first * self.audio.hop - self.audio.block // 2
+        samples = (self.last - 1 - self.first) * self.audio.hop + self.audio.block
+        shift = round(self.shift * rate)
         # Played faster, a file's rate is higher; rounded, so that the resampler finds a short common period.
-        rate = self.song.rate if self.speed == 1.0 else 100 * round(self.song.rate * self.speed / 100)
-        song = dataclasses.replace(self.song, rate=rate)
+        song_rate = self.song.rate if self.speed == 1.0 else 100 * round(self.song.rate * self.speed / 100)
+        song = dataclasses.replace(self.song, rate=song_rate)
         read = song.read_at if (shift, self.speed) == (0, 1.0) else song.read_looped
-        mixture, vocals = read(audio.sample_rate, start + shift, samples)
+        mixture, vocals = read(rate, start + shift, samples)
         if self.backing is not None:
-            backing_start = start + round(self.backing_shift * audio.sample_rate)
-            other_mixture, other_vocals = self.backing.read_looped(audio.sample_rate, backing_start, samples)
+            backing_start = start + round(self.backing_shift * rate)
+            other_mixture, other_vocals = self.backing.read_looped(rate, backing_start, samples)
             mixture = vocals + self.backing_gain * (other_mixture - other_vocals)
         return self.gain * np.stack([mixture, vocals])
 
 
 class DSD100Dataset(Dataset):
-    """A split's songs cut into consecutive excerpts. Item (epoch, index) is transform(excerpt `index`).
+    """A split's songs cut into consecutive excerpts, frame by frame. Item (epoch, index) is transform(excerpt `index`).
 
     whole_songs: random numbers are drawn once for a song instead of once for an excerpt, so that the excerpts of a
     song stay consecutive pieces of one mixture, for training and validating with the state carried over.
@@ -74,27 +72,29 @@ class DSD100Dataset(Dataset):
     def __init__(
         self,
         songs: Sequence[Song],
+        audio: AudioConfig,
         transform: Callable,
         excerpt_seconds: float,
         seed: int = 0,
         whole_songs: bool = False,
     ):
-        self.songs, self.transform, self.seed, self.whole_songs = list(songs), transform, seed, whole_songs
-        self.excerpts = []  # (song's index, start, end)
+        self.songs, self.audio, self.transform = list(songs), audio, transform
+        self.seed, self.whole_songs = seed, whole_songs
+        length = max(1, round(excerpt_seconds * audio.sample_rate / audio.hop))  # in frames
+        self.excerpts = []  # (song's index, first frame, last frame + 1); only a song's last one may be shorter
         for index, song in enumerate(self.songs):
-            count = max(1, math.ceil(song.samples / song.rate / excerpt_seconds - 1e-9))
-            times = [part * excerpt_seconds for part in range(count)]
-            times.append(math.inf)  # the song's last frame, centred on or after its last sample, is always in
-            self.excerpts += [(index, start, end) for start, end in itertools.pairwise(times)]
+            frames = audio.frames(song.length(audio.sample_rate))
+            firsts = range(0, frames, length)
+            self.excerpts += [(index, first, min(first + length, frames)) for first in firsts]
 
     def __len__(self) -> int:
         return len(self.excerpts)
 
     def __getitem__(self, key: tuple[int, int]) -> dict:
         epoch, index = key
-        song_index, start, end = self.excerpts[index]
+        song_index, first, last = self.excerpts[index]
         rng = np.random.default_rng([self.seed, epoch, song_index if self.whole_songs else index])
-        return self.transform(Excerpt(self.songs[song_index], start, end, self.songs, rng))
+        return self.transform(Excerpt(self.songs[song_index], first, last, self.audio, self.songs, rng))
 
 
 # ---------------------------------------------------------------------------------------------- transforms
@@ -155,17 +155,14 @@ class Remix:
 class MakeMagnitudeSpectrum:
     """Read the excerpt and take its STFT. Returns a sample: mixture and vocals (frames, bins), linear magnitude."""
 
-    def __init__(self, audio: AudioConfig):
-        self.audio = audio
-
     def __call__(self, excerpt: Excerpt) -> dict:
-        waveforms = torch.from_numpy(excerpt.read(self.audio).astype(np.float32, copy=False))  # (2, samples)
-        mixture, vocals = stft(waveforms, self.audio, pad=False).abs()  # each (frames, bins)
+        waveforms = torch.from_numpy(excerpt.read().astype(np.float32, copy=False))  # (2, samples)
+        mixture, vocals = stft(waveforms, excerpt.audio, pad=False).abs()  # each (frames, bins)
         return {
             "mixture": mixture,
             "vocals": vocals,
             "name": excerpt.song.name,
-            "starts": excerpt.start == 0,
+            "starts": excerpt.first == 0,
             "rng": excerpt.rng,
         }
 

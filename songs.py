@@ -59,7 +59,10 @@ class Song:
         if begin < end:
             piece[:, begin - first * down : end - first * down] = self.read(begin, end - begin)
         offset = start - first * up
-        return resample(piece, self.rate, rate)[:, offset : offset + samples]
+        piece = resample(piece, self.rate, rate)[:, offset : offset + samples]
+        piece[:, : max(0, -start)] = 0  # the resampler's ringing around a song that begins or ends abruptly
+        piece[:, max(0, self.length(rate) - start) :] = 0
+        return piece
 
     def read_looped(self, rate: int, start: int, samples: int) -> np.ndarray:
         """Like `read_at`, of the song repeated without end."""

@@ -1,0 +1,56 @@
+"""A tiny dataset in the course's layout, and networks trained on it once for all tests."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import train_feedforward
+import train_RNN
+from util import wavwrite
+
+RATE = 8000
+AUDIO_OPTIONS = ["--sample-rate", str(RATE), "--block", "256", "--hop", "128"]
+QUICK = ["--epochs", "2", "--excerpt", "0.5", "--batch-size", "4", "--threads", "1", "--device", "cpu"]
+SPLITS = {"Train": ("amber", "basil", "coral"), "Valid": ("dune",), "Test": ("ember", "fern")}
+
+
+def make_song(name: str, seconds: float, rate: int = RATE) -> tuple[np.ndarray, np.ndarray]:
+    """(mixture, vocals): a gliding harmonic voice with rests over noise and a chord, different for every name."""
+    rng = np.random.default_rng(list(name.encode()))
+    time = np.arange(round(seconds * rate)) / rate
+    phase = np.cumsum(rng.uniform(180, 320) * 2 ** (0.3 * np.sin(2 * np.pi * rng.uniform(0.3, 1) * time))) / rate
+    voice = sum(np.sin(2 * np.pi * k * phase) / k for k in range(1, 6)) * (np.sin(2 * np.pi * 1.5 * time) > -0.5)
+    chord = sum(np.sin(2 * np.pi * note * time) for note in rng.uniform(100, 900, 3))
+    mixture = 0.1 * voice + 0.05 * chord + 0.02 * rng.standard_normal(len(time))
+    return mixture.astype(np.float32), (0.1 * voice).astype(np.float32)
+
+
+def write_song(root: Path, split: str, name: str, seconds: float = 2.0, rate: int = RATE) -> None:
+    mixture, vocals = make_song(name, seconds, rate)
+    for part, file, waveform in (("Mixtures", "mixture.wav", mixture), ("Sources", "vocals.wav", vocals)):
+        folder = root / part / split / name
+        folder.mkdir(parents=True)
+        wavwrite(folder / file, waveform, rate, "FLOAT")
+
+
+def write_dataset(root: Path) -> Path:
+    for split, names in SPLITS.items():
+        for index, name in enumerate(names):
+            write_song(root, split, name, seconds=2.0 + 0.3 * index)
+    return root
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data") / "tiny songs")
+
+
+@pytest.fixture(scope="session")
+def trained(dataset, tmp_path_factory) -> Path:
+    """A folder with both networks' checkpoints after two epochs."""
+    folder = tmp_path_factory.mktemp("trained")
+    common = [str(dataset), "--output", str(folder), *QUICK]
+    assert train_feedforward.main([*common, *AUDIO_OPTIONS]) == 0
+    assert train_RNN.main(common) == 0
+    return folder

@@ -1,0 +1,285 @@
+"""Finding songs, reading pieces of them, transforms, batches."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from conftest import RATE, make_song, write_song
+from torch.utils.data import DataLoader
+from torchvision.transforms import Compose
+
+import songs as songs_module
+from Data import (
+    Batches,
+    DSD100Dataset,
+    Excerpt,
+    MakeMagnitudeSpectrum,
+    RandomShift,
+    RandomSpeed,
+    Remix,
+    Rescale,
+    ShuffleFrameOrder,
+    collate_fn,
+)
+from loss import kl_divergence, mean_over_frames
+from songs import find_songs
+from util import AudioConfig, resample, stft, wavwrite
+
+AUDIO = AudioConfig(RATE, 256, 128)
+
+
+def names(splits: dict) -> dict[str, list[str]]:
+    return {split: [song.name for song in found] for split, found in splits.items()}
+
+
+# ---------------------------------------------------------------------------------------------- finding songs
+
+
+def test_course_layout(dataset):
+    assert names(find_songs(dataset)) == {
+        "Train": ["amber", "basil", "coral"],
+        "Valid": ["dune"],
+        "Test": ["ember", "fern"],
+    }
+
+
+def test_hold_out_and_include_test(dataset):
+    assert names(find_songs(dataset, ["coral", "fern"], include_test=True)) == {
+        "Train": ["amber", "basil", "dune", "ember"],
+        "Valid": ["coral", "fern"],
+        "Test": [],
+    }
+
+
+def test_dsd100_as_published(tmp_path):
+    """Stereo, 44.1 kHz, Dev and Test; Dev is split by song, the same way for the same seed."""
+    for split, count in (("Dev", 5), ("Test", 2)):
+        for number in range(count):
+            write_song(tmp_path, split, f"{number:03} - {split}", seconds=0.2)
+    found = names(find_songs(tmp_path))
+    assert [len(found[split]) for split in ("Train", "Valid", "Test")] == [4, 1, 2]
+    assert not set(found["Train"]) & set(found["Valid"])
+    assert found == names(find_songs(tmp_path))
+    assert any(found != names(find_songs(tmp_path, seed=seed)) for seed in range(1, 5))
+
+
+def test_mir1k_two_channel_clips(tmp_path):
+    """Accompaniment left, voice right, brought to the same energy; split by singer, and by song for validation."""
+    (tmp_path / "Wavfile").mkdir()
+    for name in ("amy_1_01", "amy_9_02", "abjones_5_08", "abjones_2_01", "leon_1_01"):
+        mixture, vocals = make_song(name, 1.0)
+        wavwrite(tmp_path / "Wavfile" / f"{name}.wav", np.stack([mixture - vocals, 0.2 * vocals]), RATE, "FLOAT")
+    found = find_songs(tmp_path)
+    assert names(found) == {
+        "Train": ["abjones_2_01", "amy_1_01"],
+        "Valid": ["abjones_5_08", "amy_9_02"],
+        "Test": ["leon_1_01"],
+    }
+    mixture, vocals = found["Test"][0].read()
+    assert np.sum(vocals**2) == pytest.approx(np.sum((mixture - vocals) ** 2), rel=1e-4)
+    piece = found["Test"][0].read(1000, 500)  # scaled like the whole clip, not by the piece's own energy
+    assert np.allclose(piece, np.stack([mixture, vocals])[:, 1000:1500])
+    assert names(find_songs(tmp_path, ["leon"], include_test=True))["Valid"] == ["leon_1_01"]
+
+
+def test_plain_folder_of_songs_is_all_test(tmp_path):
+    mixture, vocals = make_song("song", 0.5)
+    (tmp_path / "My Song").mkdir()
+    wavwrite(tmp_path / "My Song" / "mixture.flac", mixture, RATE)
+    wavwrite(tmp_path / "My Song" / "vocals.flac", vocals, RATE)
+    assert names(find_songs(tmp_path)) == {"Train": [], "Valid": [], "Test": ["My Song"]}
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+def test_stereo_is_mixed_down(tmp_path):
+    mixture, vocals = make_song("song", 0.5)
+    (tmp_path / "song").mkdir()
+    wavwrite(tmp_path / "song" / "mixture.wav", np.stack([mixture, 0 * mixture]), RATE, "FLOAT")
+    wavwrite(tmp_path / "song" / "vocals.wav", np.stack([vocals, 0 * vocals]), RATE, "FLOAT")
+    song = find_songs(tmp_path)["Test"][0]
+    assert np.allclose(song.read(), 0.5 * np.stack([mixture, vocals]))
+
+
+@pytest.mark.parametrize(("rate", "target"), [(44100, 32000), (8000, 16000), (48000, 16000), (16000, 16000)])
+def test_resampled_piece_is_a_piece_of_the_resampled_song(tmp_path, rate, target):
+    write_song(tmp_path, "Test", "song", seconds=1.0, rate=rate)
+    song = find_songs(tmp_path)["Test"][0]
+    whole = resample(song.read(), rate, target)
+    padded = np.pad(whole, ((0, 0), (5000, 5000)))
+    for start, samples in ((0, 1000), (4321, 2000), (-500, 1200), (target - 700, 1500)):
+        piece = song.read_at(target, start, samples)
+        assert piece.shape == (2, samples)
+        difference = np.abs(piece - padded[:, start + 5000 : start + 5000 + samples])
+        difference[:, max(0, -start) : max(0, 2 - start)] /= 100  # soxr cuts its own ringing at a file's first samples
+        assert difference.max() < 1e-4
+
+
+def test_looped_reading_goes_round(dataset):
+    song = find_songs(dataset)["Train"][0]
+    whole = song.read()
+    twice = np.concatenate([whole, whole, whole], axis=1)
+    assert np.allclose(
+        song.read_looped(RATE, -100, 2 * song.samples), twice[:, song.samples - 100 :][:, : 2 * song.samples]
+    )
+
+
+def test_songs_are_never_read_whole(dataset, monkeypatch):
+    asked = []
+
+    def spy(path, start=0, samples=None):
+        asked.append(samples)
+        return original(path, start, samples)
+
+    original = songs_module.wavread
+    monkeypatch.setattr(songs_module, "wavread", spy)
+    train = DSD100Dataset(find_songs(dataset)["Train"], AUDIO, MakeMagnitudeSpectrum(), excerpt_seconds=0.5)
+    for index in range(len(train)):
+        train[0, index]
+    assert len(asked) == 2 * len(train)
+    assert max(asked) <= 0.5 * RATE + 2 * AUDIO.block
+
+
+def test_excerpts_together_are_the_whole_song(dataset):
+    songs = find_songs(dataset)["Train"]
+    pieces = DSD100Dataset(songs, AUDIO, MakeMagnitudeSpectrum(), excerpt_seconds=0.37)
+    mixture = torch.cat([pieces[0, i]["mixture"] for i in range(len(pieces)) if pieces.excerpts[i][0] == 1])
+    expected = stft(torch.from_numpy(songs[1].read()[0]), AUDIO).abs()
+    assert mixture.shape == expected.shape
+    assert torch.allclose(mixture, expected, atol=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------- transforms
+
+
+def excerpt_of(dataset, seed: int = 0) -> Excerpt:
+    songs = find_songs(dataset)["Train"]
+    return Excerpt(songs[0], 16, 47, AUDIO, songs, np.random.default_rng(seed))
+
+
+def test_rescale_scales_mixture_and_voice_alike(dataset):
+    plain, scaled = excerpt_of(dataset), Rescale(0.5, 0.6)(excerpt_of(dataset))
+    assert 0.5 <= scaled.gain <= 0.6
+    assert np.allclose(scaled.read(), scaled.gain * plain.read())
+
+
+def test_random_shift_reads_from_elsewhere(dataset):
+    shifted = RandomShift(30)(excerpt_of(dataset))
+    assert 0 < shifted.shift <= 30
+    start = 16 * AUDIO.hop - AUDIO.block // 2 + round(shifted.shift * RATE)
+    expected = np.take(shifted.song.read(), np.arange(start, start + 1000), axis=1, mode="wrap")
+    assert np.allclose(shifted.read()[:, :1000], expected)
+
+
+def test_random_speed_moves_the_pitch(dataset):
+    plain = excerpt_of(dataset)
+    fast = RandomSpeed(1.5, 1.5)(plain)
+    time = np.arange(plain.song.samples)
+    assert fast.speed == pytest.approx(1.5)
+    # 1.5 times as fast: sample n of the result is sample 1.5 n of the song.
+    start = 16 * AUDIO.hop - AUDIO.block // 2
+    expected = np.interp(1.5 * (start + np.arange(1000)), time, plain.song.read()[1])
+    assert np.abs(fast.read()[1, :1000] - expected).max() < 0.05
+    assert fast.read().shape == plain.read().shape
+
+
+def test_remix_puts_another_accompaniment_under_these_vocals(dataset):
+    plain, remixed = excerpt_of(dataset), Remix(1.0, 6.0)(excerpt_of(dataset))
+    assert Remix(0.0)(excerpt_of(dataset)).backing is None
+    mixture, vocals = remixed.read()
+    assert np.allclose(vocals, plain.read()[1])
+    start = 16 * AUDIO.hop - AUDIO.block // 2 + round(remixed.backing_shift * RATE)
+    other_mixture, other_vocals = remixed.backing.read_looped(RATE, start, len(mixture))
+    assert np.allclose(mixture, vocals + remixed.backing_gain * (other_mixture - other_vocals), atol=1e-6)
+    assert 10 ** (-6 / 20) <= remixed.backing_gain <= 10 ** (6 / 20)
+    assert len({Remix(1.0)(excerpt_of(dataset, seed)).backing.name for seed in range(20)}) == 3
+
+
+def test_shuffle_moves_mixture_and_voice_together(dataset):
+    sample = MakeMagnitudeSpectrum()(excerpt_of(dataset))
+    shuffled = ShuffleFrameOrder()({**sample, "rng": np.random.default_rng(1)})
+    order = np.random.default_rng(1).permutation(len(sample["mixture"]))
+    assert torch.equal(shuffled["mixture"], sample["mixture"][order])
+    assert torch.equal(shuffled["vocals"], sample["vocals"][order])
+    assert not torch.equal(shuffled["mixture"], sample["mixture"])
+
+
+# ---------------------------------------------------------------------------------------------- batches
+
+
+def make_set(dataset, whole_songs: bool = False, seed: int = 0) -> DSD100Dataset:
+    transform = Compose([RandomShift(), RandomSpeed(), Rescale(), Remix(), MakeMagnitudeSpectrum()])
+    return DSD100Dataset(find_songs(dataset)["Train"], AUDIO, transform, 0.5, seed, whole_songs)
+
+
+def epoch_of(dataset, epoch: int, workers: int, seed: int = 0) -> list[dict]:
+    train = make_set(dataset, seed=seed)
+    batches = Batches(train, 4)
+    batches.epoch = epoch
+    return list(DataLoader(train, batch_sampler=batches, collate_fn=collate_fn, num_workers=workers))
+
+
+def test_same_seed_same_epoch_for_any_number_of_workers(dataset):
+    here, there = epoch_of(dataset, 3, 0), epoch_of(dataset, 3, 2)
+    assert len(here) == len(there) > 2
+    for one, other in zip(here, there, strict=True):
+        assert one["names"] == other["names"]
+        assert torch.equal(one["mixture"], other["mixture"]) and torch.equal(one["vocals"], other["vocals"])
+    for different in (epoch_of(dataset, 4, 0), epoch_of(dataset, 3, 0, seed=1)):
+        assert not torch.equal(here[0]["mixture"], different[0]["mixture"])
+
+
+def test_every_excerpt_once_an_epoch(dataset):
+    train = make_set(dataset)
+    keys = [key for batch in Batches(train, 4) for key in batch]
+    assert sorted(keys) == [(0, index) for index in range(len(train))]
+    assert keys != sorted(keys)
+
+
+def test_rows_of_whole_songs_go_through_one_song_after_the_other(dataset):
+    train = make_set(dataset, whole_songs=True)
+    batches = list(Batches(train, 2))
+    assert sorted(key for batch in batches for key in batch) == [(0, index) for index in range(len(train))]
+    for row in range(2):
+        excerpts = [train.excerpts[batch[row][1]] for batch in batches if row < len(batch)]
+        for before, after in itertools.pairwise(excerpts):
+            assert after[1] == 0 or after[:2] == (before[0], before[2])
+
+
+def test_excerpts_of_a_whole_song_are_pieces_of_one_mixture(dataset):
+    train = make_set(dataset, whole_songs=True)
+    of_song = [index for index, (song, _, _) in enumerate(train.excerpts) if song == 1]
+    train.transform = Compose(train.transform.transforms[:-1])  # keep the plans
+    plans = [train[5, index] for index in of_song]
+    drawn = {(plan.shift, plan.speed, plan.gain, plan.backing, plan.backing_shift) for plan in plans}
+    assert len(plans) > 2 and len(drawn) == 1
+
+
+def test_collate_pads_and_a_padded_song_has_the_loss_of_the_song_alone(dataset, trained):
+    from Model import FeedforwardNetwork
+    from util import load_network
+
+    network, _, _ = load_network(trained / "savedModel_feedforward_best.pt", FeedforwardNetwork)
+    songs = find_songs(dataset)["Train"]
+    whole = DSD100Dataset(songs, AUDIO, MakeMagnitudeSpectrum(), excerpt_seconds=100)
+    samples = [whole[0, index] for index in range(3)]
+
+    def losses(batch: dict) -> torch.Tensor:
+        mask, _ = network(batch["mixture"])
+        return kl_divergence(batch["vocals"], mask * batch["mixture"])
+
+    batch = collate_fn(samples)
+    assert batch["lengths"].tolist() == [AUDIO.frames(song.samples) for song in songs]
+    assert batch["mixture"].shape == (3, max(batch["lengths"]), AUDIO.bins)
+    assert batch["mixture"][0, batch["lengths"][0] :].abs().sum() == 0
+    padded = losses(batch)
+    alone = [
+        mean_over_frames(losses(collate_fn([sample])), torch.tensor([len(sample["mixture"])])) for sample in samples
+    ]
+    for row in range(3):
+        length = batch["lengths"][row]
+        assert padded[row, :length].mean().item() == pytest.approx(alone[row].item(), rel=1e-5)
+    together = mean_over_frames(padded, batch["lengths"]).item()
+    assert together == pytest.approx(np.average([loss.item() for loss in alone], weights=batch["lengths"]), rel=1e-5)

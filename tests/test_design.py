@@ -1,0 +1,70 @@
+"""Who imports whom, thin scripts that stay thin, and what the separation scripts must not load."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+IMPORTS = {
+    "util": set(),
+    "songs": {"util"},
+    "Data": {"util", "songs"},
+    "Model": set(),
+    "Model_RNN": {"Model"},
+    "loss": set(),
+    "plots": {"util"},
+    "training": {"util", "songs", "Data", "loss", "plots"},
+    "separation": {"util"},
+    "bss_eval": set(),
+    "train_feedforward": {"training", "Model"},
+    "train_RNN": {"training", "Model", "Model_RNN"},
+    "separate_feedforward": {"separation", "Model"},
+    "separate_RNN": {"separation", "Model_RNN"},
+    "evaluate": {"util", "songs", "separation", "bss_eval", "Model", "Model_RNN"},
+    "make_demo_dataset": {"util"},
+}
+THIN = [name for name in IMPORTS if name.startswith(("train_", "separate_"))]
+
+
+def tree(name: str) -> ast.Module:
+    return ast.parse((ROOT / f"{name}.py").read_text())
+
+
+def imported(nodes: list[ast.AST]) -> set[str]:
+    modules = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            modules |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules.add(node.module.split(".")[0])
+    return modules
+
+
+def test_every_file_is_in_the_graph():
+    assert {path.stem for path in ROOT.glob("*.py")} == IMPORTS.keys()
+
+
+@pytest.mark.parametrize("name", IMPORTS)
+def test_import_graph(name):
+    everywhere = list(ast.walk(tree(name)))
+    assert imported(everywhere) & IMPORTS.keys() == IMPORTS[name]
+    assert imported(everywhere) == imported(tree(name).body), "an import inside a function hides a cycle"
+
+
+@pytest.mark.parametrize("name", THIN)
+def test_thin_scripts_are_thin(name):
+    forbidden = (ast.For, ast.While, ast.ClassDef, ast.ListComp, ast.With, ast.Try)
+    assert not [node for node in ast.walk(tree(name)) if isinstance(node, forbidden)]
+    assert "torch" not in imported(list(ast.walk(tree(name))))
+    functions = [node for node in tree(name).body if isinstance(node, ast.FunctionDef)]
+    assert [function.name for function in functions] == ["main"] and len(functions[0].body) == 1
+
+
+@pytest.mark.parametrize("name", ["separate_feedforward", "separate_RNN"])
+def test_separation_loads_only_what_it_needs(name):
+    code = f"import sys, {name}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not {"torchvision", "matplotlib", "mir_eval", "scipy"} & set(loaded.split())

@@ -1,0 +1,54 @@
+"""The loss against plain numpy, at zero and at large values; its mean over frames; the smoothed loss."""
+
+import numpy as np
+import pytest
+import torch
+
+from loss import EPSILON, SmoothedLoss, kl_divergence, mean_over_frames
+
+
+def plain_sum(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    total = np.zeros(x.shape[:-1])
+    for place in np.ndindex(x.shape):
+        a, b = x[place], y[place]
+        total[place[:-1]] += a * (np.log(a + EPSILON) - np.log(b + EPSILON)) - a + b
+    return total
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_equals_the_plain_sum_in_float32(scale):
+    x, y = scale * np.random.default_rng(0).uniform(0, 1, (2, 2, 3, 50))
+    losses = kl_divergence(torch.tensor(x, dtype=torch.float32), torch.tensor(y, dtype=torch.float32))
+    assert losses.shape == (2, 3)
+    assert losses.numpy() == pytest.approx(plain_sum(x, y), rel=1e-4, abs=1e-10)
+    swapped = kl_divergence(torch.tensor(x), torch.tensor(y), reverse=True)
+    assert swapped.numpy() == pytest.approx(plain_sum(y, x), rel=1e-6, abs=1e-12)
+
+
+def test_zero_where_equal_and_finite_at_zero():
+    x = torch.tensor([0.0, 1e-9, 0.1, 1.0, 1e8])
+    zeros = torch.zeros(5)
+    assert kl_divergence(x, x) == 0
+    assert kl_divergence(zeros, zeros) == 0
+    assert kl_divergence(zeros, x) == pytest.approx(x.sum().item())  # no voice: all of the estimate counts
+    estimate = zeros.clone().requires_grad_()
+    loss = kl_divergence(x, estimate)
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(estimate.grad).all()
+    assert loss > 0
+
+
+def test_padding_reaches_neither_loss_nor_gradient():
+    losses = torch.tensor([[1.0, 2.0, 6.0], [5.0, torch.nan, torch.inf]], requires_grad=True)
+    mean = mean_over_frames(losses, torch.tensor([3, 1]))
+    assert mean.item() == pytest.approx(14 / 4)  # over frames, not over songs
+    mean.backward()
+    assert torch.equal(losses.grad, torch.tensor([[0.25, 0.25, 0.25], [0.25, 0.0, 0.0]]))
+
+
+def test_smoothed_loss_is_free_of_startup_bias():
+    smoothed = SmoothedLoss(0.99)
+    assert smoothed.update(5.0) == pytest.approx(5.0)
+    assert smoothed.update(5.0) == pytest.approx(5.0)
+    expected = (0.99**2 * 5 + 0.99 * 5 + 8) / (0.99**2 + 0.99 + 1)
+    assert smoothed.update(8.0) == pytest.approx(expected)

@@ -1,0 +1,110 @@
+"""The contract of both networks, their sizes, and that they learn."""
+
+import pytest
+import torch
+
+from loss import kl_divergence
+from Model import FeedforwardConfig, FeedforwardNetwork
+from Model_RNN import RecurrentNetwork, RNNConfig
+
+NETWORKS = [FeedforwardNetwork(FeedforwardConfig(bins=33)), RecurrentNetwork(RNNConfig(bins=33))]
+both = pytest.mark.parametrize("network", [network.eval() for network in NETWORKS], ids=lambda network: network.name)
+
+
+def sizes(module: torch.nn.Module) -> list[tuple[int, int]]:
+    return [(part.in_features, part.out_features) for part in module.modules() if isinstance(part, torch.nn.Linear)]
+
+
+def test_layers_of_the_course():
+    network = FeedforwardNetwork(FeedforwardConfig())
+    assert sizes(network.encoder) == [(2049, 1000), (1000, 400)]
+    assert sizes(network.decoder) == [(400, 1000), (1000, 2049)]
+    network = RecurrentNetwork(RNNConfig())
+    assert (network.lstm.input_size, network.lstm.hidden_size) == (400, 200)
+    assert sizes(network.fuse) == [(600, 800), (800, 400)]
+
+
+@both
+def test_mask_has_the_shape_of_the_magnitude_and_lies_in_0_1(network):
+    for scale in (0.0, 1e-6, 1.0, 1e6):
+        mask, _ = network(scale * torch.rand(2, 7, 33))
+        assert mask.shape == (2, 7, 33)
+        assert ((mask >= 0) & (mask <= 1)).all()
+
+
+@both
+def test_pieces_with_the_state_carried_equal_the_whole(network):
+    magnitude = torch.rand(2, 20, 33)
+    whole, _ = network(magnitude)
+    state, pieces = None, []
+    for piece in magnitude.split((1, 7, 12), dim=1):
+        mask, state = network(piece, state)
+        pieces.append(mask)
+    assert torch.allclose(torch.cat(pieces, dim=1), whole, atol=1e-6)
+
+
+@both
+def test_a_row_alone_equals_the_row_in_a_batch(network):
+    magnitude = torch.rand(3, 10, 33)
+    together, _ = network(magnitude)
+    alone, _ = network(magnitude[1:2])
+    assert torch.allclose(together[1:2], alone, atol=1e-6)
+
+
+def test_memory_is_what_tells_them_apart():
+    """Only the recurrent mask of a frame depends on the frames before it, neither on those after it."""
+    magnitude = torch.rand(1, 10, 33)
+    earlier, later = magnitude.clone(), magnitude.clone()
+    earlier[:, 2] *= 3
+    later[:, 8] *= 3
+    for network, remembers in zip(NETWORKS, (False, True), strict=True):
+        mask, _ = network(magnitude)
+        assert torch.equal(network(earlier)[0][:, 5], mask[:, 5]) != remembers
+        assert torch.equal(network(later)[0][:, :8], mask[:, :8])
+
+
+@both
+def test_the_state_of_the_contract(network):
+    _, state = network(torch.rand(2, 3, 33))
+    if network.name == "feedforward":
+        assert state is None
+    else:
+        assert [part.shape for part in state] == [(1, 2, 200), (1, 2, 200)]
+
+
+def test_recurrent_network_starts_from_the_single_frame_one():
+    first, second = FeedforwardNetwork(FeedforwardConfig(bins=33)), RecurrentNetwork(RNNConfig(bins=33))
+    first.compression.measure(torch.rand(50, 33))
+    second.start_from(first)
+    magnitude = torch.rand(1, 4, 33)
+    assert torch.equal(second.encoder(second.compression(magnitude)), first.encoder(first.compression(magnitude)))
+    code = torch.rand(1, 4, 400)
+    assert torch.equal(second.decoder(code), first.decoder(code))
+
+
+def test_compression_has_zero_mean_and_unit_deviation_on_its_examples():
+    network = FeedforwardNetwork(FeedforwardConfig(bins=33))
+    magnitude = torch.rand(500, 33) ** 4 * torch.logspace(0, -5, 33)
+    network.compression.measure(magnitude)
+    level = network.compression(magnitude)
+    assert level.mean(0).abs().max() < 1e-4
+    assert level[:, :20].std(0).sub(1).abs().max() < 1e-4
+    assert level[:, -1].std() < 1  # a bin near the floor is not blown up
+
+
+@pytest.mark.parametrize("network_class", [FeedforwardNetwork, RecurrentNetwork])
+def test_overfits_two_clips(network_class):
+    torch.manual_seed(0)
+    network = network_class(network_class.Config(bins=33))
+    mixture = torch.rand(2, 20, 33)
+    voice = mixture * (torch.rand(2, 20, 33) > 0.5)
+    network.compression.measure(mixture.flatten(0, 1))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(150):
+        mask, _ = network(mixture)
+        losses.append(kl_divergence(voice, mask * mixture).mean())
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < losses[0] / 10

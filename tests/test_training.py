@@ -1,0 +1,255 @@
+"""Training through the scripts' own main: what a run writes, resuming, and that every option arrives."""
+
+import csv
+import shutil
+import sys
+
+import pytest
+import torch
+from conftest import AUDIO_OPTIONS, QUICK, RATE
+
+import train_feedforward
+import train_RNN
+import training
+from Model import FeedforwardNetwork
+from Model_RNN import RecurrentNetwork
+from training import carry_state, learning_rate
+from util import load_network
+
+ENDINGS = {"best.pt", "last.pt", "loss.csv", "loss.png", "spectrograms.png"}
+
+
+def weights_of(folder, name: str, which: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(folder / f"savedModel_{name}_{which}.pt", weights_only=True)["weights"]
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", ["feedforward", "RNN"])
+def test_a_run_writes_checkpoints_and_curves(trained, dataset, name):
+    files = {path.name for path in trained.iterdir()}
+    assert {f"savedModel_{name}_{ending}" for ending in ENDINGS} <= files
+    assert not [file for file in files if ".part" in file]
+
+    with (trained / f"savedModel_{name}_loss.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
+    for ending in ("loss.png", "spectrograms.png"):
+        assert (trained / f"savedModel_{name}_{ending}").read_bytes().startswith(b"\x89PNG")
+
+    best = torch.load(trained / f"savedModel_{name}_best.pt", weights_only=True)
+    assert (best["format"], best["name"], best["audio"]["sample_rate"]) == (1, name, RATE)
+    assert best["best_valid_loss"] == min(float(row["valid_loss"]) for row in rows)
+    assert len(best["history"]) == best["epoch"]
+    assert str(dataset) in best["command"] and best["command"].startswith(f"train_{name}.py ")
+    assert best["trained_on"].startswith("tiny songs: 3 songs")
+    assert "torch" in best["versions"] and "optimizer" not in best
+
+
+def test_recurrent_network_starts_from_the_best_single_frame_network(trained, dataset, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(training, "train", lambda network, *rest: started.append(network))
+    for network in ("feedforward", "RNN"):
+        shutil.copy(trained / f"savedModel_{network}_best.pt", tmp_path)
+    (tmp_path / "savedModel_RNN_best.pt").unlink()
+    assert train_RNN.main([str(dataset), "--output", str(tmp_path), *QUICK]) == 0
+    assert train_RNN.main([str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--init", "scratch"]) == 0
+    best = weights_of(trained, "feedforward", "best")
+    for network, is_copy in zip(started, (True, False), strict=True):
+        assert torch.equal(network.encoder[0].weight, best["encoder.0.weight"]) == is_copy
+        assert torch.equal(network.decoder[0].weight, best["decoder.0.weight"]) == is_copy
+
+
+@pytest.mark.parametrize(
+    ("script", "name", "more"),
+    [
+        (train_feedforward, "feedforward", [*AUDIO_OPTIONS, "--dropout", "0.2"]),
+        (train_RNN, "RNN", [*AUDIO_OPTIONS, "--init", "scratch", "--dropout", "0.2"]),
+        (train_RNN, "RNN", [*AUDIO_OPTIONS, "--init", "scratch", "--sequences", "songs", "--workers", "2"]),
+    ],
+    ids=["feedforward", "RNN", "RNN-songs-workers"],
+)
+def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(dataset, tmp_path, monkeypatch, script, name, more):
+    options = [str(dataset), *QUICK, *more, "--epochs", "4"]
+    assert script.main([*options, "--output", str(tmp_path / "straight")]) == 0
+
+    calls = []
+
+    def stop_in_the_third_epoch(*arguments, **rest):
+        calls.append(1)
+        if len(calls) == 5:  # two calls an epoch
+            raise KeyboardInterrupt
+        return run_epoch(*arguments, **rest)
+
+    run_epoch = training.run_epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "run_epoch", stop_in_the_third_epoch)
+        assert script.main([*options, "--output", str(tmp_path / "stopped")]) == 130
+    assert script.main([*options, "--output", str(tmp_path / "stopped"), "--resume"]) == 0
+
+    for which in ("best", "last"):
+        straight, stopped = (weights_of(tmp_path / folder, name, which) for folder in ("straight", "stopped"))
+        assert same(straight, stopped)
+    loss = [row["valid_loss"] for row in csv.DictReader((tmp_path / "stopped" / f"savedModel_{name}_loss.csv").open())]
+    assert len(loss) == 4
+
+
+def test_same_seed_same_weights_other_seed_other_weights(dataset, tmp_path):
+    for folder, seed in (("one", "7"), ("two", "7"), ("three", "8")):
+        options = [str(dataset), *QUICK, *AUDIO_OPTIONS, "--epochs", "1", "--seed", seed]
+        assert train_feedforward.main([*options, "--output", str(tmp_path / folder)]) == 0
+    one, two, three = (weights_of(tmp_path / folder, "feedforward") for folder in ("one", "two", "three"))
+    assert same(one, two)
+    assert not same(one, three)
+
+
+def test_early_stopping(dataset, tmp_path, capsys):
+    options = [str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--epochs", "50"]
+    assert train_feedforward.main([*options, "--patience", "2", "--learning-rate", "3"]) == 0
+    assert "stopped early: no better validation loss in 2 epochs" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "savedModel_feedforward_loss.csv").open()))
+    losses = [float(row["valid_loss"]) for row in rows]
+    assert len(rows) < 50
+    assert losses.index(min(losses)) == len(rows) - 3  # the best one and the two after it
+
+
+def test_best_is_the_epoch_of_least_validation_loss(dataset, tmp_path, monkeypatch):
+    losses = iter([0, 5.0, 0, 3.0, 0, 4.0])  # training and validation in turn
+    monkeypatch.setattr(training, "run_epoch", lambda *arguments, **rest: next(losses))
+    options = [str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--epochs", "3"]
+    assert train_feedforward.main(options) == 0
+    best = torch.load(tmp_path / "savedModel_feedforward_best.pt", weights_only=True)
+    assert (best["epoch"], best["best_valid_loss"]) == (2, 3.0)
+
+
+def test_learning_rate_falls_by_half_a_cosine():
+    rates = [learning_rate(0.1, epoch, 10) for epoch in range(1, 11)]
+    assert rates[0] == 0.1 and rates[5] == pytest.approx(0.05)
+    assert rates == sorted(rates, reverse=True) and 0 < rates[-1] < 0.003
+
+
+def test_carried_state_is_detached_cut_to_the_rows_left_and_zero_where_a_song_starts():
+    state = tuple(torch.ones(1, 3, 4, requires_grad=True) * 2 for _ in range(2))
+    carried = carry_state(state, torch.tensor([False, True]))
+    for part in carried:
+        assert part.shape == (1, 2, 4) and not part.requires_grad
+        assert (part[:, 0] == 2).all() and (part[:, 1] == 0).all()
+    assert carry_state(None, torch.tensor([True])) is None
+
+
+def test_whole_songs_are_validated_with_the_state_carried(trained, dataset):
+    """The validation loss of a song cut into excerpts equals that of the song in one piece."""
+    from Data import DSD100Dataset, MakeMagnitudeSpectrum
+    from songs import find_songs
+
+    network, audio, _ = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
+    songs = find_songs(dataset)["Test"]
+    losses = []
+    for seconds in (0.3, 100):
+        pieces = DSD100Dataset(songs, audio, MakeMagnitudeSpectrum(), seconds, whole_songs=True)
+        options = training.parse_options([str(dataset), "--batch-size", "2"], RecurrentNetwork, FeedforwardNetwork)
+        loader = training.make_loader(pieces, options, shuffle=False)
+        losses.append(training.run_epoch(network, loader, torch.device("cpu"), "test"))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------- options arrive
+
+
+def intercepted(monkeypatch, argv: list[str], script=train_feedforward):
+    """What `training.train` is called with."""
+    seen = {}
+
+    def train(network, audio, train_loader, valid_loader, device, options, run, resumed):
+        seen.update(network=network, audio=audio, loader=train_loader, options=options, run=run, valid=valid_loader)
+
+    monkeypatch.setattr(training, "train", train)
+    assert script.main(argv) == 0
+    return seen
+
+
+def transform(seen: dict, kind: str):
+    steps = seen["loader"].dataset.transform.transforms
+    return next((step for step in steps if type(step).__name__ == kind), None)
+
+
+def test_options_arrive(dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = [str(dataset), "--device", "cpu", *AUDIO_OPTIONS]
+
+    seen = intercepted(monkeypatch, base)
+    assert seen["run"].best.name == "savedModel_feedforward_best.pt" and seen["run"].folder.samefile(tmp_path)
+    assert (seen["audio"].sample_rate, seen["audio"].block, seen["audio"].hop) == (RATE, 256, 128)
+    assert transform(seen, "ShuffleFrameOrder") and not seen["loader"].dataset.whole_songs
+    assert seen["valid"].dataset.whole_songs
+
+    seen = intercepted(monkeypatch, [*base, "--init", "scratch"], train_RNN)
+    assert not transform(seen, "ShuffleFrameOrder")
+
+    more = ["--excerpt", "0.7", "--sequences", "songs", "--remix", "0.3", "--workers", "1", "--batch-size", "3"]
+    seen = intercepted(monkeypatch, [*base, *more, "--speed", "0.9", "1.3", "--dropout", "0.4", "--threads", "2"])
+    data = seen["loader"].dataset
+    assert data.excerpts[0] == (0, 0, round(0.7 * RATE / 128)) and data.whole_songs
+    assert transform(seen, "Remix").probability == 0.3
+    speed = transform(seen, "RandomSpeed")
+    assert (speed.low, speed.high) == (0.9, 1.3)
+    assert seen["loader"].num_workers == 1 and seen["loader"].batch_sampler.batch_size == 3
+    assert seen["network"].config.dropout == 0.4
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+
+    seen = intercepted(monkeypatch, [*base, "--hold-out", "coral", "--include-test", "--seed", "9"])
+    assert [song.name for song in seen["valid"].dataset.songs] == ["coral"]
+    assert "ember" in [song.name for song in seen["loader"].dataset.songs]
+    assert seen["loader"].dataset.seed == 9
+
+
+def test_learning_options_arrive(dataset, tmp_path, monkeypatch):
+    kept = {}
+
+    class Optimizer(torch.optim.AdamW):
+        def __init__(self, parameters, **settings):
+            kept.update(settings)
+            super().__init__(parameters, **settings)
+
+    def run_epoch(network, loader, device, title, optimizer=None, reverse=False, bfloat16=False):
+        kept.update({"reverse": reverse, "title": title})
+        if optimizer is not None:
+            kept.update({"lr": optimizer.param_groups[0]["lr"], "bfloat16": bfloat16})
+        return 1.0
+
+    monkeypatch.setattr(torch.optim, "AdamW", Optimizer)
+    monkeypatch.setattr(training, "run_epoch", run_epoch)
+    options = ["--learning-rate", "0.02", "--weight-decay", "0.3", "--divergence", "reverse", "--epochs", "1"]
+    argv = [str(dataset), "--output", str(tmp_path), *AUDIO_OPTIONS, *options, "--bfloat16", "--device", "cpu"]
+    assert train_feedforward.main(argv) == 0
+    assert (kept["lr"], kept["weight_decay"], kept["reverse"], kept["bfloat16"]) == (0.02, 0.3, True, True)
+    assert kept["title"] == "epoch 1/1, validation"
+
+
+def test_bfloat16_learns_about_the_same(dataset, tmp_path):
+    losses = []
+    for folder, more in (("exact", []), ("short", ["--bfloat16"])):
+        argv = [str(dataset), "--output", str(tmp_path / folder), *QUICK, *AUDIO_OPTIONS, *more]
+        assert train_feedforward.main(argv) == 0
+        best = torch.load(tmp_path / folder / "savedModel_feedforward_best.pt", weights_only=True)
+        losses.append(best["best_valid_loss"])
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.03)
+
+
+def test_overwrite_replaces_a_run(dataset, tmp_path):
+    argv = [str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--epochs", "1"]
+    assert train_feedforward.main(argv) == 0
+    first = weights_of(tmp_path, "feedforward")
+    assert train_feedforward.main([*argv, "--seed", "5", "--overwrite"]) == 0
+    assert not same(first, weights_of(tmp_path, "feedforward"))
+
+
+def test_command_in_the_checkpoint_is_the_one_typed(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train_RNN.py", "songs", "--epochs", "3"])
+    options = training.parse_options(None, RecurrentNetwork, FeedforwardNetwork)
+    assert options.command == "train_RNN.py songs --epochs 3" and options.epochs == 3
