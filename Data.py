@@ -116,7 +116,7 @@ class RandomSpeed:
     So a few singers become many. The factor is drawn evenly in octaves.
     """
 
-    def __init__(self, low: float = 0.8, high: float = 1.25):
+    def __init__(self, low: float = 0.7, high: float = 1.4):
         self.low, self.high = low, high
 
     def __call__(self, excerpt: Excerpt) -> Excerpt:

@@ -8,13 +8,13 @@ Writes savedModel_RNN_best.pt, savedModel_RNN_last.pt, loss curves and a picture
 
 import sys
 
-import training
+import training_command
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
 
 
 def main(argv: list[str] | None = None) -> int:
-    return training.main(RecurrentNetwork, argv, starts_from=FeedforwardNetwork)
+    return training_command.main(RecurrentNetwork, argv, starts_from=FeedforwardNetwork)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ Writes savedModel_feedforward_best.pt, savedModel_feedforward_last.pt, loss curv
 
 import sys
 
-import training
+import training_command
 from Model import FeedforwardNetwork
 
 
 def main(argv: list[str] | None = None) -> int:
-    return training.main(FeedforwardNetwork, argv, shuffle_frames=True)
+    return training_command.main(FeedforwardNetwork, argv, shuffle_frames=True)
 
 
 if __name__ == "__main__":

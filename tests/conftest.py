@@ -12,6 +12,7 @@ from util import wavwrite
 RATE = 8000
 AUDIO_OPTIONS = ["--sample-rate", str(RATE), "--block", "256", "--hop", "128"]
 QUICK = ["--epochs", "2", "--excerpt", "0.5", "--batch-size", "4", "--threads", "1", "--device", "cpu"]
+QUICK += ["--remix", "0", "--speed", "1", "1"]
 SPLITS = {"Train": ("amber", "basil", "coral"), "Valid": ("dune",), "Test": ("ember", "fern")}
 
 

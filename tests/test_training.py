@@ -11,6 +11,7 @@ from conftest import AUDIO_OPTIONS, QUICK, RATE
 import train_feedforward
 import train_RNN
 import training
+import training_command
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
 from training import carry_state, learning_rate
@@ -51,7 +52,7 @@ def test_a_run_writes_checkpoints_and_curves(trained, dataset, name):
 
 def test_recurrent_network_starts_from_the_best_single_frame_network(trained, dataset, tmp_path, monkeypatch):
     started = []
-    monkeypatch.setattr(training, "train", lambda network, *rest: started.append(network))
+    monkeypatch.setattr(training_command, "train", lambda network, *rest: started.append(network))
     for network in ("feedforward", "RNN"):
         shutil.copy(trained / f"savedModel_{network}_best.pt", tmp_path)
     (tmp_path / "savedModel_RNN_best.pt").unlink()
@@ -150,7 +151,7 @@ def test_whole_songs_are_validated_with_the_state_carried(trained, dataset):
     losses = []
     for seconds in (0.3, 100):
         pieces = DSD100Dataset(songs, audio, MakeMagnitudeSpectrum(), seconds, whole_songs=True)
-        options = training.parse_options([str(dataset), "--batch-size", "2"], RecurrentNetwork, FeedforwardNetwork)
+        options = training_command.parse_options([str(dataset), "--batch-size", "2"], RecurrentNetwork, FeedforwardNetwork)
         loader = training.make_loader(pieces, options, shuffle=False)
         losses.append(training.run_epoch(network, loader, torch.device("cpu"), "test"))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -166,7 +167,7 @@ def intercepted(monkeypatch, argv: list[str], script=train_feedforward):
     def train(network, audio, train_loader, valid_loader, device, options, run, resumed):
         seen.update(network=network, audio=audio, loader=train_loader, options=options, run=run, valid=valid_loader)
 
-    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(training_command, "train", train)
     assert script.main(argv) == 0
     return seen
 
@@ -251,5 +252,5 @@ def test_overwrite_replaces_a_run(dataset, tmp_path):
 
 def test_command_in_the_checkpoint_is_the_one_typed(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train_RNN.py", "songs", "--epochs", "3"])
-    options = training.parse_options(None, RecurrentNetwork, FeedforwardNetwork)
+    options = training_command.parse_options(None, RecurrentNetwork, FeedforwardNetwork)
     assert options.command == "train_RNN.py songs --epochs 3" and options.epochs == 3

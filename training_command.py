@@ -1,0 +1,153 @@
+"""The command line of train_feedforward.py and train_RNN.py: options, songs, a new or resumed network, training."""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+import torch
+from torchvision.transforms import Compose
+
+from Data import DSD100Dataset, MakeMagnitudeSpectrum, RandomShift, RandomSpeed, Remix, Rescale, ShuffleFrameOrder
+from songs import add_dataset_arguments, find_songs
+from training import Run, lasting, make_loader, measure_input, train
+from util import AudioConfig, UserError, choose_device, command, load_checkpoint, load_network, set_seed
+
+
+def parse_options(argv: list[str] | None, network_class: type, starts_from: type | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=f"Train the {network_class.name} network.")
+    add_dataset_arguments(parser)
+    add = parser.add_argument
+    add("--output", metavar="FOLDER", default=".", help="where checkpoints and curves go (default: current folder)")
+    add("--resume", action="store_true", help="go on with the run in the output folder")
+    add("--overwrite", action="store_true", help="replace the run in the output folder")
+
+    add = parser.add_argument_group("data").add_argument
+    course = AudioConfig()
+    or_first = " or as in --init" if starts_from else ""
+    add("--sample-rate", type=int, metavar="HZ", help=f"songs are resampled to it ({course.sample_rate}{or_first})")
+    add("--block", type=int, metavar="SAMPLES", help=f"length of the STFT's window ({course.block}{or_first})")
+    add("--hop", type=int, metavar="SAMPLES", help=f"from one window to the next ({course.hop}{or_first})")
+    add("--excerpt", type=float, metavar="SECONDS", default=4.0, help="length of a training excerpt (%(default)s)")
+    sequences = "excerpts in random order, or whole songs piece by piece with the state carried over (%(default)s)"
+    add("--sequences", choices=("excerpts", "songs"), default="excerpts", help=sequences)
+    remix = "probability of another song's accompaniment under an excerpt's vocals (%(default)s)"
+    add("--remix", type=float, metavar="P", default=0.8, help=remix)
+    speed = "range of an excerpt's random speed; 1 1 for none (%(default)s)"
+    add("--speed", type=float, nargs=2, metavar=("LOW", "HIGH"), default=[0.7, 1.4], help=speed)
+    add("--workers", type=int, default=0, help="processes that read and transform songs (%(default)s)")
+
+    add = parser.add_argument_group("learning").add_argument
+    if starts_from is not None:
+        first = Run(Path(), starts_from.name).best
+        add("--init", metavar="CHECKPOINT", help=f"to start from, or 'scratch' (default: {first} in the output folder)")
+    add("--epochs", type=int, default=60, help="the learning rate falls to 0 over these (%(default)s)")
+    add("--patience", type=int, default=20, help="stop after so many epochs without a better one (%(default)s)")
+    add("--batch-size", type=int, default=16, help="excerpts, or songs side by side (%(default)s)")
+    add("--learning-rate", type=float, default=1e-3, help="of the first epoch (%(default)s)")
+    add("--weight-decay", type=float, default=1e-2, help="of AdamW (%(default)s)")
+    add("--dropout", type=float, default=0.0, help="share of hidden units left out (%(default)s)")
+    divergence = "D(voice || estimate), or the reverse (%(default)s)"
+    add("--divergence", choices=("forward", "reverse"), default="forward", help=divergence)
+    add("--bfloat16", action="store_true", help="learn with 16-bit matrix products: faster on CPUs that have them")
+    add("--seed", type=int, default=0, help="of weights, order and transforms (%(default)s)")
+    add("--device", default="auto", help="cpu, cuda, mps or auto (%(default)s)")
+    add("--threads", type=int, default=torch.get_num_threads(), help="of the network on the CPU (%(default)s)")
+
+    options = parser.parse_args(argv)
+    if options.resume and options.overwrite:
+        parser.error("--resume and --overwrite exclude each other")
+    for name in ("epochs", "patience", "batch_size", "threads", "excerpt", "learning_rate"):
+        if getattr(options, name) <= 0:
+            parser.error(f"--{name.replace('_', '-')} must be positive, found {getattr(options, name)}")
+    for name in ("remix", "dropout"):
+        if not 0 <= getattr(options, name) <= 1:
+            parser.error(f"--{name} must be between 0 and 1, found {getattr(options, name)}")
+    if not 0.1 <= options.speed[0] <= options.speed[1] <= 10:
+        parser.error(f"--speed must be LOW <= HIGH, both from 0.1 to 10, found {options.speed}")
+    options.command = " ".join([f"train_{network_class.name}.py", *(sys.argv[1:] if argv is None else argv)])
+    return options
+
+
+def resumed_checkpoint(run: Run, options: argparse.Namespace) -> dict | None:
+    """The checkpoint to go on from, None for a new run. Raises UserError where one run would harm another."""
+    if not options.resume:
+        existing = next((path for path in (run.last, run.best) if path.exists()), None)
+        if existing and not options.overwrite:
+            raise UserError(f"{existing}: a run is already there; expected --resume, --overwrite or another --output")
+        return None
+    checkpoint = load_checkpoint(run.last, run.name)
+    for name, value in lasting(options).items():
+        if checkpoint["options"].get(name) != value:
+            found = checkpoint["options"].get(name)
+            raise UserError(f"{run.last}: the run was started with {name} = {found}, cannot go on with {value}")
+    return checkpoint
+
+
+def make_network(
+    network_class: type, starts_from: type | None, options: argparse.Namespace, folder: Path
+) -> tuple[torch.nn.Module, AudioConfig]:
+    """A new network, on its own or from the weights of a `starts_from`."""
+    given = {name: getattr(options, name) for name in ("sample_rate", "block", "hop") if getattr(options, name)}
+    if starts_from is None or options.init == "scratch":
+        audio = AudioConfig(**given)
+        return network_class(network_class.Config(bins=audio.bins, dropout=options.dropout)), audio
+    path = Path(options.init) if options.init else Run(folder, starts_from.name).best
+    if not path.exists():
+        raise UserError(
+            f"{path}: expected the checkpoint to start from, found none; run train_{starts_from.name}.py first, "
+            "or give another one or 'scratch' with --init"
+        )
+    first, audio, _ = load_network(path, starts_from)
+    for name, value in given.items():
+        if getattr(audio, name) != value:
+            raise UserError(f"{path}: expected {name} {value}, found {getattr(audio, name)}")
+    config = dataclasses.asdict(first.config) | {"dropout": options.dropout}
+    network = network_class(network_class.Config(**config))
+    network.start_from(first)
+    return network, audio
+
+
+@command
+def main(
+    network_class: type, argv: list[str] | None = None, starts_from: type | None = None, shuffle_frames: bool = False
+) -> None:
+    """Train a network from the command line. starts_from: class whose checkpoint it takes its first weights from."""
+    options = parse_options(argv, network_class, starts_from)
+    folder = Path(options.output)
+    run = Run(folder, network_class.name)
+    resumed = resumed_checkpoint(run, options)
+    torch.set_num_threads(options.threads)
+    set_seed(options.seed)
+    device = choose_device(options.device)
+
+    songs = find_songs(options.dataset, options.hold_out, options.include_test, options.seed)
+    for split in ("Train", "Valid"):
+        if not songs[split]:
+            raise UserError(f"{options.dataset}: expected songs to train and to validate on, found none in {split}")
+    if resumed is not None:
+        network = network_class(network_class.Config(**resumed["config"]))
+        network.load_state_dict(resumed["weights"])
+        audio = AudioConfig(**resumed["audio"])
+    else:
+        network, audio = make_network(network_class, starts_from, options, folder)
+
+    transforms = [RandomShift(), RandomSpeed(*options.speed), Rescale(), Remix(options.remix), MakeMagnitudeSpectrum()]
+    if shuffle_frames:
+        transforms.append(ShuffleFrameOrder())
+    whole_songs = options.sequences == "songs"
+    train_set = DSD100Dataset(songs["Train"], audio, Compose(transforms), options.excerpt, options.seed, whole_songs)
+    valid_set = DSD100Dataset(songs["Valid"], audio, MakeMagnitudeSpectrum(), options.excerpt, whole_songs=True)
+    train_loader = make_loader(train_set, options, shuffle=True)
+    if resumed is None and (starts_from is None or options.init == "scratch"):
+        measure_input(network, train_loader)
+
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    print(
+        f"{network.name} network, {parameters / 1e6:.1f} M parameters, {device}, {audio}\n"
+        f"{options.dataset}: {', '.join(f'{len(songs[split])} songs {split}' for split in ('Train', 'Valid'))}",
+        flush=True,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    train(network, audio, train_loader, make_loader(valid_set, options, shuffle=False), device, options, run, resumed)
+    print(f"best checkpoint: {run.best}\ncurves: {run.path('loss.png')}, {run.path('loss.csv')}")
