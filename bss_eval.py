@@ -31,14 +31,16 @@ def bss_eval_gain(references: np.ndarray, estimate: np.ndarray) -> tuple[float, 
     )
 
 
-def bss_eval_sources(references: np.ndarray, estimates: np.ndarray) -> tuple[float, float, float]:
+def bss_eval_sources(references: np.ndarray, estimate: np.ndarray) -> tuple[float, float, float]:
     """BSS_EVAL v3 'sources' (512-tap filters) by mir_eval, for the first source, without permutation.
 
-    references, estimates: (sources, samples). Returns SDR, SIR, SAR in dB; with a single source SIR is infinite by
-    definition. NaN if a reference or an estimate is silent.
+    references: (sources, samples), the first one is estimated by `estimate` (samples,).
+    Returns SDR, SIR, SAR in dB; with a single source SIR is infinite by definition. NaN if a reference or the estimate
+    is silent.
     """
-    if not references.any(axis=1).all() or not estimates.any(axis=1).all():
+    if not references.any(axis=1).all() or not estimate.any():
         return np.nan, np.nan, np.nan
+    estimates = np.concatenate([estimate[None], references[1:]])  # mir_eval wants one for each source; only ours counts
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", FutureWarning

@@ -68,10 +68,10 @@ def judge_song(song: Song, networks: dict[str, tuple[torch.nn.Module, AudioConfi
         row = {"song": song.name, "seconds": round(song.samples / song.rate, 3), "system": system}
         if isinstance(song, KaraokeClip):
             references = np.stack([vocals, mixture - vocals])
-            row["SDR"], row["SIR"], row["SAR"] = bss_eval_sources(references, np.stack([estimate, mixture - estimate]))
+            row["SDR"], row["SIR"], row["SAR"] = bss_eval_sources(references, estimate)
             row["SDR v2.1"], row["SIR v2.1"], row["SAR v2.1"] = bss_eval_gain(references, estimate)
         else:
-            row["SDR"], _, _ = bss_eval_sources(vocals[None], estimate[None])
+            row["SDR"], _, _ = bss_eval_sources(vocals[None], estimate)
         rows.append(row)
     return rows
 

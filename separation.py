@@ -69,7 +69,8 @@ def separate_file(network: torch.nn.Module, audio: AudioConfig, source: Path, ta
         raise UserError(f"{target}: expected another file than the input, found the same")
     waveform, rate = wavread(source)
     subtype = sound_info(source).subtype
-    if not soundfile.check_format(target.suffix[1:].upper(), subtype):
+    exact = subtype.startswith(("PCM", "FLOAT", "DOUBLE"))  # not, for instance, MP3 inside WAV
+    if not (exact and soundfile.check_format(target.suffix[1:].upper(), subtype)):
         subtype = None
     wavwrite(target, separate(network, waveform, rate, audio), rate, subtype)
 

@@ -151,7 +151,9 @@ def test_whole_songs_are_validated_with_the_state_carried(trained, dataset):
     losses = []
     for seconds in (0.3, 100):
         pieces = DSD100Dataset(songs, audio, MakeMagnitudeSpectrum(), seconds, whole_songs=True)
-        options = training_command.parse_options([str(dataset), "--batch-size", "2"], RecurrentNetwork, FeedforwardNetwork)
+        options = training_command.parse_options(
+            [str(dataset), "--batch-size", "2"], RecurrentNetwork, FeedforwardNetwork
+        )
         loader = training.make_loader(pieces, options, shuffle=False)
         losses.append(training.run_epoch(network, loader, torch.device("cpu"), "test"))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

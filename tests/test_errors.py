@@ -1,0 +1,301 @@
+"""Bad input ends in one line on stderr that names the file, what was expected and what was found; exit status 1."""
+
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import AUDIO_OPTIONS, QUICK, RATE, make_song, write_dataset, write_song
+
+import evaluate
+import make_demo_dataset
+import separate_feedforward
+import separate_RNN
+import train_feedforward
+import train_RNN
+from util import wavwrite
+
+
+def fails(capsys, main, *argv) -> str:
+    """Run a command that must fail; returns its one line."""
+    capsys.readouterr()
+    assert main([str(argument) for argument in argv]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1 and errors[0] == lines[-1] and not any("Traceback" in line for line in lines)
+    return errors[0]
+
+
+@pytest.fixture
+def song(tmp_path):
+    mixture, _ = make_song("song", 0.5)
+    wavwrite(tmp_path / "song.wav", mixture, RATE)
+    return tmp_path / "song.wav"
+
+
+# ---------------------------------------------------------------------------------------------- sound files
+
+
+def write_bytes(path, data: bytes):
+    path.write_bytes(data)
+    return path
+
+
+def broken_files(folder, song) -> dict:
+    (folder / "a folder.wav").mkdir()
+    whole = song.read_bytes()
+    wavwrite(folder / "whole.flac", np.random.default_rng(0).uniform(-1, 1, 20000).astype(np.float32), RATE)
+    wavwrite(folder / "nan.wav", np.array([0, np.nan, 0], np.float32), RATE, "FLOAT")
+    wavwrite(folder / "inf.wav", np.array([0, np.inf, 0], np.float32), RATE, "FLOAT")
+    wavwrite(folder / "none.wav", np.zeros(0, np.float32), RATE)
+    return {
+        "no such file": folder / "missing.wav",
+        "expected a sound file, found a folder": folder / "a folder.wav",
+        "expected a sound file, found an empty file": write_bytes(folder / "empty.wav", b""),
+        "cannot be read as sound": write_bytes(folder / "text.wav", b"this is no sound\n" * 99),
+        "cut off: expected 8000 bytes of sound, found 4000": write_bytes(folder / "cut.wav", whole[:-4000]),
+        "flac: c": write_bytes(folder / "cut.flac", (folder / "whole.flac").read_bytes()[:-9000]),
+        "expected sound, found a file with no samples": folder / "none.wav",
+        "nan.wav: expected finite samples, found NaN or infinity": folder / "nan.wav",
+        "inf.wav: expected finite samples, found NaN or infinity": folder / "inf.wav",
+    }
+
+
+def test_bad_sound_files(trained, tmp_path, song, capsys):
+    checkpoint = trained / "savedModel_feedforward_best.pt"
+    for message, path in broken_files(tmp_path, song).items():
+        line = fails(capsys, separate_feedforward.main, path, tmp_path / "out.wav", "--checkpoint", checkpoint)
+        assert message in line and path.name in line
+        assert not (tmp_path / "out.wav").exists()
+    assert not list(tmp_path.glob(".*part*"))
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("voice.xyz", "voice.xyz: expected a name ending in .wav, .flac, .ogg or .mp3, found '.xyz'"),
+        ("voice", "voice: expected a name ending in .wav"),
+        ("nowhere/voice.wav", "there is no folder"),
+        ("song.wav", "song.wav: expected another file than the input, found the same"),
+    ],
+)
+def test_bad_output(trained, tmp_path, song, capsys, target, message):
+    before = song.read_bytes()
+    checkpoint = trained / "savedModel_RNN_best.pt"
+    line = fails(capsys, separate_RNN.main, song, tmp_path / target, "--checkpoint", checkpoint)
+    assert message in line
+    assert song.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["song.wav"]
+
+
+def test_rate_that_the_format_does_not_have(trained, tmp_path, capsys):
+    mixture, _ = make_song("song", 0.5, 96000)
+    wavwrite(tmp_path / "song.wav", mixture, 96000)
+    argv = [tmp_path / "song.wav", tmp_path / "voice.mp3", "--checkpoint", trained / "savedModel_RNN_best.pt"]
+    assert "voice.mp3: cannot be written (96000 Hz, 1 channels)" in fails(capsys, separate_RNN.main, *argv)
+    assert [path.name for path in tmp_path.iterdir()] == ["song.wav"]
+
+
+def test_sample_type_that_the_format_does_not_have(tmp_path):
+    from util import UserError
+
+    with pytest.raises(UserError, match="FLAC files cannot hold FLOAT samples"):
+        wavwrite(tmp_path / "song.flac", np.zeros(9), RATE, "FLOAT")
+
+
+# ---------------------------------------------------------------------------------------------- checkpoints
+
+
+class Evil:
+    """Unpickled, it would leave a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def bad_checkpoints(folder, trained) -> dict:
+    good = torch.load(trained / "savedModel_feedforward_best.pt", weights_only=True)
+
+    def save(name, checkpoint):
+        torch.save(checkpoint, folder / name)
+        return folder / name
+
+    whole = (trained / "savedModel_feedforward_best.pt").read_bytes()
+    (folder / "plain.pt").write_bytes(pickle.dumps(Evil(folder / "harm")))
+    narrow = {**good, "config": {**good["config"], "hidden": 7}}
+    return {
+        "no such checkpoint": folder / "missing.pt",
+        "expected a checkpoint of the feedforward network, found one of RNN": trained / "savedModel_RNN_best.pt",
+        "expected checkpoint format 1, found the newer 99": save("newer.pt", {**good, "format": 99}),
+        "cut.pt: expected a checkpoint, found a damaged or different file": write_bytes(
+            folder / "cut.pt", whole[: len(whole) // 2]
+        ),
+        "expected a checkpoint of this program, found another kind": save("other.pt", {"weights": {}}),
+        "found other data or code (not run)": save("evil.pt", {**good, "config": Evil(folder / "harm")}),
+        "plain.pt: expected a checkpoint of plain values": folder / "plain.pt",
+        "its weights and its configuration do not fit": save("narrow.pt", narrow),
+    }
+
+
+def test_bad_checkpoints(trained, tmp_path, song, capsys):
+    for message, path in bad_checkpoints(tmp_path, trained).items():
+        line = fails(capsys, separate_feedforward.main, song, tmp_path / "out.wav", "--checkpoint", path)
+        assert message in line and path.name in line
+        assert not (tmp_path / "out.wav").exists()
+    assert not (tmp_path / "harm").exists()
+
+
+# ---------------------------------------------------------------------------------------------- datasets
+
+
+def test_bad_dataset_folders(tmp_path, capsys):
+    train = [*QUICK, *AUDIO_OPTIONS, "--output", tmp_path / "run"]
+    assert "missing: no such dataset folder" in fails(capsys, train_feedforward.main, tmp_path / "missing", *train)
+    (tmp_path / "empty").mkdir()
+    assert "empty: expected a dataset" in fails(capsys, train_feedforward.main, tmp_path / "empty", *train)
+    write_song(tmp_path / "halves", "Train", "song", 0.5)
+    line = fails(capsys, train_feedforward.main, tmp_path / "halves", *train)
+    assert "halves: expected songs to train and to validate on, found none in Valid" in line
+    line = fails(capsys, evaluate.main, tmp_path / "halves", "--output", tmp_path / "run")
+    assert "halves: expected songs in Test, found none" in line
+    line = fails(capsys, train_feedforward.main, tmp_path / "halves", *train, "--hold-out", "nobody")
+    assert "halves: expected a song or singer 'nobody' to hold out, found none" in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda vocals: vocals.unlink(), "dune: expected a sound file vocals.wav, found none"),
+        (lambda vocals: wavwrite(vocals, np.zeros(16000), 16000), "expected 8000 Hz like its mixture, found 16000 Hz"),
+        (lambda vocals: wavwrite(vocals, np.zeros(99), RATE), "expected 16000 samples like its mixture, found 99"),
+        (lambda vocals: vocals.write_bytes(b""), "vocals.wav: expected a sound file, found an empty file"),
+        (
+            lambda vocals: wavwrite(vocals, np.full(16000, np.nan, np.float32), RATE, "FLOAT"),
+            "vocals.wav: expected finite samples, found NaN or infinity",
+        ),
+    ],
+)
+def test_bad_songs(tmp_path, capsys, spoil, message):
+    write_dataset(tmp_path / "data")
+    spoil(tmp_path / "data" / "Sources" / "Valid" / "dune" / "vocals.wav")
+    argv = [tmp_path / "data", *QUICK, *AUDIO_OPTIONS, "--output", tmp_path / "run"]
+    assert message in fails(capsys, train_feedforward.main, *argv)
+    assert not list(tmp_path.glob("run/*"))
+
+
+def test_bad_karaoke_clips(tmp_path, capsys):
+    (tmp_path / "Wavfile").mkdir()
+    clip = tmp_path / "Wavfile" / "amy_1_01.wav"
+    wavwrite(clip, np.ones((1, 8000)) / 2, RATE)
+    assert "expected 2 channels (accompaniment, voice), found 1" in fails(capsys, train_feedforward.main, tmp_path)
+    wavwrite(clip, np.stack([np.zeros(8000), np.ones(8000) / 2]), RATE)
+    shutil.copy(clip, clip.with_name("amy_9_01.wav"))
+    argv = [tmp_path, *QUICK, *AUDIO_OPTIONS, "--output", tmp_path / "run"]
+    line = fails(capsys, train_feedforward.main, *argv)
+    assert "expected accompaniment left and voice right, found a silent channel" in line
+
+
+# ---------------------------------------------------------------------------------------------- training
+
+
+def test_a_run_is_never_overwritten_by_accident(trained, dataset, capsys):
+    before = {path: path.read_bytes() for path in trained.iterdir()}
+    argv = [dataset, "--output", trained, *QUICK]
+    for main, more in ((train_feedforward.main, AUDIO_OPTIONS), (train_RNN.main, [])):
+        assert "a run is already there; expected --resume, --overwrite" in fails(capsys, main, *argv, *more)
+    assert before == {path: path.read_bytes() for path in trained.iterdir()}
+
+
+def test_resume_needs_a_run_and_the_same_options(trained, dataset, tmp_path, capsys):
+    argv = [dataset, *QUICK, *AUDIO_OPTIONS, "--resume"]
+    assert "no such checkpoint" in fails(capsys, train_feedforward.main, *argv, "--output", tmp_path)
+    line = fails(capsys, train_feedforward.main, *argv, "--output", trained, "--seed", "4")
+    assert "the run was started with seed = 0, cannot go on with 4" in line
+
+
+def test_recurrent_network_needs_a_first_one_that_fits(trained, dataset, tmp_path, capsys):
+    line = fails(capsys, train_RNN.main, dataset, *QUICK, "--output", tmp_path)
+    assert "savedModel_feedforward_best.pt: expected the checkpoint to start from, found none" in line
+    first = trained / "savedModel_feedforward_best.pt"
+    line = fails(capsys, train_RNN.main, dataset, *QUICK, "--output", tmp_path, "--init", first, "--block", "512")
+    assert "savedModel_feedforward_best.pt: expected block 512, found 256" in line
+
+
+@pytest.mark.parametrize("script", [train_feedforward, train_RNN])
+def test_non_finite_loss_stops_and_leaves_the_last_good_checkpoint(dataset, tmp_path, capsys, monkeypatch, script):
+    import training
+
+    calls = []
+
+    def spoiled(target, estimate, reverse=False):
+        calls.append(1)
+        loss = original(target, estimate, reverse)
+        return loss * float("nan") if len(calls) == 11 else loss
+
+    original = training.kl_divergence
+    monkeypatch.setattr(training, "kl_divergence", spoiled)
+    argv = [dataset, *QUICK, *AUDIO_OPTIONS, "--output", tmp_path, "--epochs", "9"]
+    line = fails(capsys, script.main, *argv, *(["--init", "scratch"] if script is train_RNN else []))
+    assert "epoch 2/9, batch" in line and "expected a finite loss, found nan (songs: " in line and "coral" in line
+    (last,) = tmp_path.glob("*_last.pt")
+    checkpoint = torch.load(last, weights_only=True)
+    assert checkpoint["epoch"] == 1 and all(torch.isfinite(value).all() for value in checkpoint["weights"].values())
+
+
+def test_device_that_is_not_there(dataset, song, trained, tmp_path, capsys):
+    line = fails(capsys, train_feedforward.main, dataset, *QUICK, "--output", tmp_path / "run", "--device", "cuda:99")
+    assert "--device cuda:99: not available here" in line
+    argv = [song, tmp_path / "out.wav", "--checkpoint", trained / "savedModel_feedforward_best.pt"]
+    assert "cuda:99" in fails(capsys, separate_feedforward.main, *argv, "--device", "cuda:99")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--resume", "--overwrite"],
+        ["--epochs", "0"],
+        ["--batch-size", "-1"],
+        ["--remix", "2"],
+        ["--dropout", "1.5"],
+        ["--speed", "2", "1"],
+        ["--no-such-option"],
+    ],
+)
+def test_wrong_command_lines_exit_with_2(dataset, options, capsys):
+    with pytest.raises(SystemExit) as stop:
+        train_feedforward.main([str(dataset), *options])
+    assert stop.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_ctrl_c_exits_with_130(dataset, tmp_path, monkeypatch, capsys):
+    import training
+
+    def interrupt(*arguments, **rest):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "run_epoch", interrupt)
+    argv = [str(dataset), *QUICK, *AUDIO_OPTIONS, "--output", str(tmp_path)]
+    assert train_feedforward.main(argv) == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
+
+
+def test_full_disk_leaves_no_checkpoint(dataset, tmp_path, monkeypatch, capsys):
+    def save(checkpoint, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", save)
+    argv = [dataset, *QUICK, *AUDIO_OPTIONS, "--output", tmp_path]
+    assert "cannot be written: No space left on device" in fails(capsys, train_feedforward.main, *argv)
+    assert not list(tmp_path.iterdir())
+
+
+def test_demo_dataset_never_goes_into_a_folder_that_is_not_empty(tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("mine")
+    assert str(tmp_path) in fails(capsys, make_demo_dataset.main, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -1,0 +1,136 @@
+"""The metric against closed forms and mir_eval, and evaluate.py through its main."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from conftest import RATE, make_song
+
+import evaluate
+from bss_eval import bss_eval_gain, bss_eval_sources
+from util import wavwrite
+
+
+def orthogonal_signals() -> np.ndarray:
+    """Three orthogonal signals of energy 1: two sources and noise that neither can explain by a gain."""
+    signals, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((8000, 3)))
+    return signals.T
+
+
+def test_gain_version_has_its_closed_form():
+    voice, accompaniment, noise = orthogonal_signals()
+    estimate = 0.3 * (voice + 0.1 * accompaniment + 0.05 * noise)
+    sdr, sir, sar = bss_eval_gain(np.stack([voice, accompaniment]), estimate)
+    assert sdr == pytest.approx(-10 * np.log10(0.1**2 + 0.05**2))
+    assert sir == pytest.approx(20)
+    assert sar == pytest.approx(10 * np.log10((1 + 0.1**2) / 0.05**2))
+
+
+def test_gain_version_takes_correlated_sources_apart():
+    voice, other, noise = orthogonal_signals()
+    accompaniment = other + 0.5 * voice
+    sdr, sir, _ = bss_eval_gain(np.stack([voice, accompaniment]), voice + 0.1 * other + 0.05 * noise)
+    assert sdr == pytest.approx(-10 * np.log10(0.1**2 + 0.05**2))
+    assert sir == pytest.approx(20)
+
+
+def test_filter_version_forgives_a_filter_and_the_gain_version_does_not():
+    rng = np.random.default_rng(0)
+    voice, accompaniment = rng.standard_normal((2, 16000))
+    filtered = np.convolve(voice, [0.5, 0, 0, 0.5])[:16000]
+    references = np.stack([voice, accompaniment])
+    sdr, _, _ = bss_eval_sources(references, filtered)
+    assert sdr > 30
+    assert bss_eval_gain(references, filtered)[0] == pytest.approx(0, abs=0.3)
+    noise = rng.standard_normal(16000)
+    sdr, _, _ = bss_eval_sources(voice[None], voice + 0.1 * noise)
+    assert sdr == pytest.approx(20, abs=0.3)
+
+
+def test_estimates_are_not_permuted():
+    voice, accompaniment = np.random.default_rng(0).standard_normal((2, 8000))
+    sdr, sir, _ = bss_eval_sources(np.stack([voice, accompaniment]), accompaniment)
+    assert sdr < -5 and sir < -5
+
+
+def test_silence_is_not_scored():
+    voice, silence = np.ones(1000), np.zeros(1000)
+    for references, estimate in (([silence], voice), ([voice], silence)):
+        assert np.isnan(bss_eval_gain(np.stack(references), estimate)).all()
+        assert np.isnan(bss_eval_sources(np.stack(references), estimate)).all()
+
+
+# ---------------------------------------------------------------------------------------------- evaluate.py
+
+
+def run(dataset, trained, folder, *more: str) -> dict:
+    checkpoints = ["--feedforward", str(trained / "savedModel_feedforward_best.pt")]
+    checkpoints += ["--rnn", str(trained / "savedModel_RNN_best.pt")]
+    argv = [str(dataset), *checkpoints, "--output", str(folder), "--workers", "1", *more]
+    assert evaluate.main(argv) == 0
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+def test_writes_rows_summary_and_table(dataset, trained, tmp_path, capsys):
+    report = run(dataset, trained, tmp_path)
+    with (tmp_path / "evaluation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    systems = ["mixture", "feedforward", "RNN", "ideal ratio mask"]
+    assert [(row["song"], row["system"]) for row in rows] == [(s, name) for s in ("ember", "fern") for name in systems]
+    for system in systems:
+        sdr = [float(row["SDR"]) for row in rows if row["system"] == system]
+        figures = report["systems"][system]
+        assert figures["mean SDR"] == pytest.approx(np.mean(sdr), abs=1e-3)
+        assert figures["median SDR"] == pytest.approx(np.median(sdr), abs=1e-3)
+        assert figures["songs"] == 2 and figures["songs not scored (silent)"] == 0
+    means = {name: report["systems"][name]["mean SDR"] for name in systems}
+    assert means["mixture"] < means["ideal ratio mask"] and means["RNN"] < means["ideal ratio mask"]
+    assert report["data"].startswith("tiny songs, Test: 2 songs") and "512-tap" in report["protocol"]
+    assert "trained on tiny songs" in report["checkpoints"]["RNN"]
+    table = (tmp_path / "evaluation.md").read_text()
+    assert f"| RNN | {means['RNN']:.2f} |" in table
+    assert table.strip() in capsys.readouterr().out
+
+
+def test_mixture_scores_its_own_sdr(dataset, trained, tmp_path):
+    run(dataset, trained, tmp_path, "--split", "Valid")
+    with (tmp_path / "evaluation.csv").open() as file:
+        row = next(row for row in csv.DictReader(file) if row["system"] == "mixture")
+    mixture, vocals = make_song("dune", 2.0)
+    expected, _, _ = bss_eval_sources(vocals[None].astype(float), mixture.astype(float))
+    assert row["song"] == "dune" and float(row["SDR"]) == pytest.approx(expected, abs=0.01)
+
+
+def test_mir1k_protocol(trained, tmp_path):
+    """GNSDR is the mean, weighted by length, of the SDR's gain over the mixture; the mixture's own is zero."""
+    (tmp_path / "data" / "Wavfile").mkdir(parents=True)
+    for name, seconds in (("leon_1_01", 1.0), ("leon_1_02", 3.0)):
+        mixture, vocals = make_song(name, seconds)
+        clip = np.stack([mixture - vocals, 0.2 * vocals])
+        wavwrite(tmp_path / "data" / "Wavfile" / f"{name}.wav", clip, RATE, "FLOAT")
+    report = run(tmp_path / "data", trained, tmp_path)
+    with (tmp_path / "evaluation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert "v2.1" in report["protocol"] and "0 dB" in report["protocol"]
+    assert report["systems"]["mixture"]["GNSDR v2.1"] == 0 == report["systems"]["mixture"]["GNSDR v3"]
+    for version in (" v2.1", ""):
+        own, base = ([float(r["SDR" + version]) for r in rows if r["system"] == s] for s in ("RNN", "mixture"))
+        expected = np.average(np.array(own) - base, weights=[1, 3])
+        assert report["systems"]["RNN"]["GNSDR" + (version or " v3")] == pytest.approx(expected, abs=2e-3)
+    sir = [float(row["SIR v2.1"]) for row in rows if row["system"] == "ideal ratio mask"]
+    assert report["systems"]["ideal ratio mask"]["GSIR v2.1"] == pytest.approx(
+        np.average(sir, weights=[1, 3]), abs=2e-3
+    )
+    assert report["systems"]["ideal ratio mask"]["GNSDR v2.1"] > 5
+
+
+def test_silent_songs_are_counted_and_do_not_spoil_the_mean(trained, tmp_path):
+    for name in ("loud", "silent"):
+        mixture, vocals = make_song(name, 1.0)
+        (tmp_path / "data" / name).mkdir(parents=True)
+        wavwrite(tmp_path / "data" / name / "mixture.wav", mixture, RATE, "FLOAT")
+        wavwrite(tmp_path / "data" / name / "vocals.wav", vocals * (name == "loud"), RATE, "FLOAT")
+    figures = run(tmp_path / "data", trained, tmp_path)["systems"]["RNN"]
+    assert (figures["songs"], figures["songs not scored (silent)"]) == (2, 1)
+    assert np.isfinite(figures["mean SDR"])
