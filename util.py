@@ -16,6 +16,7 @@ import pickle
 import platform
 import random
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -301,7 +302,9 @@ def load_checkpoint(path: str | Path, name: str) -> dict:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's doubts about a file that it then refuses
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"{path}: expected a checkpoint of plain values, found other data or code (not run)") from error
     except Exception as error:  # a broken zip file raises whatever the damaged bytes lead to

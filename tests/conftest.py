@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import train_feedforward
 import train_RNN
 from util import wavwrite
+
+torch.set_num_threads(1)  # on a busy machine, two are many times slower for networks as small as these
 
 RATE = 8000
 AUDIO_OPTIONS = ["--sample-rate", str(RATE), "--block", "256", "--hop", "128"]

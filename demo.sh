@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs the packages and shows the whole homework on synthesised songs: train, separate, evaluate. Writes into demo/.
+set -euo pipefail
+cd "$(dirname "$0")"
+"${PYTHON:-python3}" -m venv .venv
+.venv/bin/python -m pip install --quiet --requirement requirements.txt
+python=.venv/bin/python
+started=$SECONDS
+
+echo "== A dataset of synthesised songs"
+rm -rf demo
+$python make_demo_dataset.py demo/songs
+
+echo "== Training the single-frame network, then the recurrent one from its weights"
+$python train_feedforward.py demo/songs --epochs 20 --batch-size 4 --output demo
+$python train_RNN.py demo/songs --epochs 20 --batch-size 4 --output demo
+
+echo "== Separating a song that neither has met"
+song=$(find demo/songs/Mixtures/Test -name mixture.wav | sort | head -n 1)
+$python separate_RNN.py "$song" demo/voice.wav --checkpoint demo/savedModel_RNN_best.pt
+
+echo "== Evaluating both on the test songs"
+$python evaluate.py demo/songs --feedforward demo/savedModel_feedforward_best.pt --rnn demo/savedModel_RNN_best.pt \
+  --output demo/results
+
+echo
+echo "Done in $((SECONDS - started)) s. Listen to $song and demo/voice.wav; look at"
+ls demo/*.png

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Environment, installation, lint and tests: everything a change must pass. Arguments go to pytest, e.g. -k loss.
+set -euo pipefail
+cd "$(dirname "$0")"
+"${PYTHON:-python3}" -m venv .venv
+.venv/bin/python -m pip install --quiet --requirement requirements-dev.txt
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/python -m pytest "$@"
