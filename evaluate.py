@@ -10,6 +10,7 @@ import argparse
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,6 +84,7 @@ _networks: dict[str, tuple[torch.nn.Module, AudioConfig]] = {}  # of this worker
 
 def _start_worker(paths: dict[str, Path]) -> None:
     torch.set_num_threads(1)  # the processes share the cores
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
     for network_class in (FeedforwardNetwork, RecurrentNetwork):
         if network_class.name in paths:
             network, audio, _ = load_network(paths[network_class.name], network_class)

@@ -144,7 +144,9 @@ def make_loader(dataset: DSD100Dataset, options: argparse.Namespace, shuffle: bo
 
 def measure_input(network: torch.nn.Module, loader: DataLoader) -> None:
     """Set the statistics of the network's input compression from the first training batches."""
-    frames = [batch["mixture"].flatten(0, 1) for batch in itertools.islice(loader, STATISTICS_BATCHES)]
+    frames = []
+    for batch in itertools.islice(loader, STATISTICS_BATCHES):
+        frames += [song[:length] for song, length in zip(batch["mixture"], batch["lengths"], strict=True)]
     network.compression.measure(torch.cat(frames))
 
 

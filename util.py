@@ -40,7 +40,9 @@ def command(main: Callable[..., None]) -> Callable[..., int]:
         try:
             main(*arguments, **options)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            # One raised in a process that loads data arrives with that process's traceback in front.
+            line = str(error).splitlines()[-1].removeprefix(f"{__name__}.UserError: ")
+            print(f"error: {line}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

@@ -166,6 +166,7 @@ def test_bad_dataset_folders(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -179,10 +180,10 @@ def test_bad_dataset_folders(tmp_path, capsys):
         ),
     ],
 )
-def test_bad_songs(tmp_path, capsys, spoil, message):
+def test_bad_songs(tmp_path, capsys, spoil, message, workers):
     write_dataset(tmp_path / "data")
     spoil(tmp_path / "data" / "Sources" / "Valid" / "dune" / "vocals.wav")
-    argv = [tmp_path / "data", *QUICK, *AUDIO_OPTIONS, "--output", tmp_path / "run"]
+    argv = [tmp_path / "data", *QUICK, *AUDIO_OPTIONS, "--output", tmp_path / "run", "--workers", workers]
     assert message in fails(capsys, train_feedforward.main, *argv)
     assert not list(tmp_path.glob("run/*"))
 
