@@ -113,7 +113,7 @@ class RandomShift:
 class RandomSpeed:
     """Play the song faster or slower by a random factor, as a tape would: pitch, formants and tempo change together.
 
-    So a few singers become many. The factor is drawn evenly in octaves.
+    So a few singers become many. The factor is drawn evenly in octaves. The excerpt keeps its number of frames.
     """
 
     def __init__(self, low: float = 0.7, high: float = 1.4):
@@ -146,7 +146,10 @@ class Remix:
     def __call__(self, excerpt: Excerpt) -> Excerpt:
         if excerpt.rng.random() >= self.probability:
             return excerpt
-        backing = excerpt.songs[excerpt.rng.integers(len(excerpt.songs))]
+        others = [song for song in excerpt.songs if song is not excerpt.song]
+        if not others:
+            return excerpt
+        backing = others[excerpt.rng.integers(len(others))]
         shift = excerpt.rng.uniform(0, backing.samples / backing.rate)
         gain = 10 ** (excerpt.rng.uniform(-self.decibels, self.decibels) / 20)
         return dataclasses.replace(excerpt, backing=backing, backing_shift=shift, backing_gain=gain)
@@ -191,20 +194,25 @@ class Batches:
         self.epoch = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for batch in self._rows() if self.dataset.whole_songs else self._excerpts():
+        for batch in self._batches():
             yield [(self.epoch, index) for index in batch]
+
+    def __len__(self) -> int:
+        return len(self._batches())
+
+    def _batches(self) -> list[list[int]]:
+        return self._rows() if self.dataset.whole_songs else self._excerpts()
 
     def _order(self, count: int) -> list[int]:
         if not self.shuffle:
             return list(range(count))
         return np.random.default_rng([self.dataset.seed, self.epoch]).permutation(count).tolist()
 
-    def _excerpts(self) -> Iterator[list[int]]:
+    def _excerpts(self) -> list[list[int]]:
         order = self._order(len(self.dataset))
-        for start in range(0, len(order), self.batch_size):
-            yield order[start : start + self.batch_size]
+        return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
 
-    def _rows(self) -> Iterator[list[int]]:
+    def _rows(self) -> list[list[int]]:
         excerpts = [[] for _ in self.dataset.songs]
         for index, (song, _, _) in enumerate(self.dataset.excerpts):
             excerpts[song].append(index)
@@ -212,8 +220,7 @@ class Batches:
         for song in self._order(len(excerpts)):
             min(rows, key=len).extend(excerpts[song])  # the shortest row so far takes the next song
         rows.sort(key=len, reverse=True)  # so that the rows that end are always the last ones
-        for step in range(len(rows[0])):
-            yield [row[step] for row in rows if step < len(row)]
+        return [[row[step] for row in rows if step < len(row)] for step in range(len(rows[0]))]
 
 
 def collate_fn(samples: list[dict]) -> dict:

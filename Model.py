@@ -18,14 +18,16 @@ class FeedforwardConfig:
 
 
 class Compression(nn.Module):
-    """Turn linear magnitudes into the network's input: logarithm, then zero mean and unit variance in each bin.
+    """Turn linear magnitudes into the network's input: level of 1, logarithm, zero mean and unit variance in each bin.
 
-    Magnitudes span five decades and fall by 60 dB from the lowest to the highest bins; a linear layer would hear
-    nothing but the bass. The statistics are buffers, measured once on the training data by `measure`, and travel
-    with the weights.
+    Each frame is divided by its own level (RMS over bins), so that the mask is the same for a soft recording as for a
+    loud one. Magnitudes span five decades and fall by 60 dB from the lowest to the highest bins; a linear layer would
+    hear nothing but the bass, hence the logarithm and the statistics of each bin. Those are buffers, measured once on
+    the training data by `measure`, and travel with the weights.
     """
 
-    FLOOR = 1e-4  # -80 dB: what lies below counts as silence
+    FLOOR = 1e-3  # 60 dB below the frame's level: what lies below counts as silence
+    SILENCE = 1e-8  # level under which a frame is not blown up any more, -160 dB
 
     def __init__(self, bins: int):
         super().__init__()
@@ -33,14 +35,19 @@ class Compression(nn.Module):
         self.register_buffer("deviation", torch.ones(bins))
 
     def forward(self, magnitude: torch.Tensor) -> torch.Tensor:
-        return (torch.log(magnitude + self.FLOOR) - self.mean) / self.deviation
+        return (self.log_spectrum(magnitude) - self.mean) / self.deviation
+
+    def log_spectrum(self, magnitude: torch.Tensor) -> torch.Tensor:
+        """Natural logarithm of magnitude (..., bins) relative to its frame's level, above the floor."""
+        level = magnitude.square().mean(dim=-1, keepdim=True).sqrt()
+        return torch.log(magnitude / (level + self.SILENCE) + self.FLOOR)
 
     def measure(self, magnitude: torch.Tensor) -> None:
         """Set the statistics from example magnitudes (frames, bins)."""
-        level = torch.log(magnitude + self.FLOOR)
-        self.mean.copy_(level.mean(0))
+        spectrum = self.log_spectrum(magnitude)
+        self.mean.copy_(spectrum.mean(0))
         # A bin that hardly moves (above a song's bandwidth) must not have its noise blown up.
-        self.deviation.copy_(level.std(0).clamp(min=0.1))
+        self.deviation.copy_(spectrum.std(0).clamp(min=0.1))
 
 
 def layers(*sizes: int, dropout: float = 0.0) -> list[nn.Module]:

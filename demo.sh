@@ -8,7 +8,10 @@ python=.venv/bin/python
 started=$SECONDS
 
 echo "== A dataset of synthesised songs"
-rm -rf demo
+if [ -e demo ]; then
+  echo "demo/ is already there: remove or rename it first" >&2
+  exit 1
+fi
 $python make_demo_dataset.py demo/songs
 
 echo "== Training the single-frame network, then the recurrent one from its weights"

@@ -23,14 +23,18 @@ import torch
 from tqdm import tqdm
 
 from bss_eval import bss_eval_gain, bss_eval_sources
+from errors import UserError, command, make_folder, whole_file
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
 from separation import describe, find_checkpoint, separate
 from songs import SPLITS, KaraokeClip, Song, add_dataset_arguments, find_songs
-from util import AudioConfig, UserError, command, load_network, resample, stft, whole_file
+from util import AudioConfig, load_network, resample, stft
 
 MIXTURE, ORACLE = "mixture", "ideal ratio mask"
-SDR_PROTOCOL = "BSS_EVAL v3 (512-tap filters), mono, voice as the single source, whole song, at the song's own rate"
+SDR_PROTOCOL = (
+    "SDR of BSS_EVAL v3 (512-tap filters), mono, voice as the single source, whole songs at their own rate; the ideal "
+    "ratio mask has the first network's rate, block and hop"
+)
 MIR1K_PROTOCOL = (
     "MIR-1K: sources of equal energy (0 dB), NSDR = SDR(estimate) - SDR(mixture), means weighted by length, "
     "v2.1 allows a gain, v3 a 512-tap filter"
@@ -105,17 +109,14 @@ def judge_songs(songs: list[Song], paths: dict[str, Path], workers: int) -> Iter
 
 
 def summarise(rows: list[dict], systems: list[str]) -> dict[str, dict[str, float]]:
-    """Mean and median of the SDR over songs, and the MIR-1K figures where the rows have them. {system: {name: dB}}"""
+    """Mean and median SDR over songs, and MIR-1K's figures where the rows have them. Returns {system: {name: dB}}."""
     by_system = {system: [row for row in rows if row["system"] == system] for system in systems}
     summary = {}
     for system, own in by_system.items():
-        sdr = np.array([row["SDR"] for row in own])
-        scored = sdr[~np.isnan(sdr)]
-        figures = {"mean SDR": scored.mean() if scored.size else np.nan}
-        figures |= {"median SDR": np.median(scored) if scored.size else np.nan, "songs": len(sdr)}
-        figures["songs not scored (silent)"] = len(sdr) - len(scored)
+        sdr = [row["SDR"] for row in own]
+        figures = {"mean SDR": np.mean(sdr), "median SDR": np.median(sdr)}
         if "SDR v2.1" in own[0]:
-            seconds = np.array([row["seconds"] for row in own])
+            seconds = [row["seconds"] for row in own]
             for version in (" v2.1", ""):
                 for figure in ("SDR", "SIR", "SAR"):
                     values = np.array([row[figure + version] for row in own])
@@ -128,8 +129,8 @@ def summarise(rows: list[dict], systems: list[str]) -> dict[str, dict[str, float
 
 
 def table(summary: dict[str, dict[str, float]]) -> str:
-    """The summary as a Markdown table, all figures but the counts in dB."""
-    columns = [name for name in next(iter(summary.values())) if not name.startswith("songs")]
+    """The summary as a Markdown table, all figures in dB."""
+    columns = list(next(iter(summary.values())))
     lines = ["| system | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
     for system, figures in summary.items():
         lines.append(f"| {system} | " + " | ".join(f"{figures[column]:.2f}" for column in columns) + " |")
@@ -146,7 +147,6 @@ def code_version() -> str | None:
 
 
 def write_results(folder: Path, rows: list[dict], report: dict, text: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / "evaluation.csv") as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
@@ -167,7 +167,7 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--feedforward", type=Path, metavar="CHECKPOINT", help=default)
     parser.add_argument("--rnn", type=Path, metavar="CHECKPOINT", dest="RNN", help=default)
     parser.add_argument("--split", choices=SPLITS, default="Test", help="which songs (%(default)s)")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", default=Path("results"), help="(%(default)s)")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", default=Path("evaluation"), help="(%(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (%(default)s)")
     return parser.parse_args(argv)
 
@@ -186,13 +186,23 @@ def main(argv: list[str] | None = None) -> None:
         checkpoints[name] = describe(paths[name], checkpoint)
         print(checkpoints[name], file=sys.stderr)
 
+    make_folder(options.output)
     rows = [row for rows in judge_songs(songs, paths, max(1, min(options.workers, len(songs)))) for row in rows]
-    summary = summarise(rows, [MIXTURE, *paths, ORACLE])
+    silent = {
+        row["song"] for row in rows if np.isnan(row["SDR"])
+    }  # left out for all systems, that they stay comparable
+    scored = [row for row in rows if row["song"] not in silent]
+    if not scored:
+        raise UserError(f"{options.dataset}: expected voices to judge, found silence in all {len(songs)} songs")
+    summary = summarise(scored, [MIXTURE, *paths, ORACLE])
     minutes = sum(song.samples / song.rate for song in songs) / 60
     data = f"{Path(options.dataset).resolve().name}, {options.split}: {len(songs)} songs, {minutes:.1f} minutes"
+    data += f", {len(silent)} not scored for a silent voice or estimate" if silent else ""
     protocol = SDR_PROTOCOL + (f"; {MIR1K_PROTOCOL}" if isinstance(songs[0], KaraokeClip) else "")
     report = {
         "data": data,
+        "songs": len(songs),
+        "songs not scored": sorted(silent),
         "protocol": protocol,
         "checkpoints": checkpoints,
         "command": " ".join(["evaluate.py", *(sys.argv[1:] if argv is None else argv)]),

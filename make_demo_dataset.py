@@ -22,7 +22,8 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, sosfilt
 
-from util import AudioConfig, UserError, command, istft, stft, wavwrite
+from errors import UserError, command
+from util import AudioConfig, istft, stft, wavwrite
 
 RATE = AudioConfig().sample_rate
 PEAK = 0.9  # of the louder of mixture and vocals

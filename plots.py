@@ -5,7 +5,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from util import AudioConfig, whole_file
+from errors import whole_file
+from util import AudioConfig
 
 matplotlib.use("Agg")  # no screen needed
 from matplotlib import pyplot

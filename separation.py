@@ -8,13 +8,13 @@ import numpy as np
 import soundfile
 import torch
 
+from errors import UserError, command
 from util import (
     AudioConfig,
-    UserError,
     choose_device,
-    command,
     istft,
     load_network,
+    output_format,
     resample,
     sound_info,
     stft,
@@ -65,12 +65,12 @@ def describe(path: Path, checkpoint: dict) -> str:
 
 def separate_file(network: torch.nn.Module, audio: AudioConfig, source: Path, target: Path) -> None:
     """Write the voice in `source` to `target`: same rate, channels, length, and sample type where the format has it."""
+    file_format, subtype = output_format(target), sound_info(source).subtype
     if target.exists() and target.samefile(source):
         raise UserError(f"{target}: expected another file than the input, found the same")
     waveform, rate = wavread(source)
-    subtype = sound_info(source).subtype
     exact = subtype.startswith(("PCM", "FLOAT", "DOUBLE"))  # not, for instance, MP3 inside WAV
-    if not (exact and soundfile.check_format(target.suffix[1:].upper(), subtype)):
+    if not (exact and soundfile.check_format(file_format, subtype)):
         subtype = None
     wavwrite(target, separate(network, waveform, rate, audio), rate, subtype)
 

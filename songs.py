@@ -10,15 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from util import SoundInfo, UserError, resample, sound_info, wavread
+from errors import UserError
+from util import SoundInfo, resample, sound_info, wavread
 
 SPLITS = ("Train", "Valid", "Test")
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 VALID_SHARE = 0.2  # of DSD100's Dev songs
+SPLIT_SEED = 0  # not a training's seed: whatever trains and whatever evaluates must mean the same songs
 
 # Huang et al. (2014): two singers train, the other seventeen test; their four validation clips are of these two songs.
 MIR1K_TRAIN_SINGERS = ("abjones", "amy")
 MIR1K_VALID_SONGS = ("abjones_5", "amy_9")
+MIR1K_FOLDERS = ("Wavfile", "train", "dev", "test")
 MIR1K_LEVEL = 0.1  # RMS of either source after scaling, -20 dB; the protocol's unit energy up to a common factor
 
 # ---------------------------------------------------------------------------------------------- a song
@@ -36,6 +39,7 @@ class Song:
 
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         """Samples [start, start + samples) at the song's own rate. Returns (mixture, vocals), shape (2, samples)."""
+        samples = self.samples - start if samples is None else samples
         mixture, _ = wavread(self.mixture, start, samples)
         vocals, _ = wavread(self.vocals, start, samples)
         return np.stack([mixture.mean(axis=0), vocals.mean(axis=0)])
@@ -67,6 +71,8 @@ class Song:
     def read_looped(self, rate: int, start: int, samples: int) -> np.ndarray:
         """Like `read_at`, of the song repeated without end."""
         length = self.length(rate)
+        if length < samples:
+            return self.read_at(rate, 0, length)[:, np.arange(start, start + samples) % length]
         pieces = []
         while samples > 0:
             start %= length
@@ -99,7 +105,7 @@ class KaraokeClip(Song):
 
 
 def find_songs(
-    root: str | Path, hold_out: Sequence[str] = (), include_test: bool = False, seed: int = 0
+    root: str | Path, hold_out: Sequence[str] = (), include_test: bool = False, seed: int = SPLIT_SEED
 ) -> dict[str, list[Song]]:
     """Find a dataset's songs. Returns {"Train": [...], "Valid": [...], "Test": [...]}, each sorted by name.
 
@@ -107,7 +113,8 @@ def find_songs(
     `Dev` split into Train and Valid by song and `seed`; MIR-1K's two-channel clips in `Wavfile/` or `train|dev|test/`,
     split by singer and song; a plain folder of `<song>/{mixture,vocals}.*`, all Test. Any format libsndfile reads.
 
-    hold_out: names of songs, or of singers with names like `singer_...`: these, and only these, become Valid.
+    hold_out: names of songs, or of singers with names like `singer_...`: these, and only these, become Valid (from
+    Test only with include_test).
     include_test: Test songs join Train, for a final model that is judged on other data.
     Raises UserError for missing folders or files and for songs whose parts differ in rate or length.
     """
@@ -116,7 +123,7 @@ def find_songs(
         raise UserError(f"{root}: no such dataset folder")
     if (root / "Mixtures").is_dir():
         splits = _find_dsd100(root, seed)
-    elif any((root / folder).is_dir() for folder in ("Wavfile", "train", "dev", "test")):
+    elif any(_sound_files(root / folder) for folder in MIR1K_FOLDERS):
         splits = _find_mir1k(root)
     else:
         songs = [_song(folder, folder) for folder in _folders(root) if _sound_file(folder, "vocals")]
@@ -156,10 +163,8 @@ def _find_dsd100(root: Path, seed: int) -> dict[str, list[Song]]:
 
 def _find_mir1k(root: Path) -> dict[str, list[Song]]:
     splits = {split: [] for split in SPLITS}
-    for folder in ("Wavfile", "train", "dev", "test"):
-        for path in sorted((root / folder).glob("*")):
-            if path.suffix.lower() not in SOUND_SUFFIXES:
-                continue
+    for folder in MIR1K_FOLDERS:
+        for path in _sound_files(root / folder):
             info = sound_info(path)
             if info.channels != 2:
                 raise UserError(f"{path}: expected 2 channels (accompaniment, voice), found {info.channels}")
@@ -169,6 +174,12 @@ def _find_mir1k(root: Path) -> dict[str, list[Song]]:
             else:
                 splits["Valid" if _belongs(song, MIR1K_VALID_SONGS) else "Train"].append(song)
     return splits
+
+
+def _sound_files(folder: Path) -> list[Path]:
+    """Sound files in `folder`, sorted, hidden ones left out; none if there is no `folder`."""
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SOUND_SUFFIXES)
+    return [path for path in paths if not path.name.startswith(".")]
 
 
 def _folders(parent: Path) -> list[Path]:

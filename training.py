@@ -22,15 +22,11 @@ from Data import (
     MakeMagnitudeSpectrum,
     collate_fn,
 )
+from errors import UserError, whole_file
 from loss import SmoothedLoss, kl_divergence, mean_over_frames
 from plots import plot_losses, plot_spectrograms
 from songs import Song
-from util import (
-    AudioConfig,
-    UserError,
-    save_checkpoint,
-    whole_file,
-)
+from util import AudioConfig, save_checkpoint
 
 CLIP_NORM = 1.0  # of the gradient over all weights; training normally stays below it
 STATISTICS_BATCHES = 20  # from which the input's mean and deviation are measured
@@ -109,8 +105,13 @@ class Run:
     def path(self, ending: str) -> Path:
         return self.folder / f"savedModel_{self.name}_{ending}"
 
-    best = property(lambda self: self.path("best.pt"))
-    last = property(lambda self: self.path("last.pt"))
+    @property
+    def best(self) -> Path:
+        return self.path("best.pt")
+
+    @property
+    def last(self) -> Path:
+        return self.path("last.pt")
 
     def write_curves(self, history: list[dict]) -> None:
         with whole_file(self.path("loss.csv")) as temporary, temporary.open("w", newline="") as file:
@@ -150,7 +151,16 @@ def measure_input(network: torch.nn.Module, loader: DataLoader) -> None:
     network.compression.measure(torch.cat(frames))
 
 
-def train(network, audio, train_loader, valid_loader, device, options, run, resumed=None) -> None:
+def train(
+    network: torch.nn.Module,
+    audio: AudioConfig,
+    train_loader: DataLoader,
+    valid_loader: DataLoader,
+    device: torch.device,
+    options: argparse.Namespace,
+    run: Run,
+    resumed: dict | None = None,
+) -> None:
     """Train to the last epoch, or until validation has not improved for `patience` epochs, saving after every epoch.
 
     resumed: the run's last checkpoint, to go on from there with the same result as if it had not been stopped.
@@ -161,6 +171,7 @@ def train(network, audio, train_loader, valid_loader, device, options, run, resu
     if resumed is not None:
         optimizer.load_state_dict(resumed["optimizer"])
         torch.set_rng_state(resumed["rng_state"])
+        torch.cuda.set_rng_state_all(resumed["cuda_rng_states"])
         history = resumed["history"]
     reverse = options.divergence == "reverse"
 
@@ -194,16 +205,19 @@ def train(network, audio, train_loader, valid_loader, device, options, run, resu
         }
         if better:  # before the last checkpoint: a run killed between the two repeats the epoch and writes both again
             save_checkpoint(run.best, network, audio, **facts)
-            run.draw_song(network, valid_loader.dataset.songs[0], audio, device)
         state = {"optimizer": optimizer.state_dict(), "rng_state": torch.get_rng_state()}
-        save_checkpoint(run.last, network, audio, **facts, **state, options=lasting(options))
+        state |= {"cuda_rng_states": torch.cuda.get_rng_state_all(), "options": lasting(options)}
+        save_checkpoint(run.last, network, audio, **facts, **state)
         run.write_curves(history)
+        if better:
+            run.draw_song(network, valid_loader.dataset.songs[0], audio, device)
 
 
 def describe_data(options: argparse.Namespace, dataset: DSD100Dataset) -> str:
     """What a network was trained on, in words: kept in its checkpoint, shown when it is used."""
     minutes = sum(song.samples / song.rate for song in dataset.songs) / 60
-    return f"{Path(options.dataset).resolve().name}: {len(dataset.songs)} songs, {minutes:.0f} minutes"
+    data = f"{Path(options.dataset).resolve().name}: {len(dataset.songs)} songs, {minutes:.0f} minutes"
+    return f"{data}, in {'whole songs' if dataset.whole_songs else 'excerpts'}"
 
 
 MAY_CHANGE = ("output", "epochs", "patience", "device", "workers", "threads", "resume", "overwrite", "command")

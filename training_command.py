@@ -9,9 +9,27 @@ import torch
 from torchvision.transforms import Compose
 
 from Data import DSD100Dataset, MakeMagnitudeSpectrum, RandomShift, RandomSpeed, Remix, Rescale, ShuffleFrameOrder
+from errors import UserError, command, make_folder
 from songs import add_dataset_arguments, find_songs
 from training import Run, lasting, make_loader, measure_input, train
-from util import AudioConfig, UserError, choose_device, command, load_checkpoint, load_network, set_seed
+from util import AudioConfig, choose_device, load_checkpoint, load_network, set_seed
+
+RANGES = {  # of the options that are numbers
+    "sample_rate": (1000, 768000),
+    "block": (16, 1 << 20),
+    "hop": (1, 1 << 20),
+    "excerpt": (0.1, 3600),
+    "remix": (0, 1),
+    "workers": (0, 256),
+    "epochs": (1, 1_000_000),
+    "patience": (1, 1_000_000),
+    "batch_size": (1, 65536),
+    "learning_rate": (1e-9, 100),
+    "weight_decay": (0, 100),
+    "dropout": (0, 1),
+    "seed": (0, 2**63 - 1),
+    "threads": (1, 256),
+}
 
 
 def parse_options(argv: list[str] | None, network_class: type, starts_from: type | None) -> argparse.Namespace:
@@ -57,12 +75,10 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
     options = parser.parse_args(argv)
     if options.resume and options.overwrite:
         parser.error("--resume and --overwrite exclude each other")
-    for name in ("epochs", "patience", "batch_size", "threads", "excerpt", "learning_rate"):
-        if getattr(options, name) <= 0:
-            parser.error(f"--{name.replace('_', '-')} must be positive, found {getattr(options, name)}")
-    for name in ("remix", "dropout"):
-        if not 0 <= getattr(options, name) <= 1:
-            parser.error(f"--{name} must be between 0 and 1, found {getattr(options, name)}")
+    for name, (least, most) in RANGES.items():
+        value = getattr(options, name)
+        if value is not None and not least <= value <= most:  # not the other way round, which would let NaN pass
+            parser.error(f"--{name.replace('_', '-')} must be from {least} to {most}, found {value}")
     if not 0.1 <= options.speed[0] <= options.speed[1] <= 10:
         parser.error(f"--speed must be LOW <= HIGH, both from 0.1 to 10, found {options.speed}")
     options.command = " ".join([f"train_{network_class.name}.py", *(sys.argv[1:] if argv is None else argv)])
@@ -75,8 +91,12 @@ def resumed_checkpoint(run: Run, options: argparse.Namespace) -> dict | None:
         existing = next((path for path in (run.last, run.best) if path.exists()), None)
         if existing and not options.overwrite:
             raise UserError(f"{existing}: a run is already there; expected --resume, --overwrite or another --output")
+        for path in (run.last, run.best):
+            path.unlink(missing_ok=True)  # so that nothing of the old run is taken for the new one's
         return None
     checkpoint = load_checkpoint(run.last, run.name)
+    if not {"options", "history", "optimizer", "rng_state"} <= checkpoint.keys():
+        raise UserError(f"{run.last}: expected a checkpoint to go on from, found one of weights only")
     for name, value in lasting(options).items():
         if checkpoint["options"].get(name) != value:
             found = checkpoint["options"].get(name)
@@ -88,7 +108,8 @@ def make_network(
     network_class: type, starts_from: type | None, options: argparse.Namespace, folder: Path
 ) -> tuple[torch.nn.Module, AudioConfig]:
     """A new network, on its own or from the weights of a `starts_from`."""
-    given = {name: getattr(options, name) for name in ("sample_rate", "block", "hop") if getattr(options, name)}
+    given = {name: getattr(options, name) for name in ("sample_rate", "block", "hop")}
+    given = {name: value for name, value in given.items() if value is not None}
     if starts_from is None or options.init == "scratch":
         audio = AudioConfig(**given)
         return network_class(network_class.Config(bins=audio.bins, dropout=options.dropout)), audio
@@ -121,14 +142,13 @@ def main(
     set_seed(options.seed)
     device = choose_device(options.device)
 
-    songs = find_songs(options.dataset, options.hold_out, options.include_test, options.seed)
+    songs = find_songs(options.dataset, options.hold_out, options.include_test)
     for split in ("Train", "Valid"):
         if not songs[split]:
             raise UserError(f"{options.dataset}: expected songs to train and to validate on, found none in {split}")
+    make_folder(folder)
     if resumed is not None:
-        network = network_class(network_class.Config(**resumed["config"]))
-        network.load_state_dict(resumed["weights"])
-        audio = AudioConfig(**resumed["audio"])
+        network, audio, _ = load_network(run.last, network_class)
     else:
         network, audio = make_network(network_class, starts_from, options, folder)
 
@@ -148,6 +168,5 @@ def main(
         f"{options.dataset}: {', '.join(f'{len(songs[split])} songs {split}' for split in ('Train', 'Valid'))}",
         flush=True,
     )
-    folder.mkdir(parents=True, exist_ok=True)
     train(network, audio, train_loader, make_loader(valid_set, options, shuffle=False), device, options, run, resumed)
     print(f"best checkpoint: {run.best}\ncurves: {run.path('loss.png')}, {run.path('loss.csv')}")

@@ -11,13 +11,11 @@ Coming from MATLAB, the first four functions are the ones you know:
 import contextlib
 import dataclasses
 import functools
-import os
 import pickle
 import platform
 import random
-import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,64 +23,20 @@ import soundfile
 import soxr
 import torch
 
-# ---------------------------------------------------------------------------------------------- errors
-
-
-class UserError(Exception):
-    """Something the user can mend; its text is one line naming the file, what was expected and what was found."""
-
-
-def command(main: Callable[..., None]) -> Callable[..., int]:
-    """Give `main` an exit status: 0, or 1 after one line on stderr for a UserError, or 130 after Ctrl-C."""
-
-    @functools.wraps(main)
-    def run(*arguments, **options) -> int:
-        try:
-            main(*arguments, **options)
-        except UserError as error:
-            # One raised in a process that loads data arrives with that process's traceback in front.
-            line = str(error).splitlines()[-1].removeprefix(f"{__name__}.UserError: ")
-            print(f"error: {line}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return 130
-        return 0
-
-    return run
-
-
-@contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`, renamed to `path` if the block succeeds and removed if it does not.
-
-    So a file under its final name is always whole, whatever stops the program.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):  # the folder may not even exist
-            temporary.unlink(missing_ok=True)
-
+from errors import UserError, whole_file
 
 # ---------------------------------------------------------------------------------------------- sound files
 
 READ_BLOCK = 1 << 18  # samples read or written at once
 UNKNOWN_LENGTH = 1 << 62  # libsndfile reports about 2**63 frames where a header gives no length
-EXACT_LENGTH = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC", "AU", "CAF")  # others only estimate their length
 
 
 @contextlib.contextmanager
 def _open_sound(path: str | Path) -> Iterator[soundfile.SoundFile]:
     """Open a sound file for reading, with every failure as a UserError that names it."""
     path = Path(path)
+    if path.suffix.lower() == ".raw":
+        raise UserError(f"{path}: expected a sound file with a header, found a name ending in .raw")
     if not path.exists():
         raise UserError(f"{path}: no such file")
     if not path.is_file():
@@ -93,9 +47,11 @@ def _open_sound(path: str | Path) -> Iterator[soundfile.SoundFile]:
         with soundfile.SoundFile(path) as file:
             if file.frames == 0:
                 raise UserError(f"{path}: expected sound, found a file with no samples")
-            missing = _missing_bytes(file)
-            if missing is not None:
-                raise UserError(f"{path}: cut off: expected {missing[0]} bytes of sound, found {missing[1]}")
+            if file.frames >= UNKNOWN_LENGTH:
+                raise UserError(f"{path}: expected a header that tells the length, found one written for a stream")
+            cut_off = _cut_off(file, path)
+            if cut_off:
+                raise UserError(f"{path}: cut off: {cut_off}")
             yield file
     except (soundfile.LibsndfileError, OSError) as error:
         reason = getattr(error, "error_string", None) or str(error)
@@ -104,7 +60,10 @@ def _open_sound(path: str | Path) -> Iterator[soundfile.SoundFile]:
 
 @dataclasses.dataclass(frozen=True)
 class SoundInfo:
-    """What a sound file's header says: rate in Hz, samples per channel, libsndfile's format and sample type."""
+    """What a sound file's header says: rate in Hz, samples per channel, libsndfile's format and sample type.
+
+    For MP3 files without a Xing or Info tag the number of samples is libsndfile's estimate.
+    """
 
     rate: int
     channels: int
@@ -119,18 +78,27 @@ def sound_info(path: str | Path) -> SoundInfo:
         return SoundInfo(file.samplerate, file.channels, file.frames, file.format, file.subtype)
 
 
-def _missing_bytes(file: soundfile.SoundFile) -> tuple[int, int] | None:
-    """The bytes of sound that a WAV header declares and those there are, if the file was cut off, else None.
+def _cut_off(file: soundfile.SoundFile, path: Path) -> str | None:
+    """How a WAV or OGG file shows that its end is missing, which libsndfile passes over; None if it is whole.
 
-    libsndfile reads a cut-off WAV file as a shorter one without an error; only its log tells: 'data : 88200 (should
-    be 44100)'. Lengths near 2**32 are what programs write into a pipe, where the length is not known: no error.
+    WAV: libsndfile's log tells, 'data : 88200 (should be 44100)'. Lengths near 2**32 are what programs write into a
+    pipe, where the length is not known: no error. OGG: the last page lacks the mark of the last page. A FLAC file
+    gives less than its header says, which `wavread` sees; the end of an MP3 file cannot be told from a cut.
     """
     for line in file.extra_info.splitlines():
         name, _, sizes = line.partition(":")
         if name.strip() == "data" and "should be" in sizes:
             numbers = [int(word) for word in sizes.replace("(", " ").replace(")", " ").split() if word.isdigit()]
             if len(numbers) == 2 and numbers[1] < numbers[0] < 0x7FFF0000:
-                return numbers[0], numbers[1]
+                return f"expected {numbers[0]} bytes of sound, found {numbers[1]}"
+    if file.format == "OGG":
+        with path.open("rb") as data:
+            data.seek(max(0, path.stat().st_size - (1 << 17)))  # more than the longest page
+            end = data.read()
+        page = end[end.rfind(b"OggS") :]  # 27 bytes: mark, version, flags, ..., number of segments; their sizes
+        whole = len(page) > 27 and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+        if not (page.startswith(b"OggS") and whole and page[5] & 4):
+            return "expected the last page of an OGG stream, found none"
     return None
 
 
@@ -143,42 +111,51 @@ def wavread(path: str | Path, start: int = 0, samples: int | None = None) -> tup
     """
     blocks = []
     with _open_sound(path) as file:
-        if start:
-            file.seek(start)
-        missing = samples
-        while missing is None or missing > 0:
-            # The header's length is an estimate for MP3 and some OGG files: read until nothing more comes.
-            block = file.read(READ_BLOCK if missing is None else min(missing, READ_BLOCK), "float32", always_2d=True)
+        file.seek(start)
+        expected = file.frames - start if samples is None else samples
+        wanted = expected
+        while wanted > 0:
+            block = file.read(min(wanted, READ_BLOCK), "float32", always_2d=True)  # (samples, channels)
             if len(block) == 0:
                 break
             blocks.append(block)
-            missing = None if missing is None else missing - len(block)
-        if samples is None and file.format in EXACT_LENGTH and file.frames < UNKNOWN_LENGTH:
-            samples = file.frames - start
-    found = sum(map(len, blocks))
-    if found == 0 or samples not in (None, found):
-        expected = "sound" if samples is None else f"{samples} samples from {start} on"
-        raise UserError(f"{path}: cut off or empty: expected {expected}, found {found} samples")
+            wanted -= len(block)
+    found = expected - wanted
+    whole_mp3 = samples is None and file.format == "MP3"  # its length may be an estimate
+    if found == 0 or (wanted > 0 and not whole_mp3):
+        raise UserError(f"{path}: cut off: expected {expected} samples from {start} on, found {found}")
     waveform = np.concatenate(blocks)
     if not np.isfinite(waveform).all():
         raise UserError(f"{path}: expected finite samples, found NaN or infinity")
     return np.ascontiguousarray(waveform.T), file.samplerate
 
 
+def output_format(path: str | Path) -> str:
+    """libsndfile's name of the format that a file to be written has by its extension.
+
+    Raises UserError for unknown extensions and folders that do not exist: ask before the work, not after it.
+    """
+    path = Path(path)
+    file_format = path.suffix[1:].upper()
+    if file_format not in soundfile.available_formats() or file_format == "RAW":
+        raise UserError(f"{path}: expected a name ending in .wav, .flac, .ogg or .mp3, found '{path.suffix}'")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder '{path.parent}'")
+    return file_format
+
+
 def wavwrite(path: str | Path, waveform: np.ndarray, rate: int, subtype: str | None = None) -> None:
     """Write waveform (samples,) or (channels, samples), float in [-1, 1], in the format of the path's extension.
 
     subtype: libsndfile's name of the sample type, e.g. PCM_16, PCM_24, FLOAT (default: the format's usual one).
-    Raises UserError for unknown extensions, impossible combinations and write errors; then no file is left.
+    Raises UserError for unknown extensions, impossible combinations, NaN or infinite samples and write errors; then
+    no file is left.
     """
-    path = Path(path)
-    file_format = path.suffix[1:].upper()
-    if file_format not in soundfile.available_formats():
-        raise UserError(f"{path}: expected a name ending in .wav, .flac, .ogg or .mp3, found '{path.suffix}'")
+    file_format = output_format(path)
     if subtype is not None and not soundfile.check_format(file_format, subtype):
         raise UserError(f"{path}: {file_format} files cannot hold {subtype} samples")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder '{path.parent}'")
+    if not np.isfinite(waveform).all():
+        raise UserError(f"{path}: expected finite samples to write, found NaN or infinity")
     frames = np.atleast_2d(waveform).T  # (samples, channels)
     with whole_file(path) as temporary:
         try:
@@ -311,7 +288,8 @@ def load_checkpoint(path: str | Path, name: str) -> dict:
         raise UserError(f"{path}: expected a checkpoint of plain values, found other data or code (not run)") from error
     except Exception as error:  # a broken zip file raises whatever the damaged bytes lead to
         raise UserError(f"{path}: expected a checkpoint, found a damaged or different file") from error
-    if not isinstance(checkpoint, dict) or not {"format", "name", "config", "audio", "weights"} <= checkpoint.keys():
+    needed = {"format", "name", "config", "audio", "weights"}
+    if not (isinstance(checkpoint, dict) and needed <= checkpoint.keys() and isinstance(checkpoint["format"], int)):
         raise UserError(f"{path}: expected a checkpoint of this program, found another kind of file")
     if checkpoint["format"] > CHECKPOINT_FORMAT:
         raise UserError(
@@ -329,8 +307,10 @@ def load_network(path: str | Path, network_class: type) -> tuple[torch.nn.Module
         network = network_class(network_class.Config(**checkpoint["config"]))
         network.load_state_dict(checkpoint["weights"])
         audio = AudioConfig(**checkpoint["audio"])
-    except (TypeError, RuntimeError) as error:
-        raise UserError(f"{path}: its weights and its configuration do not fit: {error}".splitlines()[0]) from error
+        if audio.bins != network.config.bins:
+            raise ValueError(f"{audio.bins} bins of sound, {network.config.bins} of the network")
+    except (TypeError, ValueError, RuntimeError, UserError) as error:
+        raise UserError(f"{path}: its parts do not fit together: {error}".splitlines()[0]) from error
     return network.eval(), audio, checkpoint
 
 

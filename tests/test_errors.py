@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from conftest import AUDIO_OPTIONS, QUICK, RATE, make_song, write_dataset, write_song
 
@@ -14,6 +15,7 @@ import separate_feedforward
 import separate_RNN
 import train_feedforward
 import train_RNN
+from Model import FeedforwardConfig, FeedforwardNetwork
 from util import wavwrite
 
 
@@ -42,20 +44,34 @@ def write_bytes(path, data: bytes):
     return path
 
 
+def write_float(path, samples: np.ndarray) -> None:
+    """Write samples that wavwrite refuses."""
+    soundfile.write(path, samples, RATE, "FLOAT")
+
+
 def broken_files(folder, song) -> dict:
     (folder / "a folder.wav").mkdir()
     whole = song.read_bytes()
     wavwrite(folder / "whole.flac", np.random.default_rng(0).uniform(-1, 1, 20000).astype(np.float32), RATE)
-    wavwrite(folder / "nan.wav", np.array([0, np.nan, 0], np.float32), RATE, "FLOAT")
-    wavwrite(folder / "inf.wav", np.array([0, np.inf, 0], np.float32), RATE, "FLOAT")
+    wavwrite(folder / "whole.ogg", np.random.default_rng(0).uniform(-1, 1, 20000).astype(np.float32), RATE)
+    write_float(folder / "nan.wav", np.array([0, np.nan, 0], np.float32))
+    write_float(folder / "inf.wav", np.array([0, np.inf, 0], np.float32))
     wavwrite(folder / "none.wav", np.zeros(0, np.float32), RATE)
+    stream = bytearray((folder / "whole.flac").read_bytes())
+    stream[21] &= 0xF0  # the number of samples, 36 bits of the header's first block, set to 0 for 'unknown'
+    stream[22:26] = bytes(4)
     return {
         "no such file": folder / "missing.wav",
         "expected a sound file, found a folder": folder / "a folder.wav",
         "expected a sound file, found an empty file": write_bytes(folder / "empty.wav", b""),
         "cannot be read as sound": write_bytes(folder / "text.wav", b"this is no sound\n" * 99),
         "cut off: expected 8000 bytes of sound, found 4000": write_bytes(folder / "cut.wav", whole[:-4000]),
-        "flac: c": write_bytes(folder / "cut.flac", (folder / "whole.flac").read_bytes()[:-9000]),
+        "cut.flac: c": write_bytes(folder / "cut.flac", (folder / "whole.flac").read_bytes()[:-9000]),
+        "cut.ogg: cut off: expected the last page of an OGG stream, found none": write_bytes(
+            folder / "cut.ogg", (folder / "whole.ogg").read_bytes()[:-3000]
+        ),
+        "stream.flac: expected a header that tells the length": write_bytes(folder / "stream.flac", stream),
+        "song.raw: expected a sound file with a header": write_bytes(folder / "song.raw", whole),
         "expected sound, found a file with no samples": folder / "none.wav",
         "nan.wav: expected finite samples, found NaN or infinity": folder / "nan.wav",
         "inf.wav: expected finite samples, found NaN or infinity": folder / "inf.wav",
@@ -77,6 +93,7 @@ def test_bad_sound_files(trained, tmp_path, song, capsys):
         ("voice.xyz", "voice.xyz: expected a name ending in .wav, .flac, .ogg or .mp3, found '.xyz'"),
         ("voice", "voice: expected a name ending in .wav"),
         ("nowhere/voice.wav", "there is no folder"),
+        ("voice.raw", "voice.raw: expected a name ending in .wav"),
         ("song.wav", "song.wav: expected another file than the input, found the same"),
     ],
 )
@@ -88,6 +105,37 @@ def test_bad_output(trained, tmp_path, song, capsys, target, message):
     assert song.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["song.wav"]
 
 
+def test_missing_input_with_an_output_that_exists(trained, tmp_path, song, capsys):
+    argv = [tmp_path / "missing.wav", song, "--checkpoint", trained / "savedModel_RNN_best.pt"]
+    assert "missing.wav: no such file" in fails(capsys, separate_RNN.main, *argv)
+
+
+def test_network_that_gives_no_numbers(trained, tmp_path, song, capsys):
+    checkpoint = torch.load(trained / "savedModel_RNN_best.pt", weights_only=True)
+    checkpoint["weights"]["decoder.0.bias"][:] = torch.nan
+    torch.save(checkpoint, tmp_path / "nan.pt")
+    line = fails(capsys, separate_RNN.main, song, tmp_path / "voice.wav", "--checkpoint", tmp_path / "nan.pt")
+    assert "voice.wav: expected finite samples to write, found NaN or infinity" in line
+    assert not (tmp_path / "voice.wav").exists()
+
+
+def test_folder_that_cannot_be_one(trained, dataset, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        line = fails(capsys, train_feedforward.main, dataset, *QUICK, *AUDIO_OPTIONS, "--output", folder)
+        assert str(folder) in line and "Not a directory" in line
+    checkpoints = ["--feedforward", trained / "savedModel_feedforward_best.pt"]
+    checkpoints += ["--rnn", trained / "savedModel_RNN_best.pt"]
+    line = fails(capsys, evaluate.main, dataset, *checkpoints, "--output", tmp_path / "file")
+    assert f"{tmp_path / 'file'}: expected a folder to write into" in line
+
+
+def test_errors_of_the_file_system_are_one_line_too(trained, tmp_path, capsys):
+    argv = [tmp_path / ("x" * 300 + ".wav"), tmp_path / "voice.wav"]
+    line = fails(capsys, separate_RNN.main, *argv, "--checkpoint", trained / "savedModel_RNN_best.pt")
+    assert "File name too long" in line
+
+
 def test_rate_that_the_format_does_not_have(trained, tmp_path, capsys):
     mixture, _ = make_song("song", 0.5, 96000)
     wavwrite(tmp_path / "song.wav", mixture, 96000)
@@ -97,7 +145,7 @@ def test_rate_that_the_format_does_not_have(trained, tmp_path, capsys):
 
 
 def test_sample_type_that_the_format_does_not_have(tmp_path):
-    from util import UserError
+    from errors import UserError
 
     with pytest.raises(UserError, match="FLAC files cannot hold FLOAT samples"):
         wavwrite(tmp_path / "song.flac", np.zeros(9), RATE, "FLOAT")
@@ -125,6 +173,9 @@ def bad_checkpoints(folder, trained) -> dict:
 
     whole = (trained / "savedModel_feedforward_best.pt").read_bytes()
     (folder / "plain.pt").write_bytes(pickle.dumps(Evil(folder / "harm")))
+    wide_network = FeedforwardNetwork(FeedforwardConfig(bins=130))
+    wide = {**good, "config": {**good["config"], "bins": 130}, "weights": wide_network.state_dict()}
+    no_rate = {"sample_rate": 0}
     narrow = {**good, "config": {**good["config"], "hidden": 7}}
     return {
         "no such checkpoint": folder / "missing.pt",
@@ -136,7 +187,10 @@ def bad_checkpoints(folder, trained) -> dict:
         "expected a checkpoint of this program, found another kind": save("other.pt", {"weights": {}}),
         "found other data or code (not run)": save("evil.pt", {**good, "config": Evil(folder / "harm")}),
         "plain.pt: expected a checkpoint of plain values": folder / "plain.pt",
-        "its weights and its configuration do not fit": save("narrow.pt", narrow),
+        "narrow.pt: its parts do not fit together": save("narrow.pt", narrow),
+        "bins.pt: its parts do not fit together: 129 bins of sound, 130 of": save("bins.pt", wide),
+        "rate.pt: its parts do not fit together: expected rate > 0": save("rate.pt", {**good, "audio": no_rate}),
+        "format.pt: expected a checkpoint of this program": save("format.pt", {**good, "format": "1"}),
     }
 
 
@@ -175,7 +229,7 @@ def test_bad_dataset_folders(tmp_path, capsys):
         (lambda vocals: wavwrite(vocals, np.zeros(99), RATE), "expected 16000 samples like its mixture, found 99"),
         (lambda vocals: vocals.write_bytes(b""), "vocals.wav: expected a sound file, found an empty file"),
         (
-            lambda vocals: wavwrite(vocals, np.full(16000, np.nan, np.float32), RATE, "FLOAT"),
+            lambda vocals: write_float(vocals, np.full(16000, np.nan, np.float32)),
             "vocals.wav: expected finite samples, found NaN or infinity",
         ),
     ],
@@ -216,6 +270,23 @@ def test_resume_needs_a_run_and_the_same_options(trained, dataset, tmp_path, cap
     assert "no such checkpoint" in fails(capsys, train_feedforward.main, *argv, "--output", tmp_path)
     line = fails(capsys, train_feedforward.main, *argv, "--output", trained, "--seed", "4")
     assert "the run was started with seed = 0, cannot go on with 4" in line
+
+
+def test_resume_from_what_cannot_be_resumed(trained, dataset, tmp_path, capsys):
+    shutil.copy(trained / "savedModel_feedforward_best.pt", tmp_path / "savedModel_feedforward_last.pt")
+    line = fails(capsys, train_feedforward.main, dataset, *QUICK, *AUDIO_OPTIONS, "--output", tmp_path, "--resume")
+    assert "savedModel_feedforward_last.pt: expected a checkpoint to go on from, found one of weights only" in line
+
+
+def test_songs_that_are_all_silent(trained, tmp_path, capsys):
+    mixture, vocals = make_song("song", 0.5)
+    (tmp_path / "song").mkdir()
+    wavwrite(tmp_path / "song" / "mixture.wav", mixture, RATE)
+    wavwrite(tmp_path / "song" / "vocals.wav", 0 * vocals, RATE)
+    checkpoints = ["--feedforward", trained / "savedModel_feedforward_best.pt"]
+    checkpoints += ["--rnn", trained / "savedModel_RNN_best.pt"]
+    line = fails(capsys, evaluate.main, tmp_path, *checkpoints, "--output", tmp_path / "out", "--workers", "1")
+    assert "expected voices to judge, found silence in all 1 songs" in line
 
 
 def test_recurrent_network_needs_a_first_one_that_fits(trained, dataset, tmp_path, capsys):
@@ -263,6 +334,17 @@ def test_device_that_is_not_there(dataset, song, trained, tmp_path, capsys):
         ["--remix", "2"],
         ["--dropout", "1.5"],
         ["--speed", "2", "1"],
+        ["--speed", "nan", "1"],
+        ["--patience", "0"],
+        ["--threads", "0"],
+        ["--excerpt", "nan"],
+        ["--learning-rate", "inf"],
+        ["--weight-decay", "-1"],
+        ["--workers", "-1"],
+        ["--seed", "-1"],
+        ["--sample-rate", "0"],
+        ["--block", "0"],
+        ["--hop", "0"],
         ["--no-such-option"],
     ],
 )
@@ -271,6 +353,13 @@ def test_wrong_command_lines_exit_with_2(dataset, options, capsys):
         train_feedforward.main([str(dataset), *options])
     assert stop.value.code == 2
     assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--songs", "2"], ["--seconds", "nan"], ["--seed", "-1"]])
+def test_wrong_command_lines_of_the_demo_dataset(tmp_path, options):
+    with pytest.raises(SystemExit) as stop:
+        make_demo_dataset.main([str(tmp_path / "songs"), *options])
+    assert stop.value.code == 2 and not list(tmp_path.iterdir())
 
 
 def test_ctrl_c_exits_with_130(dataset, tmp_path, monkeypatch, capsys):
@@ -298,5 +387,6 @@ def test_full_disk_leaves_no_checkpoint(dataset, tmp_path, monkeypatch, capsys):
 
 def test_demo_dataset_never_goes_into_a_folder_that_is_not_empty(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
-    assert str(tmp_path) in fails(capsys, make_demo_dataset.main, tmp_path)
+    line = fails(capsys, make_demo_dataset.main, tmp_path)
+    assert f"{tmp_path}: expected a new or empty folder, found one with files in it" in line
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

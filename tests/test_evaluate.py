@@ -9,7 +9,9 @@ from conftest import RATE, make_song
 
 import evaluate
 from bss_eval import bss_eval_gain, bss_eval_sources
-from util import wavwrite
+from Model import FeedforwardNetwork
+from Model_RNN import RecurrentNetwork
+from util import load_network, wavwrite
 
 
 def orthogonal_signals() -> np.ndarray:
@@ -83,9 +85,9 @@ def test_writes_rows_summary_and_table(dataset, trained, tmp_path, capsys):
         figures = report["systems"][system]
         assert figures["mean SDR"] == pytest.approx(np.mean(sdr), abs=1e-3)
         assert figures["median SDR"] == pytest.approx(np.median(sdr), abs=1e-3)
-        assert figures["songs"] == 2 and figures["songs not scored (silent)"] == 0
     means = {name: report["systems"][name]["mean SDR"] for name in systems}
     assert means["mixture"] < means["ideal ratio mask"] and means["RNN"] < means["ideal ratio mask"]
+    assert (report["songs"], report["songs not scored"]) == (2, [])
     assert report["data"].startswith("tiny songs, Test: 2 songs") and "512-tap" in report["protocol"]
     assert "trained on tiny songs" in report["checkpoints"]["RNN"]
     table = (tmp_path / "evaluation.md").read_text()
@@ -131,6 +133,29 @@ def test_silent_songs_are_counted_and_do_not_spoil_the_mean(trained, tmp_path):
         (tmp_path / "data" / name).mkdir(parents=True)
         wavwrite(tmp_path / "data" / name / "mixture.wav", mixture, RATE, "FLOAT")
         wavwrite(tmp_path / "data" / name / "vocals.wav", vocals * (name == "loud"), RATE, "FLOAT")
-    figures = run(tmp_path / "data", trained, tmp_path)["systems"]["RNN"]
-    assert (figures["songs"], figures["songs not scored (silent)"]) == (2, 1)
-    assert np.isfinite(figures["mean SDR"])
+    report = run(tmp_path / "data", trained, tmp_path)
+    assert (report["songs"], report["songs not scored"]) == (2, ["silent"])
+    assert "1 not scored" in report["data"]
+    with (tmp_path / "evaluation.csv").open() as file:
+        loud = [float(row["SDR"]) for row in csv.DictReader(file) if row["song"] == "loud"]
+    assert [figures["mean SDR"] for figures in report["systems"].values()] == pytest.approx(loud, abs=1e-3)
+
+
+def test_options_arrive(dataset, trained, tmp_path, monkeypatch):
+    seen = {}
+
+    def judge_songs(songs, paths, workers):
+        seen.update(songs=[song.name for song in songs], paths=paths, workers=workers)
+        return iter([judge_song(song, _load(paths)) for song in songs])
+
+    def _load(paths):
+        return {"feedforward": load_network(paths["feedforward"], FeedforwardNetwork)[:2]} | {
+            "RNN": load_network(paths["RNN"], RecurrentNetwork)[:2]
+        }
+
+    judge_song = evaluate.judge_song
+    monkeypatch.setattr(evaluate, "judge_songs", judge_songs)
+    more = ["--split", "Valid", "--hold-out", "coral", "fern", "--include-test", "--workers", "2"]
+    run(dataset, trained, tmp_path / "new" / "folder", *more)
+    assert (seen["songs"], seen["workers"]) == (["coral", "fern"], 2)
+    assert seen["paths"]["RNN"] == trained / "savedModel_RNN_best.pt"

@@ -10,8 +10,10 @@ from conftest import RATE, make_song
 import separate_feedforward
 import separate_RNN
 import separation
+from errors import UserError
+from Model_RNN import RecurrentNetwork
 from separation import find_checkpoint, separate
-from util import AudioConfig, UserError, resample, sound_info, wavread, wavwrite
+from util import AudioConfig, load_network, resample, sound_info, wavread, wavwrite
 
 SCRIPTS = {"feedforward": separate_feedforward, "RNN": separate_RNN}
 AUDIO = AudioConfig(RATE, 256, 128)
@@ -78,9 +80,6 @@ def test_channels_are_separated_by_themselves_and_the_input_is_not_changed():
 
 
 def test_long_songs_go_through_in_pieces_with_the_state_carried(trained, monkeypatch):
-    from Model_RNN import RecurrentNetwork
-    from util import load_network
-
     network, audio, _ = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
     mixture, _ = make_song("song", 2.0)
     whole = separate(network, mixture[None], RATE, audio)

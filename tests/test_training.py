@@ -1,6 +1,7 @@
 """Training through the scripts' own main: what a run writes, resuming, and that every option arrives."""
 
 import csv
+import re
 import shutil
 import sys
 
@@ -12,10 +13,12 @@ import train_feedforward
 import train_RNN
 import training
 import training_command
-from Model import FeedforwardNetwork
+from Data import DSD100Dataset, MakeMagnitudeSpectrum
+from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
+from songs import find_songs
 from training import carry_state, learning_rate
-from util import load_network
+from util import AudioConfig, load_network
 
 ENDINGS = {"best.pt", "last.pt", "loss.csv", "loss.png", "spectrograms.png"}
 
@@ -46,7 +49,7 @@ def test_a_run_writes_checkpoints_and_curves(trained, dataset, name):
     assert best["best_valid_loss"] == min(float(row["valid_loss"]) for row in rows)
     assert len(best["history"]) == best["epoch"]
     assert str(dataset) in best["command"] and best["command"].startswith(f"train_{name}.py ")
-    assert best["trained_on"].startswith("tiny songs: 3 songs")
+    assert best["trained_on"] == "tiny songs: 3 songs, 0 minutes, in excerpts"
     assert "torch" in best["versions"] and "optimizer" not in best
 
 
@@ -126,6 +129,52 @@ def test_best_is_the_epoch_of_least_validation_loss(dataset, tmp_path, monkeypat
     assert (best["epoch"], best["best_valid_loss"]) == (2, 3.0)
 
 
+def test_input_statistics_are_those_of_the_real_frames(dataset):
+    """Excerpts of unequal length are padded in a batch; the padding is not measured."""
+    songs, audio = find_songs(dataset)["Train"], AudioConfig(RATE, 256, 128)
+    whole = DSD100Dataset(songs, audio, MakeMagnitudeSpectrum(), excerpt_seconds=100)
+    options = training_command.parse_options([str(dataset), "--batch-size", "3"], FeedforwardNetwork, None)
+    network = FeedforwardNetwork(FeedforwardConfig(bins=audio.bins))
+    training.measure_input(network, training.make_loader(whole, options, shuffle=True))
+    expected = FeedforwardNetwork(FeedforwardConfig(bins=audio.bins))
+    expected.compression.measure(torch.cat([whole[0, index]["mixture"] for index in range(3)]))
+    assert torch.allclose(network.compression.mean, expected.compression.mean, atol=1e-5)
+    assert torch.allclose(network.compression.deviation, expected.compression.deviation, atol=1e-5)
+
+
+def test_gradients_are_clipped(dataset, tmp_path, monkeypatch):
+    norms = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def spy(parameters, limit):
+        parameters = list(parameters)
+        clip(parameters, limit)
+        norms.append(torch.cat([parameter.grad.flatten() for parameter in parameters]).norm().item())
+
+    monkeypatch.setattr(training, "CLIP_NORM", 1e-3)
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
+    argv = [str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--epochs", "1"]
+    assert train_feedforward.main(argv) == 0
+    assert len(norms) == 4 and norms == pytest.approx([1e-3] * 4, rel=1e-3)
+
+
+def test_progress_shows_the_smoothed_loss_and_frames_per_second(dataset, monkeypatch):
+    shown = []
+
+    class Bar(training.tqdm):
+        def set_postfix_str(self, text, refresh=True):
+            shown.append((text, self.total))
+
+    monkeypatch.setattr(training, "tqdm", Bar)
+    pieces = DSD100Dataset(find_songs(dataset)["Train"], AudioConfig(RATE, 256, 128), MakeMagnitudeSpectrum(), 0.5)
+    options = training_command.parse_options([str(dataset), "--batch-size", "4"], FeedforwardNetwork, None)
+    network = FeedforwardNetwork(FeedforwardConfig(bins=129))
+    training.run_epoch(network, training.make_loader(pieces, options, shuffle=True), torch.device("cpu"), "test")
+    assert len(shown) == 4
+    for text, total in shown:
+        assert re.fullmatch(r"loss [\d.e-]+, \d+ frames/s", text) and total == 4
+
+
 def test_learning_rate_falls_by_half_a_cosine():
     rates = [learning_rate(0.1, epoch, 10) for epoch in range(1, 11)]
     assert rates[0] == 0.1 and rates[5] == pytest.approx(0.05)
@@ -143,9 +192,6 @@ def test_carried_state_is_detached_cut_to_the_rows_left_and_zero_where_a_song_st
 
 def test_whole_songs_are_validated_with_the_state_carried(trained, dataset):
     """The validation loss of a song cut into excerpts equals that of the song in one piece."""
-    from Data import DSD100Dataset, MakeMagnitudeSpectrum
-    from songs import find_songs
-
     network, audio, _ = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
     songs = find_songs(dataset)["Test"]
     losses = []

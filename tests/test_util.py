@@ -7,7 +7,8 @@ import pytest
 import scipy.signal
 import torch
 
-from util import AudioConfig, UserError, choose_device, istft, resample, sound_info, stft, wavread, wavwrite, whole_file
+from errors import UserError, whole_file
+from util import AudioConfig, choose_device, istft, resample, sound_info, stft, wavread, wavwrite
 
 COURSE = AudioConfig()
 CONFIGS = [COURSE, AudioConfig(16000, 2048, 512), AudioConfig(8000, 256, 100, "hann")]
@@ -88,6 +89,13 @@ def test_read_a_piece(tmp_path):
     wavwrite(tmp_path / "noise.wav", waveform, 8000, "FLOAT")
     piece, _ = wavread(tmp_path / "noise.wav", 300, 50)
     assert np.array_equal(piece, waveform[None, 300:350])
+
+
+def test_link_stays_a_link_and_its_target_is_written(tmp_path):
+    (tmp_path / "target.wav").write_bytes(b"old")
+    (tmp_path / "link.wav").symlink_to(tmp_path / "target.wav")
+    wavwrite(tmp_path / "link.wav", np.zeros(10), 8000)
+    assert (tmp_path / "link.wav").is_symlink() and sound_info(tmp_path / "target.wav").samples == 10
 
 
 @pytest.mark.parametrize(("from_rate", "to_rate"), list(itertools.permutations((16000, 32000, 44100), 2)))

@@ -1,0 +1,68 @@
+"""How every script fails: one line for the user, an exit status, and no half-written file."""
+
+import contextlib
+import functools
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+class UserError(Exception):
+    """Something the user can mend; its text is one line naming the file, what was expected and what was found."""
+
+
+def command(main: Callable[..., None]) -> Callable[..., int]:
+    """Give `main` an exit status: 0, or 1 after one line on stderr for what the user can mend, or 130 after Ctrl-C."""
+
+    @functools.wraps(main)
+    def run(*arguments, **options) -> int:
+        try:
+            main(*arguments, **options)
+        except OSError as error:
+            print(f"error: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
+            return 1
+        except UserError as error:
+            # One raised in a process that loads data arrives with that process's traceback in front.
+            line = str(error).splitlines()[-1].removeprefix("errors.UserError: ")
+            print(f"error: {line}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+        return 0
+
+    return run
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`, renamed to `path` if the block succeeds and removed if it does not.
+
+    So a file under its final name is always whole, whatever stops the program.
+    """
+    final = Path(path).resolve()  # a link stays one, and its target is written
+    temporary = final.with_name(f".{final.stem}.{os.getpid()}.part{final.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(final)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):  # the folder may not even exist
+            temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make a folder for results, if need be, and see that files can be written into it before any work is done."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(f"{path}: expected a folder to write into: {error.strerror}") from error
+    return path
