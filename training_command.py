@@ -91,11 +91,9 @@ def resumed_checkpoint(run: Run, options: argparse.Namespace) -> dict | None:
         existing = next((path for path in (run.last, run.best) if path.exists()), None)
         if existing and not options.overwrite:
             raise UserError(f"{existing}: a run is already there; expected --resume, --overwrite or another --output")
-        for path in (run.last, run.best):
-            path.unlink(missing_ok=True)  # so that nothing of the old run is taken for the new one's
         return None
     checkpoint = load_checkpoint(run.last, run.name)
-    if not {"options", "history", "optimizer", "rng_state"} <= checkpoint.keys():
+    if not {"options", "history", "optimizer", "rng_state", "cuda_rng_states"} <= checkpoint.keys():
         raise UserError(f"{run.last}: expected a checkpoint to go on from, found one of weights only")
     for name, value in lasting(options).items():
         if checkpoint["options"].get(name) != value:
@@ -161,6 +159,10 @@ def main(
     train_loader = make_loader(train_set, options, shuffle=True)
     if resumed is None and (starts_from is None or options.init == "scratch"):
         measure_input(network, train_loader)
+
+    if options.overwrite:
+        for path in (run.last, run.best):
+            path.unlink(missing_ok=True)  # so that nothing of the old run is taken for the new one's
 
     parameters = sum(parameter.numel() for parameter in network.parameters())
     print(

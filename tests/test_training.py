@@ -294,6 +294,8 @@ def test_overwrite_replaces_a_run(dataset, tmp_path):
     argv = [str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--epochs", "1"]
     assert train_feedforward.main(argv) == 0
     first = weights_of(tmp_path, "feedforward")
+    assert train_feedforward.main(["no such songs", *argv[1:], "--overwrite"]) == 1
+    assert same(first, weights_of(tmp_path, "feedforward"))  # nothing is thrown away for a run that cannot start
     assert train_feedforward.main([*argv, "--seed", "5", "--overwrite"]) == 0
     assert not same(first, weights_of(tmp_path, "feedforward"))
 
