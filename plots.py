@@ -21,14 +21,9 @@ def plot_losses(path: str | Path, history: list[dict], title: str) -> None:
     axes.plot(epochs, [row["train_loss"] for row in history], "o-", markersize=3, label="training")
     axes.plot(epochs, [row["valid_loss"] for row in history], "s--", markersize=3, label="validation")
     best = min(history, key=lambda row: row["valid_loss"])
-    axes.annotate(
-        f"best {best['valid_loss']:.4g}",
-        (best["epoch"], best["valid_loss"]),
-        textcoords="offset points",
-        xytext=(0, 12),
-        ha="center",
-        arrowprops={"arrowstyle": "-"},
-    )
+    label = f"best: {best['valid_loss']:.4g} in epoch {best['epoch']}"
+    axes.plot(best["epoch"], best["valid_loss"], "o", markersize=11, fillstyle="none", color="black", label=label)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel="epoch", ylabel="KL divergence per frame", title=title)
     axes.grid(alpha=0.3)
     axes.legend()
