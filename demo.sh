@@ -2,21 +2,21 @@
 # Installs the packages and shows the whole homework on synthesised songs: train, separate, evaluate. Writes into demo/.
 set -euo pipefail
 cd "$(dirname "$0")"
+if [ -e demo ]; then
+  echo "demo/ is already there: remove or rename it first" >&2
+  exit 1
+fi
 "${PYTHON:-python3}" -m venv .venv
 .venv/bin/python -m pip install --quiet --requirement requirements.txt
 python=.venv/bin/python
 started=$SECONDS
 
 echo "== A dataset of synthesised songs"
-if [ -e demo ]; then
-  echo "demo/ is already there: remove or rename it first" >&2
-  exit 1
-fi
 $python make_demo_dataset.py demo/songs
 
 echo "== Training the single-frame network, then the recurrent one from its weights"
 $python train_feedforward.py demo/songs --epochs 20 --batch-size 4 --output demo
-$python train_RNN.py demo/songs --epochs 20 --batch-size 4 --output demo
+$python train_RNN.py demo/songs --epochs 20 --batch-size 4 --learning-rate 5e-4 --output demo
 
 echo "== Separating a song that neither has met"
 song=$(find demo/songs/Mixtures/Test -name mixture.wav | sort | head -n 1)

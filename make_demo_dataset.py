@@ -2,7 +2,7 @@
 
     python make_demo_dataset.py demo/songs
     python train_feedforward.py demo/songs --epochs 20 --batch-size 4 --output demo
-    python train_RNN.py demo/songs --epochs 20 --batch-size 4 --output demo
+    python train_RNN.py demo/songs --epochs 20 --batch-size 4 --learning-rate 5e-4 --output demo
 
 Every song has a singer, a tempo, a key, chords and instruments of its own, all drawn from --seed: the same command
 writes the same bytes. The folders are the course's: Mixtures|Sources/{Train,Valid,Test}/<song>/{mixture,vocals}.wav,

@@ -55,7 +55,7 @@ def find_checkpoint(name: str) -> Path:
     places = (Path(file), Path(__file__).parent / "pretrained" / file)
     for path in places:
         if path.is_file():
-            return path
+            return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     raise UserError(f"{file}: expected in the current folder or in '{places[1].parent}', found in neither")
 
 
