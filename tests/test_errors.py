@@ -123,7 +123,7 @@ def test_folder_that_cannot_be_one(trained, dataset, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         line = fails(capsys, train_feedforward.main, dataset, *QUICK, *AUDIO_OPTIONS, "--output", folder)
-        assert str(folder) in line and "Not a directory" in line
+        assert f"{folder}: expected a folder to write into" in line
     checkpoints = ["--feedforward", trained / "savedModel_feedforward_best.pt"]
     checkpoints += ["--rnn", trained / "savedModel_RNN_best.pt"]
     line = fails(capsys, evaluate.main, dataset, *checkpoints, "--output", tmp_path / "file")
