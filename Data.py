@@ -40,7 +40,6 @@ class Excerpt:
     shift: float = 0.0
     speed: float = 1.0
     gain: float = 1.0
-    tilts: tuple[float, float] = (0.0, 0.0)  # of voice and accompaniment, dB per octave
     backing: Song | None = None
     backing_shift: float = 0.0
     backing_gain: float = 1.0
@@ -56,23 +55,11 @@ class Excerpt:
         song = dataclasses.replace(self.song, rate=song_rate)
         read = song.read_at if (shift, self.speed) == (0, 1.0) else song.read_looped
         mixture, vocals = read(rate, start + shift, samples)
-        accompaniment = mixture - vocals
         if self.backing is not None:
             backing_start = start + round(self.backing_shift * rate)
-            mixture, other_vocals = self.backing.read_looped(rate, backing_start, samples)
-            accompaniment = self.backing_gain * (mixture - other_vocals)
-        if any(self.tilts):
-            vocals, accompaniment = (
-                tilt(*part, rate) for part in zip((vocals, accompaniment), self.tilts, strict=True)
-            )
-        return self.gain * np.stack([vocals + accompaniment, vocals])
-
-
-def tilt(waveform: np.ndarray, decibels: float, rate: int) -> np.ndarray:
-    """Raise the spectrum of waveform (samples,) by so many dB per octave above 1 kHz and lower it below."""
-    frequencies = np.fft.rfftfreq(len(waveform), 1 / rate)
-    octaves = np.log2(np.clip(frequencies, 125, 8000) / 1000)
-    return np.fft.irfft(np.fft.rfft(waveform) * 10 ** (decibels / 20 * octaves), len(waveform)).astype(np.float32)
+            other_mixture, other_vocals = self.backing.read_looped(rate, backing_start, samples)
+            mixture = vocals + self.backing_gain * (other_mixture - other_vocals)
+        return self.gain * np.stack([mixture, vocals])
 
 
 class DSD100Dataset(Dataset):
@@ -135,21 +122,6 @@ class RandomSpeed:
     def __call__(self, excerpt: Excerpt) -> Excerpt:
         octaves = excerpt.rng.uniform(math.log2(self.low), math.log2(self.high))
         return dataclasses.replace(excerpt, speed=2**octaves)
-
-
-class RandomTilt:
-    """Make the voice, and the accompaniment by itself, brighter or duller by a random number of dB per octave.
-
-    As other microphones, rooms and mixing desks would. Studio voices are brighter than those of karaoke, hence the
-    range of the voice.
-    """
-
-    def __init__(self, voice: tuple[float, float] = (-2.0, 4.0), accompaniment: tuple[float, float] = (-2.0, 2.0)):
-        self.voice, self.accompaniment = voice, accompaniment
-
-    def __call__(self, excerpt: Excerpt) -> Excerpt:
-        tilts = (excerpt.rng.uniform(*self.voice), excerpt.rng.uniform(*self.accompaniment))
-        return dataclasses.replace(excerpt, tilts=tilts)
 
 
 class Rescale:

@@ -8,16 +8,7 @@ from pathlib import Path
 import torch
 from torchvision.transforms import Compose
 
-from Data import (
-    DSD100Dataset,
-    MakeMagnitudeSpectrum,
-    RandomShift,
-    RandomSpeed,
-    RandomTilt,
-    Remix,
-    Rescale,
-    ShuffleFrameOrder,
-)
+from Data import DSD100Dataset, MakeMagnitudeSpectrum, RandomShift, RandomSpeed, Remix, Rescale, ShuffleFrameOrder
 from errors import UserError, command, make_folder
 from songs import add_dataset_arguments, find_songs
 from training import Run, lasting, make_loader, measure_input, train
@@ -159,8 +150,7 @@ def main(
     else:
         network, audio = make_network(network_class, starts_from, options, folder)
 
-    transforms = [RandomShift(), RandomSpeed(*options.speed), Rescale(), Remix(options.remix), RandomTilt()]
-    transforms.append(MakeMagnitudeSpectrum())
+    transforms = [RandomShift(), RandomSpeed(*options.speed), Rescale(), Remix(options.remix), MakeMagnitudeSpectrum()]
     if shuffle_frames:
         transforms.append(ShuffleFrameOrder())
     whole_songs = options.sequences == "songs"

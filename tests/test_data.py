@@ -18,7 +18,6 @@ from Data import (
     MakeMagnitudeSpectrum,
     RandomShift,
     RandomSpeed,
-    RandomTilt,
     Remix,
     Rescale,
     ShuffleFrameOrder,
@@ -194,19 +193,6 @@ def test_random_speed_moves_the_pitch(dataset):
     assert fast.read().shape == plain.read().shape
 
 
-def test_random_tilt_makes_voice_and_accompaniment_brighter_or_duller(dataset):
-    plain, tilted = excerpt_of(dataset), RandomTilt((6, 6), (-6, -6))(excerpt_of(dataset))
-    assert tilted.tilts == (6, -6)
-    (mixture, vocals), (new_mixture, new_vocals) = plain.read(), tilted.read()
-    frequencies = np.fft.rfftfreq(len(mixture), 1 / RATE)
-    one, two = (np.abs(frequencies - hertz).argmin() for hertz in (1000, 2000))
-    for before, after, factor in ((vocals, new_vocals, 2), (mixture - vocals, new_mixture - new_vocals, 1 / 2)):
-        ratio = np.abs(np.fft.rfft(after) / np.fft.rfft(before))
-        assert ratio[one] == pytest.approx(1, rel=0.02) and ratio[two] == pytest.approx(factor, rel=0.02)
-    drawn = RandomTilt()(excerpt_of(dataset)).tilts
-    assert -2 <= drawn[0] <= 4 and -2 <= drawn[1] <= 2
-
-
 def test_remix_puts_another_accompaniment_under_these_vocals(dataset):
     plain, remixed = excerpt_of(dataset), Remix(1.0, 6.0)(excerpt_of(dataset))
     assert Remix(0.0)(excerpt_of(dataset)).backing is None
@@ -232,7 +218,7 @@ def test_shuffle_moves_mixture_and_voice_together(dataset):
 
 
 def make_set(dataset, whole_songs: bool = False, seed: int = 0) -> DSD100Dataset:
-    transform = Compose([RandomShift(), RandomSpeed(), RandomTilt(), Rescale(), Remix(), MakeMagnitudeSpectrum()])
+    transform = Compose([RandomShift(), RandomSpeed(), Rescale(), Remix(), MakeMagnitudeSpectrum()])
     return DSD100Dataset(find_songs(dataset)["Train"], AUDIO, transform, 0.5, seed, whole_songs)
 
 
@@ -276,7 +262,7 @@ def test_excerpts_of_a_whole_song_are_pieces_of_one_mixture(dataset):
     of_song = [index for index, (song, _, _) in enumerate(train.excerpts) if song == 1]
     train.transform = Compose(train.transform.transforms[:-1])  # keep the plans
     plans = [train[5, index] for index in of_song]
-    drawn = {(plan.shift, plan.speed, plan.gain, plan.tilts, plan.backing, plan.backing_shift) for plan in plans}
+    drawn = {(plan.shift, plan.speed, plan.gain, plan.backing, plan.backing_shift) for plan in plans}
     assert len(plans) > 2 and len(drawn) == 1
 
 
