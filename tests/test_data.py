@@ -79,6 +79,7 @@ def test_mir1k_two_channel_clips(tmp_path):
         "Test": ["leon_1_01"],
     }
     mixture, vocals = found["Test"][0].read()
+    assert np.corrcoef(vocals, make_song("leon_1_01", 1.0)[1])[0, 1] > 0.999
     assert np.sum(vocals**2) == pytest.approx(np.sum((mixture - vocals) ** 2), rel=1e-4)
     piece = found["Test"][0].read(1000, 500)  # scaled like the whole clip, not by the piece's own energy
     assert np.allclose(piece, np.stack([mixture, vocals])[:, 1000:1500])

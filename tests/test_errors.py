@@ -374,14 +374,19 @@ def test_ctrl_c_exits_with_130(dataset, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.strip() == "interrupted"
 
 
-def test_full_disk_leaves_no_checkpoint(dataset, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(OSError(28, "No space left"), "No space left"), (RuntimeError("writing failed\nat"), "writing failed")],
+)
+def test_full_disk_leaves_no_checkpoint(dataset, tmp_path, monkeypatch, capsys, error, message):
     def save(checkpoint, path):
         path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(torch, "save", save)
     argv = [dataset, *QUICK, *AUDIO_OPTIONS, "--output", tmp_path]
-    assert "cannot be written: No space left on device" in fails(capsys, train_feedforward.main, *argv)
+    line = fails(capsys, train_feedforward.main, *argv)
+    assert line.endswith(f"savedModel_feedforward_best.pt: cannot be written: {message}")
     assert not list(tmp_path.iterdir())
 
 

@@ -72,7 +72,11 @@ def test_recurrent_network_starts_from_the_best_single_frame_network(trained, da
     [
         (train_feedforward, "feedforward", [*AUDIO_OPTIONS, "--dropout", "0.2"]),
         (train_RNN, "RNN", [*AUDIO_OPTIONS, "--init", "scratch", "--dropout", "0.2"]),
-        (train_RNN, "RNN", [*AUDIO_OPTIONS, "--init", "scratch", "--sequences", "songs", "--workers", "2"]),
+        (
+            train_RNN,
+            "RNN",
+            [*AUDIO_OPTIONS, "--init", "scratch", "--sequences", "songs", "--workers", "2", "--dropout", "0.2"],
+        ),
     ],
     ids=["feedforward", "RNN", "RNN-songs-workers"],
 )
@@ -122,11 +126,18 @@ def test_early_stopping(dataset, tmp_path, capsys):
 
 def test_best_is_the_epoch_of_least_validation_loss(dataset, tmp_path, monkeypatch):
     losses = iter([0, 5.0, 0, 3.0, 0, 4.0])  # training and validation in turn
-    monkeypatch.setattr(training, "run_epoch", lambda *arguments, **rest: next(losses))
+    epochs = []
+
+    def run_epoch(network, loader, *arguments, **rest):
+        epochs.append(loader.batch_sampler.epoch)
+        return next(losses)
+
+    monkeypatch.setattr(training, "run_epoch", run_epoch)
     options = [str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--epochs", "3"]
     assert train_feedforward.main(options) == 0
     best = torch.load(tmp_path / "savedModel_feedforward_best.pt", weights_only=True)
     assert (best["epoch"], best["best_valid_loss"]) == (2, 3.0)
+    assert epochs == [1, 0, 2, 0, 3, 0]  # training excerpts are drawn anew in every epoch, validation's never change
 
 
 def test_input_statistics_are_those_of_the_real_frames(dataset):

@@ -89,6 +89,8 @@ def test_read_a_piece(tmp_path):
     wavwrite(tmp_path / "noise.wav", waveform, 8000, "FLOAT")
     piece, _ = wavread(tmp_path / "noise.wav", 300, 50)
     assert np.array_equal(piece, waveform[None, 300:350])
+    with pytest.raises(UserError, match=r"noise\.wav: cut off: expected 200 samples from 900 on, found 100"):
+        wavread(tmp_path / "noise.wav", 900, 200)
 
 
 def test_link_stays_a_link_and_its_target_is_written(tmp_path):
