@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
+from scipy.fft import next_fast_len
 from torch.utils.data import Dataset
 
 from songs import Song
@@ -44,22 +45,42 @@ class Excerpt:
     backing_shift: float = 0.0
     backing_gain: float = 1.0
 
-    def read(self) -> np.ndarray:
-        """Mixture and vocals (2, samples) at the network's rate, with the context that the outer frames need."""
-        rate = self.audio.sample_rate
-        start = self.first * self.audio.hop - self.audio.block // 2
-        samples = (self.last - 1 - self.first) * self.audio.hop + self.audio.block
-        shift = round(self.shift * rate)
-        # Played faster, a file's rate is higher; rounded, so that the resampler finds a short common period.
-        song_rate = self.song.rate if self.speed == 1.0 else 100 * round(self.song.rate * self.speed / 100)
-        song = dataclasses.replace(self.song, rate=song_rate)
-        read = song.read_at if (shift, self.speed) == (0, 1.0) else song.read_looped
-        mixture, vocals = read(rate, start + shift, samples)
-        if self.backing is not None:
-            backing_start = start + round(self.backing_shift * rate)
-            other_mixture, other_vocals = self.backing.read_looped(rate, backing_start, samples)
-            mixture = vocals + self.backing_gain * (other_mixture - other_vocals)
-        return self.gain * np.stack([mixture, vocals])
+    def spectra(self) -> torch.Tensor:
+        """The STFT of mixture and vocals, complex (2, frames, bins)."""
+        audio = at_speed(self.audio, self.speed)
+        mixture, vocals = self._read(self.song, self.shift, audio)
+        if self.backing is None:
+            return self.gain * self._stft(np.stack([mixture, vocals]), audio)
+        other_mixture, other_vocals = self._read(self.backing, self.backing_shift, self.audio)
+        voice = self._stft(vocals, audio)
+        accompaniment = self.backing_gain * self._stft(other_mixture - other_vocals, self.audio)
+        return self.gain * torch.stack([voice + accompaniment, voice])
+
+    def _read(self, song: Song, shift: float, audio: AudioConfig) -> np.ndarray:
+        """A song's mixture and vocals (2, samples), with the context that the outer frames need."""
+        start = self.first * audio.hop - audio.block // 2 + round(shift * audio.sample_rate)
+        samples = (self.last - 1 - self.first) * audio.hop + audio.block
+        moved = shift != 0 or audio != self.audio
+        return (song.read_looped if moved else song.read_at)(audio.sample_rate, start, samples)
+
+    def _stft(self, waveform: np.ndarray, audio: AudioConfig) -> torch.Tensor:
+        """The STFT of waveform (..., samples), complex (..., frames, bins), with the network's bins: see `at_speed`."""
+        spectrum = stft(torch.from_numpy(waveform.astype(np.float32, copy=False)), audio, pad=False)
+        missing = self.audio.bins - audio.bins  # bins above the band that a slower song no longer fills, or < 0: cut
+        return torch.nn.functional.pad(spectrum, (0, missing))
+
+
+def at_speed(audio: AudioConfig, speed: float) -> AudioConfig:
+    """Block and hop that show a song as `audio` would show it played at `speed`, without resampling it.
+
+    With a block that is s times as long, bin k stands for a frequency s times as low, and a tape that runs s times as
+    fast brings that frequency back to bin k. The block is rounded to a length that the Fourier transform likes, and
+    the hop follows it.
+    """
+    if speed == 1:
+        return audio
+    block = 2 * next_fast_len(max(1, round(audio.block / 2 * speed)), real=True)
+    return dataclasses.replace(audio, block=block, hop=max(1, audio.hop * block // audio.block))
 
 
 class DSD100Dataset(Dataset):
@@ -156,14 +177,26 @@ class Remix:
 
 
 class MakeMagnitudeSpectrum:
-    """Read the excerpt and take its STFT. Returns a sample: mixture and vocals (frames, bins), linear magnitude."""
+    """Read the excerpt and take its STFT. Returns a sample: mixture and vocals (frames, bins), linear magnitude.
+
+    projected: instead of the voice's magnitude |V|, what of it lies in the direction of the mixture M, between 0 and
+    the mixture's magnitude: Re(V conj(M)) / |M|. It is the best that a mask can make with the mixture's phase
+    (Erdogan et al. 2015, the phase-sensitive target, truncated).
+    """
+
+    def __init__(self, projected: bool = False):
+        self.projected = projected
 
     def __call__(self, excerpt: Excerpt) -> dict:
-        waveforms = torch.from_numpy(excerpt.read().astype(np.float32, copy=False))  # (2, samples)
-        mixture, vocals = stft(waveforms, excerpt.audio, pad=False).abs()  # each (frames, bins)
+        mixture, vocals = excerpt.spectra()  # each (frames, bins), complex
+        magnitude = mixture.abs()
+        voice = vocals.abs()
+        if self.projected:
+            along = (vocals * mixture.conj()).real / magnitude.clamp(min=1e-12)
+            voice = along.clamp(min=0).minimum(magnitude)
         return {
-            "mixture": mixture,
-            "vocals": vocals,
+            "mixture": magnitude,
+            "vocals": voice,
             "name": excerpt.song.name,
             "starts": excerpt.first == 0,
             "rng": excerpt.rng,

@@ -43,10 +43,12 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
     add = parser.add_argument_group("data").add_argument
     course = AudioConfig()
     or_first = " or as in --init" if starts_from else ""
+    # Without memory a frame learns from its neighbours nothing new: more and shorter excerpts make a better step.
+    excerpt, batch_size = (4.0, 16) if starts_from else (1.0, 32)
     add("--sample-rate", type=int, metavar="HZ", help=f"songs are resampled to it ({course.sample_rate}{or_first})")
     add("--block", type=int, metavar="SAMPLES", help=f"length of the STFT's window ({course.block}{or_first})")
     add("--hop", type=int, metavar="SAMPLES", help=f"from one window to the next ({course.hop}{or_first})")
-    add("--excerpt", type=float, metavar="SECONDS", default=4.0, help="length of a training excerpt (%(default)s)")
+    add("--excerpt", type=float, metavar="SECONDS", default=excerpt, help="length of a training excerpt (%(default)s)")
     sequences = "excerpts in random order, or whole songs piece by piece with the state carried over (%(default)s)"
     add("--sequences", choices=("excerpts", "songs"), default="excerpts", help=sequences)
     remix = "probability of another song's accompaniment under an excerpt's vocals (%(default)s)"
@@ -61,11 +63,13 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
         add("--init", metavar="CHECKPOINT", help=f"to start from, or 'scratch' (default: {first} in the output folder)")
     add("--epochs", type=int, default=60, help="the learning rate falls to 0 over these (%(default)s)")
     add("--patience", type=int, default=20, help="stop after so many epochs without a better one (%(default)s)")
-    add("--batch-size", type=int, default=16, help="excerpts, or songs side by side (%(default)s)")
+    add("--batch-size", type=int, default=batch_size, help="excerpts, or songs side by side (%(default)s)")
     add("--learning-rate", type=float, default=1e-3, help="of the first epoch (%(default)s)")
     add("--weight-decay", type=float, default=1e-2, help="of AdamW (%(default)s)")
     add("--dropout", type=float, default=0.0, help="share of hidden units left out (%(default)s)")
     divergence = "D(voice || estimate), or the reverse (%(default)s)"
+    target = "the voice's magnitude, or its projection on the mixture's phase (%(default)s)"
+    add("--target", choices=("magnitude", "projection"), default="magnitude", help=target)
     add("--divergence", choices=("forward", "reverse"), default="forward", help=divergence)
     add("--bfloat16", action="store_true", help="learn with 16-bit matrix products: faster on CPUs that have them")
     add("--seed", type=int, default=0, help="of weights, order and transforms (%(default)s)")
@@ -150,12 +154,13 @@ def main(
     else:
         network, audio = make_network(network_class, starts_from, options, folder)
 
-    transforms = [RandomShift(), RandomSpeed(*options.speed), Rescale(), Remix(options.remix), MakeMagnitudeSpectrum()]
+    make_spectrum = MakeMagnitudeSpectrum(projected=options.target == "projection")
+    transforms = [RandomShift(), RandomSpeed(*options.speed), Rescale(), Remix(options.remix), make_spectrum]
     if shuffle_frames:
         transforms.append(ShuffleFrameOrder())
     whole_songs = options.sequences == "songs"
     train_set = DSD100Dataset(songs["Train"], audio, Compose(transforms), options.excerpt, options.seed, whole_songs)
-    valid_set = DSD100Dataset(songs["Valid"], audio, MakeMagnitudeSpectrum(), options.excerpt, whole_songs=True)
+    valid_set = DSD100Dataset(songs["Valid"], audio, make_spectrum, options.excerpt, whole_songs=True)
     train_loader = make_loader(train_set, options, shuffle=True)
     if resumed is None and (starts_from is None or options.init == "scratch"):
         measure_input(network, train_loader)

@@ -212,7 +212,7 @@ class AudioConfig:
         return f"{self.sample_rate} Hz, block {self.block}, hop {self.hop}, {self.window} window"
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=256)  # training at random speeds uses some fifty blocks
 def _window(audio: AudioConfig, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """The analysis window, of sum 1: scipy's 'spectrum' scaling. Made in float64, which saves a digit."""
     window = WINDOWS[audio.window](audio.block, periodic=True, dtype=torch.float64)

@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+import soxr
 import torch
 from conftest import RATE, make_song, write_song
 from torch.utils.data import DataLoader
@@ -21,6 +22,7 @@ from Data import (
     Remix,
     Rescale,
     ShuffleFrameOrder,
+    at_speed,
     collate_fn,
 )
 from loss import kl_divergence, mean_over_frames
@@ -171,39 +173,72 @@ def excerpt_of(dataset, seed: int = 0) -> Excerpt:
 def test_rescale_scales_mixture_and_voice_alike(dataset):
     plain, scaled = excerpt_of(dataset), Rescale(0.5, 0.6)(excerpt_of(dataset))
     assert 0.5 <= scaled.gain <= 0.6
-    assert np.allclose(scaled.read(), scaled.gain * plain.read())
+    assert torch.allclose(scaled.spectra(), scaled.gain * plain.spectra())
+
+
+def spectrum_at(waveform: np.ndarray, start: int) -> torch.Tensor:
+    """STFT (..., 31 frames, bins) of waveform (..., samples), looped, from sample `start` on."""
+    indices = np.arange(start, start + 30 * AUDIO.hop + AUDIO.block)
+    piece = np.take(waveform, indices, axis=-1, mode="wrap").astype(np.float32)
+    return stft(torch.from_numpy(piece), AUDIO, pad=False)
+
+
+BACKING = ("backing", "backing_shift", "backing_gain")
+START = 16 * AUDIO.hop - AUDIO.block // 2  # of what `excerpt_of` reads
 
 
 def test_random_shift_reads_from_elsewhere(dataset):
     shifted = RandomShift(30)(excerpt_of(dataset))
     assert 0 < shifted.shift <= 30
-    start = 16 * AUDIO.hop - AUDIO.block // 2 + round(shifted.shift * RATE)
-    expected = np.take(shifted.song.read(), np.arange(start, start + 1000), axis=1, mode="wrap")
-    assert np.allclose(shifted.read()[:, :1000], expected)
+    expected = spectrum_at(shifted.song.read(), START + round(shifted.shift * RATE))
+    assert torch.allclose(shifted.spectra(), expected, atol=1e-6)
 
 
-def test_random_speed_moves_the_pitch(dataset):
+@pytest.mark.parametrize("speed", [0.5, 0.77, 1.25, 1.5])
+def test_random_speed_equals_resampling(dataset, speed):
     plain = excerpt_of(dataset)
-    fast = RandomSpeed(1.5, 1.5)(plain)
-    time = np.arange(plain.song.samples)
-    assert fast.speed == pytest.approx(1.5)
-    # 1.5 times as fast: sample n of the result is sample 1.5 n of the song.
-    start = 16 * AUDIO.hop - AUDIO.block // 2
-    expected = np.interp(1.5 * (start + np.arange(1000)), time, plain.song.read()[1])
-    assert np.abs(fast.read()[1, :1000] - expected).max() < 0.05
-    assert fast.read().shape == plain.read().shape
+    played = RandomSpeed(speed, speed)(plain)
+    assert played.speed == pytest.approx(speed)
+    audio = at_speed(AUDIO, speed)
+    exact = audio.block / AUDIO.block
+    assert exact == pytest.approx(speed, rel=0.02) and audio.hop == pytest.approx(exact * AUDIO.hop, abs=1)
+    frames = [16 * audio.hop + round(frame * audio.hop) for frame in range(31)]  # centres, in the song's samples
+    resampled = soxr.resample(plain.song.read().T, 10000 * exact, 10000, "VHQ").T
+    expected = torch.stack(
+        [spectrum_at(resampled, round(centre / exact) - AUDIO.block // 2)[:, 0] for centre in frames], dim=1
+    )
+    error = (played.spectra().abs() - expected.abs()).square().sum() / expected.abs().square().sum()
+    assert error < 5e-3  # the rest: centres lie between two samples of the resampled song
 
 
 def test_remix_puts_another_accompaniment_under_these_vocals(dataset):
     plain, remixed = excerpt_of(dataset), Remix(1.0, 6.0)(excerpt_of(dataset))
     assert Remix(0.0)(excerpt_of(dataset)).backing is None
-    mixture, vocals = remixed.read()
-    assert np.allclose(vocals, plain.read()[1])
-    start = 16 * AUDIO.hop - AUDIO.block // 2 + round(remixed.backing_shift * RATE)
-    other_mixture, other_vocals = remixed.backing.read_looped(RATE, start, len(mixture))
-    assert np.allclose(mixture, vocals + remixed.backing_gain * (other_mixture - other_vocals), atol=1e-6)
+    mixture, vocals = remixed.spectra()
+    assert torch.equal(vocals, plain.spectra()[1])
+    other_mixture, other_vocals = spectrum_at(remixed.backing.read(), START + round(remixed.backing_shift * RATE))
+    assert torch.allclose(mixture, vocals + remixed.backing_gain * (other_mixture - other_vocals), atol=1e-6)
     assert 10 ** (-6 / 20) <= remixed.backing_gain <= 10 ** (6 / 20)
     assert len({Remix(1.0)(excerpt_of(dataset, seed)).backing.name for seed in range(20)}) == 2  # never its own
+
+
+def test_remixed_speed_is_the_voice_s_alone(dataset):
+    slow, plain = (Remix(1.0)(excerpt) for excerpt in (RandomSpeed(0.8, 0.8)(excerpt_of(dataset)), excerpt_of(dataset)))
+    slow = dataclasses.replace(slow, **{name: getattr(plain, name) for name in BACKING})
+    (mixture, vocals), (other_mixture, other_vocals) = slow.spectra(), plain.spectra()
+    assert not torch.allclose(vocals, other_vocals, atol=1e-3)
+    assert torch.allclose(mixture - vocals, other_mixture - other_vocals, atol=1e-6)
+
+
+def test_magnitude_of_the_voice_or_its_projection_on_the_mixture(dataset):
+    mixture, vocals = excerpt_of(dataset).spectra()
+    plain, projected = (MakeMagnitudeSpectrum(projected)(excerpt_of(dataset)) for projected in (False, True))
+    assert torch.equal(plain["vocals"], vocals.abs()) and torch.equal(plain["mixture"], projected["mixture"])
+    # Of all real masks from 0 to 1, the projection's comes closest to the voice, bin by bin.
+    best = projected["vocals"] / mixture.abs()
+    error = (best * mixture - vocals).abs()
+    for mask in torch.linspace(0, 1, 21):
+        assert (error <= (mask * mixture - vocals).abs() + 1e-6).all()
 
 
 def test_shuffle_moves_mixture_and_voice_together(dataset):

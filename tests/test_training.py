@@ -245,6 +245,7 @@ def test_options_arrive(dataset, tmp_path, monkeypatch):
     assert (seen["audio"].sample_rate, seen["audio"].block, seen["audio"].hop) == (RATE, 256, 128)
     assert transform(seen, "ShuffleFrameOrder") and not seen["loader"].dataset.whole_songs
     assert seen["valid"].dataset.whole_songs
+    assert not transform(seen, "MakeMagnitudeSpectrum").projected and not seen["valid"].dataset.transform.projected
 
     seen = intercepted(monkeypatch, [*base, "--init", "scratch"], train_RNN)
     assert not transform(seen, "ShuffleFrameOrder")
@@ -260,6 +261,9 @@ def test_options_arrive(dataset, tmp_path, monkeypatch):
     assert seen["network"].config.dropout == 0.4
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
+
+    seen = intercepted(monkeypatch, [*base, "--target", "projection"])
+    assert transform(seen, "MakeMagnitudeSpectrum").projected and seen["valid"].dataset.transform.projected
 
     seen = intercepted(monkeypatch, [*base, "--hold-out", "coral", "--include-test", "--seed", "9"])
     assert [song.name for song in seen["valid"].dataset.songs] == ["coral"]
