@@ -23,6 +23,8 @@ from util import AudioConfig, stft
 
 # ---------------------------------------------------------------------------------------------- excerpts
 
+OCTAVES = 1000 * 2.0 ** np.arange(-4, 5)  # centres of an equaliser's bands in Hz, 63 Hz to 16 kHz
+
 
 @dataclasses.dataclass
 class Excerpt:
@@ -44,17 +46,22 @@ class Excerpt:
     backing: Song | None = None
     backing_shift: float = 0.0
     backing_gain: float = 1.0
+    equalizer: np.ndarray | None = None  # of voice and accompaniment, dB in each octave band: (2, len(OCTAVES))
 
     def spectra(self) -> torch.Tensor:
         """The STFT of mixture and vocals, complex (2, frames, bins)."""
         audio = at_speed(self.audio, self.speed)
         mixture, vocals = self._read(self.song, self.shift, audio)
         if self.backing is None:
-            return self.gain * self._stft(np.stack([mixture, vocals]), audio)
-        other_mixture, other_vocals = self._read(self.backing, self.backing_shift, self.audio)
-        voice = self._stft(vocals, audio)
-        accompaniment = self.backing_gain * self._stft(other_mixture - other_vocals, self.audio)
-        return self.gain * torch.stack([voice + accompaniment, voice])
+            accompaniment = self._stft(mixture - vocals, audio)
+        else:
+            mixture, other_vocals = self._read(self.backing, self.backing_shift, self.audio)
+            accompaniment = self.backing_gain * self._stft(mixture - other_vocals, self.audio)
+        sources = torch.stack([self._stft(vocals, audio), accompaniment])  # (2, frames, bins)
+        if self.equalizer is not None:
+            sources *= equalizer_curves(self.equalizer, self.audio)[:, None]
+        voice, accompaniment = self.gain * sources
+        return torch.stack([voice + accompaniment, voice])
 
     def _read(self, song: Song, shift: float, audio: AudioConfig) -> np.ndarray:
         """A song's mixture and vocals (2, samples), with the context that the outer frames need."""
@@ -81,6 +88,14 @@ def at_speed(audio: AudioConfig, speed: float) -> AudioConfig:
         return audio
     block = 2 * next_fast_len(max(1, round(audio.block / 2 * speed)), real=True)
     return dataclasses.replace(audio, block=block, hop=max(1, audio.hop * block // audio.block))
+
+
+def equalizer_curves(decibels: np.ndarray, audio: AudioConfig) -> torch.Tensor:
+    """Gains (sources, bins) of equalisers set to decibels (sources, len(OCTAVES)): straight lines from band to band."""
+    frequencies = np.arange(audio.bins) * audio.sample_rate / audio.block
+    position = np.log2(np.maximum(frequencies, 1.0))
+    curves = np.stack([np.interp(position, np.log2(OCTAVES), bands) for bands in decibels])
+    return torch.from_numpy(10 ** (curves / 20)).float()
 
 
 class DSD100Dataset(Dataset):
@@ -143,6 +158,19 @@ class RandomSpeed:
     def __call__(self, excerpt: Excerpt) -> Excerpt:
         octaves = excerpt.rng.uniform(math.log2(self.low), math.log2(self.high))
         return dataclasses.replace(excerpt, speed=2**octaves)
+
+
+class RandomEqualizer:
+    """Colour voice and accompaniment, each in its own way, as other microphones, rooms and mixing desks would.
+
+    Each octave band is raised or lowered by a normal random number of dB with deviation `decibels`.
+    """
+
+    def __init__(self, decibels: float = 2.0):
+        self.decibels = decibels
+
+    def __call__(self, excerpt: Excerpt) -> Excerpt:
+        return dataclasses.replace(excerpt, equalizer=excerpt.rng.normal(0, self.decibels, (2, len(OCTAVES))))
 
 
 class Rescale:

@@ -8,7 +8,16 @@ from pathlib import Path
 import torch
 from torchvision.transforms import Compose
 
-from Data import DSD100Dataset, MakeMagnitudeSpectrum, RandomShift, RandomSpeed, Remix, Rescale, ShuffleFrameOrder
+from Data import (
+    DSD100Dataset,
+    MakeMagnitudeSpectrum,
+    RandomEqualizer,
+    RandomShift,
+    RandomSpeed,
+    Remix,
+    Rescale,
+    ShuffleFrameOrder,
+)
 from errors import UserError, command, make_folder
 from songs import add_dataset_arguments, find_songs
 from training import Run, lasting, make_loader, measure_input, train
@@ -20,6 +29,7 @@ RANGES = {  # of the options that are numbers
     "hop": (1, 1 << 20),
     "excerpt": (0.1, 3600),
     "remix": (0, 1),
+    "equalizer": (0, 100),
     "workers": (0, 256),
     "epochs": (1, 1_000_000),
     "patience": (1, 1_000_000),
@@ -55,6 +65,8 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
     add("--remix", type=float, metavar="P", default=0.8, help=remix)
     speed = "range of an excerpt's random speed; 1 1 for none (%(default)s)"
     add("--speed", type=float, nargs=2, metavar=("LOW", "HIGH"), default=[0.7, 1.4], help=speed)
+    equalizer = "spread of a random equaliser's octave bands, for voice and accompaniment (%(default)s)"
+    add("--equalizer", type=float, metavar="DB", default=2.0, help=equalizer)
     add("--workers", type=int, default=0, help="processes that read and transform songs (%(default)s)")
 
     add = parser.add_argument_group("learning").add_argument
@@ -155,7 +167,8 @@ def main(
         network, audio = make_network(network_class, starts_from, options, folder)
 
     make_spectrum = MakeMagnitudeSpectrum(projected=options.target == "projection")
-    transforms = [RandomShift(), RandomSpeed(*options.speed), Rescale(), Remix(options.remix), make_spectrum]
+    transforms = [RandomShift(), RandomSpeed(*options.speed), RandomEqualizer(options.equalizer), Rescale()]
+    transforms += [Remix(options.remix), make_spectrum]
     if shuffle_frames:
         transforms.append(ShuffleFrameOrder())
     whole_songs = options.sequences == "songs"

@@ -15,7 +15,7 @@ torch.set_num_threads(1)  # on a busy machine, two are many times slower for net
 RATE = 8000
 AUDIO_OPTIONS = ["--sample-rate", str(RATE), "--block", "256", "--hop", "128"]
 QUICK = ["--epochs", "2", "--excerpt", "0.5", "--batch-size", "4", "--threads", "1", "--device", "cpu"]
-QUICK += ["--remix", "0", "--speed", "1", "1"]
+QUICK += ["--remix", "0", "--speed", "1", "1", "--equalizer", "0"]
 SPLITS = {"Train": ("amber", "basil", "coral"), "Valid": ("dune",), "Test": ("ember", "fern")}
 
 

@@ -13,10 +13,12 @@ from torchvision.transforms import Compose
 
 import songs as songs_module
 from Data import (
+    OCTAVES,
     Batches,
     DSD100Dataset,
     Excerpt,
     MakeMagnitudeSpectrum,
+    RandomEqualizer,
     RandomShift,
     RandomSpeed,
     Remix,
@@ -24,6 +26,7 @@ from Data import (
     ShuffleFrameOrder,
     at_speed,
     collate_fn,
+    equalizer_curves,
 )
 from loss import kl_divergence, mean_over_frames
 from Model import FeedforwardNetwork
@@ -230,6 +233,26 @@ def test_remixed_speed_is_the_voice_s_alone(dataset):
     assert torch.allclose(mixture - vocals, other_mixture - other_vocals, atol=1e-6)
 
 
+def test_random_equalizer_colours_voice_and_accompaniment_apart(dataset):
+    plain, coloured = excerpt_of(dataset), RandomEqualizer(6.0)(excerpt_of(dataset))
+    assert coloured.equalizer.shape == (2, 9) and coloured.equalizer.std() == pytest.approx(6, rel=0.5)
+    (mixture, vocals), (plain_mixture, plain_vocals) = coloured.spectra(), plain.spectra()
+    for source, plain_source, bands in (
+        (vocals, plain_vocals, coloured.equalizer[0]),
+        (mixture - vocals, plain_mixture - plain_vocals, coloured.equalizer[1]),
+    ):
+        for octave, decibels in zip(OCTAVES, bands, strict=True):
+            position = octave / RATE * AUDIO.block  # in bins
+            if 1 <= position < AUDIO.bins and position == round(position):
+                expected = 10 ** (decibels / 20) * plain_source[:, int(position)]
+                assert expected.abs().max() > 1e-5 and torch.allclose(source[:, int(position)], expected, rtol=1e-3)
+
+
+def test_equalizer_curve_is_straight_between_octaves():
+    gains = equalizer_curves(np.arange(9.0)[None], AudioConfig(32000, 512, 256))[0]  # 62.5 Hz a bin, 1 dB an octave
+    assert 20 * torch.log10(gains[[1, 2, 3, 4, 256]]).numpy() == pytest.approx([0, 1, np.log2(3), 2, 8], abs=1e-4)
+
+
 def test_magnitude_of_the_voice_or_its_projection_on_the_mixture(dataset):
     mixture, vocals = excerpt_of(dataset).spectra()
     plain, projected = (MakeMagnitudeSpectrum(projected)(excerpt_of(dataset)) for projected in (False, True))
@@ -254,7 +277,7 @@ def test_shuffle_moves_mixture_and_voice_together(dataset):
 
 
 def make_set(dataset, whole_songs: bool = False, seed: int = 0) -> DSD100Dataset:
-    transform = Compose([RandomShift(), RandomSpeed(), Rescale(), Remix(), MakeMagnitudeSpectrum()])
+    transform = Compose([RandomShift(), RandomSpeed(), RandomEqualizer(), Rescale(), Remix(), MakeMagnitudeSpectrum()])
     return DSD100Dataset(find_songs(dataset)["Train"], AUDIO, transform, 0.5, seed, whole_songs)
 
 

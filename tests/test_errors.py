@@ -334,6 +334,7 @@ def test_device_that_is_not_there(dataset, song, trained, tmp_path, capsys):
         ["--remix", "2"],
         ["--dropout", "1.5"],
         ["--speed", "2", "1"],
+        ["--equalizer", "-1"],
         ["--speed", "nan", "1"],
         ["--patience", "0"],
         ["--threads", "0"],

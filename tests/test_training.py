@@ -262,7 +262,8 @@ def test_options_arrive(dataset, tmp_path, monkeypatch):
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
 
-    seen = intercepted(monkeypatch, [*base, "--target", "projection"])
+    seen = intercepted(monkeypatch, [*base, "--target", "projection", "--equalizer", "3"])
+    assert transform(seen, "RandomEqualizer").decibels == 3
     assert transform(seen, "MakeMagnitudeSpectrum").projected and seen["valid"].dataset.transform.projected
 
     seen = intercepted(monkeypatch, [*base, "--hold-out", "coral", "--include-test", "--seed", "9"])
