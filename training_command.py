@@ -83,7 +83,7 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
     target = "the voice's magnitude, or its projection on the mixture's phase (%(default)s)"
     add("--target", choices=("magnitude", "projection"), default="magnitude", help=target)
     add("--divergence", choices=("forward", "reverse"), default="forward", help=divergence)
-    add("--bfloat16", action="store_true", help="learn with 16-bit matrix products: faster on CPUs that have them")
+    add("--bfloat16", action="store_true", help="learn with 16-bit matrix products: faster on some CPUs")
     add("--seed", type=int, default=0, help="of weights, order and transforms (%(default)s)")
     add("--device", default="auto", help="cpu, cuda, mps or auto (%(default)s)")
     add("--threads", type=int, default=torch.get_num_threads(), help="of the network on the CPU (%(default)s)")
