@@ -73,10 +73,12 @@ def judge_song(song: Song, networks: dict[str, tuple[torch.nn.Module, AudioConfi
         row = {"song": song.name, "seconds": round(song.samples / song.rate, 3), "system": system}
         if isinstance(song, KaraokeClip):
             references = np.stack([vocals, mixture - vocals])
-            row["SDR"], row["SIR"], row["SAR"] = bss_eval_sources(references, estimate)
-            row["SDR v2.1"], row["SIR v2.1"], row["SAR v2.1"] = bss_eval_gain(references, estimate)
+            estimates = np.stack([estimate, mixture - estimate])
+            row["SDR"], row["SIR"], row["SAR"] = (score[0] for score in bss_eval_sources(references, estimates))
+            scores = bss_eval_gain(references, estimates)
+            row["SDR v2.1"], row["SIR v2.1"], row["SAR v2.1"] = (score[0] for score in scores)
         else:
-            row["SDR"], _, _ = bss_eval_sources(vocals[None], estimate)
+            row["SDR"] = bss_eval_sources(vocals[None], estimate[None]).sdr[0]
         rows.append(row)
     return rows
 

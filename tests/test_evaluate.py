@@ -8,60 +8,10 @@ import pytest
 from conftest import RATE, make_song
 
 import evaluate
-from bss_eval import bss_eval_gain, bss_eval_sources
+from bss_eval import bss_eval_sources
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
 from util import load_network, wavwrite
-
-
-def orthogonal_signals() -> np.ndarray:
-    """Three orthogonal signals of energy 1: two sources and noise that neither can explain by a gain."""
-    signals, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((8000, 3)))
-    return signals.T
-
-
-def test_gain_version_has_its_closed_form():
-    voice, accompaniment, noise = orthogonal_signals()
-    estimate = 0.3 * (voice + 0.1 * accompaniment + 0.05 * noise)
-    sdr, sir, sar = bss_eval_gain(np.stack([voice, accompaniment]), estimate)
-    assert sdr == pytest.approx(-10 * np.log10(0.1**2 + 0.05**2))
-    assert sir == pytest.approx(20)
-    assert sar == pytest.approx(10 * np.log10((1 + 0.1**2) / 0.05**2))
-
-
-def test_gain_version_takes_correlated_sources_apart():
-    voice, other, noise = orthogonal_signals()
-    accompaniment = other + 0.5 * voice
-    sdr, sir, _ = bss_eval_gain(np.stack([voice, accompaniment]), voice + 0.1 * other + 0.05 * noise)
-    assert sdr == pytest.approx(-10 * np.log10(0.1**2 + 0.05**2))
-    assert sir == pytest.approx(20)
-
-
-def test_filter_version_forgives_a_filter_and_the_gain_version_does_not():
-    rng = np.random.default_rng(0)
-    voice, accompaniment = rng.standard_normal((2, 16000))
-    filtered = np.convolve(voice, [0.5, 0, 0, 0.5])[:16000]
-    references = np.stack([voice, accompaniment])
-    sdr, _, _ = bss_eval_sources(references, filtered)
-    assert sdr > 30
-    assert bss_eval_gain(references, filtered)[0] == pytest.approx(0, abs=0.3)
-    noise = rng.standard_normal(16000)
-    sdr, _, _ = bss_eval_sources(voice[None], voice + 0.1 * noise)
-    assert sdr == pytest.approx(20, abs=0.3)
-
-
-def test_estimates_are_not_permuted():
-    voice, accompaniment = np.random.default_rng(0).standard_normal((2, 8000))
-    sdr, sir, _ = bss_eval_sources(np.stack([voice, accompaniment]), accompaniment)
-    assert sdr < -5 and sir < -5
-
-
-def test_silence_is_not_scored():
-    voice, silence = np.ones(1000), np.zeros(1000)
-    for references, estimate in (([silence], voice), ([voice], silence)):
-        assert np.isnan(bss_eval_gain(np.stack(references), estimate)).all()
-        assert np.isnan(bss_eval_sources(np.stack(references), estimate)).all()
-
 
 # ---------------------------------------------------------------------------------------------- evaluate.py
 
@@ -100,7 +50,7 @@ def test_mixture_scores_its_own_sdr(dataset, trained, tmp_path):
     with (tmp_path / "evaluation.csv").open() as file:
         row = next(row for row in csv.DictReader(file) if row["system"] == "mixture")
     mixture, vocals = make_song("dune", 2.0)
-    expected, _, _ = bss_eval_sources(vocals[None].astype(float), mixture.astype(float))
+    expected = bss_eval_sources(vocals[None], mixture[None]).sdr[0]
     assert row["song"] == "dune" and float(row["SDR"]) == pytest.approx(expected, abs=0.01)
 
 
