@@ -1,0 +1,173 @@
+"""What is judged: networks, the estimates of other programs, the mixture itself, and masks made from the true sources.
+
+A system has a `name`, a `description`, and estimates both sources of a song:
+
+    estimate(song, mixture, vocals) -> (estimates (2, samples): voice and accompaniment, note)
+
+`mixture` and `vocals` (samples,) are the song's own, read once for all systems; the note says what had to be done to
+the estimates, '' if nothing. Systems are small: they go to other processes, and networks are loaded there.
+"""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from errors import UserError
+from Model import FeedforwardNetwork
+from Model_RNN import RecurrentNetwork
+from separation import describe, separate
+from songs import Song, sound_file
+from util import AudioConfig, load_checkpoint, load_network, resample, stft, wavread
+
+NETWORKS = {network_class.name: network_class for network_class in (FeedforwardNetwork, RecurrentNetwork)}
+ACCOMPANIMENT_NAMES = ("accompaniment", "no_vocals", "instrumental")  # Spleeter's, Demucs's, and by hand
+LENGTH_TOLERANCE = 0.1  # seconds an estimate may be longer or shorter: coders and resamplers pad and cut
+
+Estimates = tuple[np.ndarray, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """The mixture as the estimate of both sources: what separation must be better than."""
+
+    name: ClassVar[str] = "mixture"
+    description: ClassVar[str] = "the mixture as the estimate of both sources"
+
+    def estimate(self, song: Song, mixture: np.ndarray, vocals: np.ndarray) -> Estimates:
+        return np.stack([mixture, mixture]), ""
+
+
+# ---------------------------------------------------------------------------------------------- networks
+
+
+@functools.lru_cache
+def load_any_network(path: Path) -> tuple[torch.nn.Module, AudioConfig, dict]:
+    """Rebuild the network of a checkpoint, of whichever kind. Returns what `util.load_network` does."""
+    name = load_checkpoint(path)["name"]
+    if name not in NETWORKS:
+        raise UserError(f"{path}: expected a checkpoint of {' or '.join(NETWORKS)}, found one of {name}")
+    return load_network(path, NETWORKS[name])
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network by its checkpoint; the accompaniment is what its voice leaves of the mixture."""
+
+    name: str
+    path: Path
+
+    @property
+    def description(self) -> str:
+        return describe(self.path, load_any_network(self.path)[2])
+
+    @property
+    def audio(self) -> AudioConfig:
+        return load_any_network(self.path)[1]
+
+    def estimate(self, song: Song, mixture: np.ndarray, vocals: np.ndarray) -> Estimates:
+        network, audio, _ = load_any_network(self.path)
+        return _with_accompaniment(separate(network, mixture[None], song.rate, audio)[0], mixture), ""
+
+
+def _with_accompaniment(voice: np.ndarray, mixture: np.ndarray) -> np.ndarray:
+    return np.stack([voice, mixture - voice])
+
+
+# ---------------------------------------------------------------------------------------------- other programs
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """Estimates that another program wrote: <folder>/<song>.wav (the voice) or <folder>/<song>/vocals.wav.
+
+    Any sound format; beside vocals.wav there may be accompaniment.wav, no_vocals.wav or instrumental.wav, else the
+    accompaniment is what the voice leaves of the mixture. Channels are mixed down, the rate is made the song's.
+    """
+
+    name: str
+    folder: Path
+
+    @property
+    def description(self) -> str:
+        return f"estimates in {self.folder}"
+
+    def paths(self, song: Song) -> tuple[Path | None, Path | None]:
+        """The files of voice and accompaniment; None for one that is not there."""
+        inside = self.folder / song.name
+        voice = sound_file(self.folder, song.name) or sound_file(inside, "vocals")
+        return voice, next(filter(None, (sound_file(inside, name) for name in ACCOMPANIMENT_NAMES)), None)
+
+    def estimate(self, song: Song, mixture: np.ndarray, vocals: np.ndarray) -> Estimates:
+        voice_path, accompaniment_path = self.paths(song)
+        if voice_path is None:
+            raise UserError(f"{self.folder}: expected an estimate '{song.name}.wav', found none")
+        voice, note = self._read(voice_path, song)
+        if accompaniment_path is None:
+            return _with_accompaniment(voice, mixture), note
+        accompaniment, other_note = self._read(accompaniment_path, song)
+        return np.stack([voice, accompaniment]), note or other_note
+
+    def _read(self, path: Path, song: Song) -> tuple[np.ndarray, str]:
+        waveform, rate = wavread(path)
+        estimate, notes = waveform.mean(axis=0), []
+        if rate != song.rate:
+            estimate = resample(estimate, rate, song.rate)
+            notes.append(f"resampled from {rate} Hz")
+        excess = len(estimate) - song.samples
+        if abs(excess) > LENGTH_TOLERANCE * song.rate:
+            raise UserError(f"{path}: expected {song.samples} samples like the song, found {len(estimate)}")
+        if excess:
+            notes.append(f"{abs(excess)} samples too {'long' if excess > 0 else 'short'}")
+            estimate = np.pad(estimate[: song.samples], (0, max(0, -excess)))
+        return estimate, ", ".join(notes)
+
+
+# ---------------------------------------------------------------------------------------------- masks from the truth
+
+SMALLEST = 1e-12  # magnitude that nothing is divided by
+
+# From the magnitudes of voice, accompaniment and mixture. The last one is not limited to 1: what is left of the error
+# is that of the mixture's phase.
+IDEAL_MASKS = {
+    "ideal ratio mask": lambda voice, accompaniment, mixture: voice / (voice + accompaniment + SMALLEST),
+    "ideal binary mask": lambda voice, accompaniment, mixture: (voice > accompaniment).to(voice.dtype),
+    "true magnitude": lambda voice, accompaniment, mixture: voice / mixture.clamp(min=SMALLEST),
+}
+
+
+class _Oracle(torch.nn.Module):
+    """Called like a network, answers with a mask made before; its state counts the frames it has seen."""
+
+    def __init__(self, mask: torch.Tensor):
+        super().__init__()
+        self.mask = mask  # (frames, bins)
+
+    def forward(self, magnitude: torch.Tensor, state: int | None = None) -> tuple[torch.Tensor, int]:
+        start = state or 0
+        end = start + magnitude.shape[1]
+        return self.mask[None, start:end], end
+
+
+@dataclasses.dataclass(frozen=True)
+class IdealMask:
+    """A mask that knows the true sources, applied as a network's: the bound of masking with the mixture's phase."""
+
+    name: str  # one of IDEAL_MASKS
+    audio: AudioConfig
+
+    @property
+    def description(self) -> str:
+        phase = " of the voice, with the mixture's phase" if self.name == "true magnitude" else ""
+        return f"{self.name}{phase}: {self.audio}"
+
+    def estimate(self, song: Song, mixture: np.ndarray, vocals: np.ndarray) -> Estimates:
+        sources = resample(np.stack([vocals, mixture - vocals, mixture]), song.rate, self.audio.sample_rate)
+        mask = IDEAL_MASKS[self.name](*stft(torch.from_numpy(sources), self.audio).abs())  # (frames, bins)
+        return _with_accompaniment(separate(_Oracle(mask), mixture[None], song.rate, self.audio)[0], mixture), ""
+
+
+System = Mixture | Network | Folder | IdealMask
