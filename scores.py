@@ -16,7 +16,7 @@ from tqdm import tqdm
 from bss_eval import bss_eval_framewise, correlate
 from errors import UserError
 from songs import Song
-from systems import System
+from systems import Recording, System
 
 SOURCES = ("vocals", "accompaniment")
 FRAME_SECONDS = 1.0  # of v4
@@ -46,19 +46,17 @@ def judge_song(
         last, clock[name] = time.perf_counter(), time.perf_counter() - last
 
     try:
-        mixture, vocals = song.read()  # each (samples,)
-        problem = ""
+        recording, problem = Recording(song, *song.read()), ""
     except UserError as error:
-        mixture, vocals = np.zeros((2, song.samples), np.float32)
-        problem = str(error)
-    references = np.stack([vocals, mixture - vocals])
+        recording, problem = Recording(song, *np.zeros((2, song.samples), np.float32)), str(error)
+    references = recording.sources
     lap("reading")
 
     estimates, notes = np.zeros((len(systems), *references.shape), np.float32), [problem] * len(systems)
     for index, system in enumerate(systems):
         if not problem:
             try:
-                estimates[index], notes[index] = system.estimate(song, mixture, vocals)
+                estimates[index], notes[index] = system.estimate(recording)
             except UserError as error:
                 notes[index] = str(error)
         lap(system.name)

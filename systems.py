@@ -1,11 +1,11 @@
 """What is judged: networks, the estimates of other programs, the mixture itself, and masks made from the true sources.
 
-A system has a `name`, a `description`, and estimates both sources of a song:
+A system has a `name`, a `description`, and estimates both sources of a recording:
 
-    estimate(song, mixture, vocals) -> (estimates (2, samples): voice and accompaniment, note)
+    estimate(recording) -> (estimates (2, samples): voice and accompaniment, note)
 
-`mixture` and `vocals` (samples,) are the song's own, read once for all systems; the note says what had to be done to
-the estimates, '' if nothing. Systems are small: they go to other processes, and networks are loaded there.
+The note says what had to be done to the estimates, '' if nothing; UserError says that there is no estimate. Systems are
+small: they go to other processes, and networks are loaded there.
 """
 
 import dataclasses
@@ -30,6 +30,24 @@ LENGTH_TOLERANCE = 0.1  # seconds an estimate may be longer or shorter: coders a
 Estimates = tuple[np.ndarray, str]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recording:
+    """A song and its sound, read once for all systems: mixture and vocals (samples,)."""
+
+    song: Song
+    mixture: np.ndarray
+    vocals: np.ndarray
+
+    @property
+    def sources(self) -> np.ndarray:
+        """Voice and accompaniment, (2, samples)."""
+        return np.stack([self.vocals, self.mixture - self.vocals])
+
+    def with_accompaniment(self, voice: np.ndarray) -> np.ndarray:
+        """An estimate of the voice and what it leaves of the mixture, (2, samples)."""
+        return np.stack([voice, self.mixture - voice])
+
+
 @dataclasses.dataclass(frozen=True)
 class Mixture:
     """The mixture as the estimate of both sources: what separation must be better than."""
@@ -37,8 +55,8 @@ class Mixture:
     name: ClassVar[str] = "mixture"
     description: ClassVar[str] = "the mixture as the estimate of both sources"
 
-    def estimate(self, song: Song, mixture: np.ndarray, vocals: np.ndarray) -> Estimates:
-        return np.stack([mixture, mixture]), ""
+    def estimate(self, recording: Recording) -> Estimates:
+        return np.stack([recording.mixture, recording.mixture]), ""
 
 
 # ---------------------------------------------------------------------------------------------- networks
@@ -68,13 +86,10 @@ class Network:
     def audio(self) -> AudioConfig:
         return load_any_network(self.path)[1]
 
-    def estimate(self, song: Song, mixture: np.ndarray, vocals: np.ndarray) -> Estimates:
+    def estimate(self, recording: Recording) -> Estimates:
         network, audio, _ = load_any_network(self.path)
-        return _with_accompaniment(separate(network, mixture[None], song.rate, audio)[0], mixture), ""
-
-
-def _with_accompaniment(voice: np.ndarray, mixture: np.ndarray) -> np.ndarray:
-    return np.stack([voice, mixture - voice])
+        voice = separate(network, recording.mixture[None], recording.song.rate, audio)[0]
+        return recording.with_accompaniment(voice), ""
 
 
 # ---------------------------------------------------------------------------------------------- other programs
@@ -101,13 +116,14 @@ class Folder:
         voice = sound_file(self.folder, song.name) or sound_file(inside, "vocals")
         return voice, next(filter(None, (sound_file(inside, name) for name in ACCOMPANIMENT_NAMES)), None)
 
-    def estimate(self, song: Song, mixture: np.ndarray, vocals: np.ndarray) -> Estimates:
+    def estimate(self, recording: Recording) -> Estimates:
+        song = recording.song
         voice_path, accompaniment_path = self.paths(song)
         if voice_path is None:
             raise UserError(f"{self.folder}: expected an estimate '{song.name}.wav', found none")
         voice, note = self._read(voice_path, song)
         if accompaniment_path is None:
-            return _with_accompaniment(voice, mixture), note
+            return recording.with_accompaniment(voice), note
         accompaniment, other_note = self._read(accompaniment_path, song)
         return np.stack([voice, accompaniment]), note or other_note
 
@@ -139,6 +155,13 @@ IDEAL_MASKS = {
 }
 
 
+@functools.lru_cache(maxsize=1)  # the masks of one recording are made one after another
+def _magnitudes(recording: Recording, audio: AudioConfig) -> torch.Tensor:
+    """Of voice, accompaniment and mixture: (3, frames, bins)."""
+    signals = np.concatenate([recording.sources, recording.mixture[None]])
+    return stft(torch.from_numpy(resample(signals, recording.song.rate, audio.sample_rate)), audio).abs()
+
+
 class _Oracle(torch.nn.Module):
     """Called like a network, answers with a mask made before; its state counts the frames it has seen."""
 
@@ -164,10 +187,10 @@ class IdealMask:
         phase = " of the voice, with the mixture's phase" if self.name == "true magnitude" else ""
         return f"{self.name}{phase}: {self.audio}"
 
-    def estimate(self, song: Song, mixture: np.ndarray, vocals: np.ndarray) -> Estimates:
-        sources = resample(np.stack([vocals, mixture - vocals, mixture]), song.rate, self.audio.sample_rate)
-        mask = IDEAL_MASKS[self.name](*stft(torch.from_numpy(sources), self.audio).abs())  # (frames, bins)
-        return _with_accompaniment(separate(_Oracle(mask), mixture[None], song.rate, self.audio)[0], mixture), ""
+    def estimate(self, recording: Recording) -> Estimates:
+        mask = IDEAL_MASKS[self.name](*_magnitudes(recording, self.audio))  # (frames, bins)
+        voice = separate(_Oracle(mask), recording.mixture[None], recording.song.rate, self.audio)[0]
+        return recording.with_accompaniment(voice), ""
 
 
 System = Mixture | Network | Folder | IdealMask
