@@ -28,7 +28,8 @@ IMPORTS = {
     "systems": {"errors", "util", "songs", "separation", "Model", "Model_RNN"},
     "scores": {"errors", "songs", "bss_eval", "systems"},
     "summary": set(),
-    "evaluate": {"errors", "util", "songs", "separation", "systems", "scores", "summary"},
+    "report": {"errors", "util", "songs", "systems", "scores", "summary", "plots"},
+    "evaluate": {"errors", "util", "songs", "separation", "systems", "scores", "report"},
     "make_demo_dataset": {"errors", "util"},
 }
 THIN = [name for name in IMPORTS if name.startswith(("train_", "separate_"))]

@@ -9,6 +9,7 @@ import pytest
 from conftest import RATE, make_song
 
 import evaluate
+import plots
 import scores
 from bss_eval import bss_eval_sources
 from systems import IDEAL_MASKS
@@ -141,6 +142,7 @@ def test_mir1k_protocol(trained, tmp_path):
             expected = np.average(column(rows, "ideal ratio mask", f"{score} {version}"), weights=[1, 3])
             assert figures["ideal ratio mask"][f"G{score} {version}"] == pytest.approx(expected, abs=2e-3)
     assert figures["ideal ratio mask"]["GNSDR v2.1"] > 5
+    assert not (tmp_path / "sdr_by_level.png").exists()  # all at 0 dB
     assert "| system | GNSDR v2.1 | 95 % interval of GNSDR v2.1 |" in (tmp_path / "evaluation.md").read_text()
 
 
@@ -159,6 +161,37 @@ def test_framewise_and_second_opinion(three_songs, tmp_path):
     for name, frames in zip(("SDR", "ISR", "SIR"), expected, strict=False):
         assert float(row[f"{name} v4, median of frames"]) == pytest.approx(np.median(frames[0]), abs=1e-3)
     assert "| median SDR v4, median of frames |" in (tmp_path / "evaluation.md").read_text()
+
+
+# ---------------------------------------------------------------------------------------------- pictures
+
+
+def test_pictures(three_songs, tmp_path, monkeypatch):
+    data, songs = three_songs
+    for name, gain in (("one", 0.1), ("two. b", 0.6), ("three", 0.3)):
+        (tmp_path / "tool").mkdir(exist_ok=True)
+        mixture, vocals = songs[name]
+        wavwrite(tmp_path / "tool" / f"{name}.wav", vocals + gain * (mixture - vocals), RATE, "FLOAT")
+    drawn = {}
+    for function in ("plot_boxes", "plot_by_level", "plot_spectrograms"):
+
+        def spy(path, *arguments, original=getattr(plots, function)):
+            drawn[path.name] = arguments
+            original(path, *arguments)
+
+        monkeypatch.setattr(plots, function, spy)
+    _, rows = run(data, tmp_path, "--estimates", str(tmp_path / "tool"))
+    spectrograms = [f"spectrograms_{place}.png" for place in ("worst", "median", "best")]
+    assert {path.name for path in tmp_path.glob("*.png")} == {"sdr_boxes.png", "sdr_by_level.png", *spectrograms}
+    for scores_drawn in (drawn["sdr_boxes.png"][0], drawn["sdr_by_level.png"][1]):
+        assert scores_drawn["tool"] == pytest.approx(column(rows, "tool"), abs=1e-3)
+    levels = [float(row["voice to accompaniment"]) for row in rows if row["system"] == "tool"]
+    assert drawn["sdr_by_level.png"][0] == pytest.approx(levels[::2], abs=1e-3)
+    titles = [drawn[name][2].split(",")[0] for name in spectrograms]
+    assert titles == ["two. b", "three", "one"]
+    magnitudes = drawn["spectrograms_best.png"][0]
+    assert list(magnitudes) == ["mixture", "voice", "estimate", "error: estimate - voice"]
+    assert np.square(magnitudes["error: estimate - voice"]).sum() < 0.05 * np.square(magnitudes["mixture"]).sum()
 
 
 # ---------------------------------------------------------------------------------------------- which systems
