@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 
 from errors import UserError, command, make_folder
+from listening_page import write_page
 from report import code_version, draw_pictures, make_report, report_text, write_results
-from scores import judge_songs
+from scores import COLUMNS, judge_songs
 from separation import find_checkpoint
 from songs import SPLITS, Song, add_dataset_arguments, find_songs
 from systems import IDEAL_MASKS, NETWORKS, Folder, IdealMask, Mixture, Network, System, load_any_network
@@ -77,6 +78,7 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, metavar="FOLDER", default=Path("evaluation"), help="(%(default)s)")
     parser.add_argument("--framewise", action="store_true", help="also v4: scores in frames of 1 s, like museval's")
     parser.add_argument("--check-with-mir-eval", action="store_true", help="compare with mir_eval's scores (slow)")
+    parser.add_argument("--page", type=Path, metavar="FOLDER", help="a page to compare all systems by ear in a browser")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (%(default)s)")
     return parser.parse_args(argv)
 
@@ -91,11 +93,13 @@ def main(argv: list[str] | None = None) -> None:
     for system in systems:
         if isinstance(system, Network | Folder):
             print(f"{system.name}: {system.description}", file=sys.stderr)
-    make_folder(options.output)
+    for folder in filter(None, (options.output, options.page)):
+        make_folder(folder)
 
     started = time.perf_counter()
     workers = max(1, min(options.workers, len(songs)))
-    results = judge_songs(songs, systems, workers, framewise=options.framewise, check=options.check_with_mir_eval)
+    wanted = {"framewise": options.framewise, "check": options.check_with_mir_eval, "page": options.page}
+    results = judge_songs(songs, systems, workers, **wanted)
     rows = [row for own, _ in results for row in own]
     clock = sum((collections.Counter(clock) for _, clock in results), collections.Counter())
     report = {
@@ -109,6 +113,10 @@ def main(argv: list[str] | None = None) -> None:
     pictures = draw_pictures(options.output, rows, songs, systems, report["data"].partition(":")[0])
     print(f"\n{text}\n\nper song: {options.output / 'evaluation.csv'}, summary: {options.output / 'evaluation.json'}")
     print("pictures: " + ", ".join(str(path) for path in pictures))
+    if options.page:
+        names, columns = [system.name for system in systems], [name for name in rows[0] if name in COLUMNS]
+        page = write_page(options.page, report["data"], report["protocol"], rows, names, columns)
+        print(f"to listen: open {page} in a browser")
 
 
 if __name__ == "__main__":

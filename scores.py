@@ -7,6 +7,7 @@ import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
+from pathlib import Path
 
 import mir_eval
 import numpy as np
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from bss_eval import bss_eval_framewise, correlate
 from errors import UserError
+from listening_page import write_song
 from songs import Song
 from systems import Recording, System
 
@@ -31,11 +33,11 @@ MIR_EVAL_COLUMNS = ("SDR mir_eval", "SIR mir_eval", "SAR mir_eval")  # v3 source
 
 
 def judge_song(
-    song: Song, systems: list[System], framewise: bool = False, check: bool = False
+    song: Song, systems: list[System], framewise: bool = False, check: bool = False, page: Path | None = None
 ) -> tuple[list[dict], dict[str, float]]:
     """Score every system on a song: both sources, all versions of BSS_EVAL.
 
-    framewise: v4 as well; check: mir_eval's scores as well.
+    framewise: v4 as well; check: mir_eval's scores as well; page: the folder of a listening page for the song's sound.
     Returns a row (name of column -> value) per system and source, and the seconds spent on reading, on each system and
     on the scores. What cannot be scored has nan in the row and the reason in its `note`.
     """
@@ -63,6 +65,10 @@ def judge_song(
 
     columns = score(references, estimates, song.rate, framewise, check)
     lap("scores")
+    if page:
+        named = {system.name: own for system, own in zip(systems, estimates, strict=True)}
+        write_song(page, song.name, song.rate, recording.mixture, references, named)
+        lap("page")
     energies = np.einsum("jn,jn->j", references, references)
     level = 10 * np.log10(energies[0] / energies[1]) if energies.all() else np.nan
     rows = []

@@ -174,8 +174,9 @@ def test_pictures(three_songs, tmp_path, monkeypatch):
         wavwrite(tmp_path / "tool" / f"{name}.wav", vocals + gain * (mixture - vocals), RATE, "FLOAT")
     drawn = {}
     for function in ("plot_boxes", "plot_by_level", "plot_spectrograms"):
+        original = getattr(plots, function)
 
-        def spy(path, *arguments, original=getattr(plots, function)):
+        def spy(path, *arguments, original=original):
             drawn[path.name] = arguments
             original(path, *arguments)
 
@@ -192,6 +193,19 @@ def test_pictures(three_songs, tmp_path, monkeypatch):
     magnitudes = drawn["spectrograms_best.png"][0]
     assert list(magnitudes) == ["mixture", "voice", "estimate", "error: estimate - voice"]
     assert np.square(magnitudes["error: estimate - voice"]).sum() < 0.05 * np.square(magnitudes["mixture"]).sum()
+
+
+def test_listening_page(three_songs, tmp_path):
+    data, _ = three_songs
+    _, rows = run(data, tmp_path, "--page", str(tmp_path / "page"))
+    page = (tmp_path / "page" / "index.html").read_text()
+    shown = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert shown["systems"] == BOUNDS and shown["columns"][0] == SDR
+    assert [song["name"] for song in shown["songs"]] == ["one", "three", "two. b"]
+    for song, sdr in zip(shown["songs"], column(rows, "ideal ratio mask"), strict=True):
+        assert song["scores"]["vocals"][1][0] == pytest.approx(sdr, abs=1e-3)
+        sound = (tmp_path / "page" / "songs" / f"{song['id']}.js").read_text()
+        assert "ideal ratio mask: accompaniment" in sound and '"mixture: vocals"' not in sound
 
 
 # ---------------------------------------------------------------------------------------------- which systems
