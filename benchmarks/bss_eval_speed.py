@@ -4,8 +4,8 @@
     python benchmarks/bss_eval_speed.py --dataset MIR-1K --songs 20
     python benchmarks/bss_eval_speed.py --output results/bss_eval_speed.json
 
-Two mono sources: seconds of CPU, and the largest difference in SDR and SIR from this project's. museval and fast_bss_eval
-are left out where they are not installed (pip install museval fast_bss_eval).
+Two mono sources: seconds of CPU, and the largest difference in SDR and SIR from this project's. museval and
+fast_bss_eval are left out where they are not installed (pip install museval fast_bss_eval).
 """
 
 import argparse
@@ -35,7 +35,7 @@ FRAME_SECONDS = 1.0  # of museval
 
 
 def scorers(rate: int) -> dict[str, Callable]:
-    """Name -> function of references and estimates (2, samples), float64, that returns SDR and what that library has."""
+    """Name -> function of references and estimates (2, samples), float64, that returns SDR first."""
     found = {
         "bss_eval_sources": bss_eval_sources,
         "mir_eval sources": lambda *pair: mir_eval.separation.bss_eval_sources(*pair, compute_permutation=False),
