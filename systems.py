@@ -172,7 +172,9 @@ class _Oracle(torch.nn.Module):
     def forward(self, magnitude: torch.Tensor, state: int | None = None) -> tuple[torch.Tensor, int]:
         start = state or 0
         end = start + magnitude.shape[1]
-        return self.mask[None, start:end], end
+        # Resampling may end a sample, and so a frame, later here than where the mask was made.
+        frames = torch.arange(start, end).clamp(max=len(self.mask) - 1)
+        return self.mask[None, frames], end
 
 
 @dataclasses.dataclass(frozen=True)
