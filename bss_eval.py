@@ -135,7 +135,7 @@ class Correlations:
     @property
     def sounding(self) -> list[int]:
         """The references that take part: those that are neither silent nor spoilt by a sample that is not finite."""
-        return [j for j, energy in enumerate(self.reference_energies) if 0 < energy < np.inf]
+        return [j for j, energy in enumerate(self.reference_energies) if energy > 0]  # which nan is not
 
     def filters(self, sources: list[int], estimates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The filters on `sources` that bring their sum closest to estimates, of which `estimates` is a slice.
