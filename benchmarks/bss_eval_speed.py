@@ -26,7 +26,7 @@ import mir_eval
 import numpy as np
 from tqdm import tqdm
 
-from bss_eval import bss_eval_images, bss_eval_sources
+from bss_eval import bss_eval_framewise, bss_eval_images, bss_eval_sources
 from errors import command, whole_file
 from report import code_version
 from songs import find_songs
@@ -36,15 +36,16 @@ FRAME_SECONDS = 1.0  # of museval
 
 def scorers(rate: int) -> dict[str, Callable]:
     """Name -> function of references and estimates (2, samples), float64, that returns SDR first."""
+    frame = round(FRAME_SECONDS * rate)
     found = {
         "bss_eval_sources": bss_eval_sources,
         "mir_eval sources": lambda *pair: mir_eval.separation.bss_eval_sources(*pair, compute_permutation=False),
         "bss_eval_images": bss_eval_images,
         "mir_eval images": lambda *pair: mir_eval.separation.bss_eval_images(*pair, compute_permutation=False),
     }
+    found["bss_eval_framewise"] = lambda *pair: bss_eval_framewise(*pair, frame)
     with contextlib.suppress(ImportError):
         museval = importlib.import_module("museval")
-        frame = round(FRAME_SECONDS * rate)
         found["museval v4 in frames of 1 s"] = lambda references, estimates: museval.metrics.bss_eval(
             references[..., None], estimates[..., None], window=frame, hop=frame, compute_permutation=False
         )
