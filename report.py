@@ -15,6 +15,7 @@ import plots
 import scores
 import summary
 from errors import UserError, whole_file
+from listening_page import excerpt
 from scores import SOURCES
 from songs import KaraokeClip, Song
 from systems import IDEAL_MASKS, Mixture, Recording, System
@@ -158,7 +159,8 @@ SPECTROGRAM = AudioConfig(block=2048, hop=512, window="hann")  # at the song's r
 
 def draw_pictures(folder: Path, rows: list[dict], songs: list[Song], systems: list[System], data: str) -> list[Path]:
     """Draw the voice's SDR as boxes and against the level of the voice, and spectrograms of the best, the median and
-    the worst song of the last system that is neither mixture nor ideal mask (if any). Returns the files."""
+    the worst song of the last system that is neither mixture nor ideal mask (if any), where its voice is loudest.
+    Returns the files."""
     names = [system.name for system in systems]
     voices = [row for row in rows if row["source"] == "vocals"]
     by_song = {song.name: [row for row in voices if row["song"] == song.name] for song in songs}
@@ -186,13 +188,13 @@ def draw_pictures(folder: Path, rows: list[dict], songs: list[Song], systems: li
 
 def _draw_spectrograms(path: Path, song: Song, system: System, title: str) -> None:
     recording = Recording(song, *song.read())
-    estimate = system.estimate(recording)[0][0]
-    signals = {
-        "mixture": recording.mixture,
-        "voice": recording.vocals,
-        "estimate": estimate,
-        "error: estimate - voice": estimate - recording.vocals,
-    }
+    piece = excerpt(recording.vocals, song.rate)
+    mixture, voice, estimate = (
+        recording.mixture[piece],
+        recording.vocals[piece],
+        system.estimate(recording)[0][0, piece],
+    )
+    signals = {"mixture": mixture, "voice": voice, "estimate": estimate, "error: estimate - voice": estimate - voice}
     audio = dataclasses.replace(SPECTROGRAM, sample_rate=song.rate)
     spectrograms = {name: stft(torch.from_numpy(signal), audio).abs().numpy() for name, signal in signals.items()}
     plots.plot_spectrograms(path, spectrograms, audio, title)

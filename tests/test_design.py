@@ -29,7 +29,7 @@ IMPORTS = {
     "systems": {"errors", "util", "songs", "separation", "Model", "Model_RNN"},
     "scores": {"errors", "songs", "bss_eval", "systems", "listening_page"},
     "summary": set(),
-    "report": {"errors", "util", "songs", "systems", "scores", "summary", "plots"},
+    "report": {"errors", "util", "songs", "systems", "scores", "summary", "plots", "listening_page"},
     "evaluate": {"errors", "util", "songs", "separation", "systems", "scores", "report", "listening_page"},
     "make_demo_dataset": {"errors", "util"},
 }
