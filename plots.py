@@ -1,5 +1,6 @@
-"""Pictures of training: loss curves and spectrograms, as PNG files."""
+"""Pictures of training and evaluation, as PNG files: loss curves, spectrograms, scores over songs."""
 
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -53,6 +54,40 @@ def plot_spectrograms(path: str | Path, spectrograms: dict[str, np.ndarray], aud
     axes[-1, 0].set_xlabel("seconds")
     figure.suptitle(title)
     figure.colorbar(image, ax=axes, label="dB")
+    _save(figure, path)
+
+
+def plot_boxes(path: str | Path, scores: dict[str, np.ndarray], label: str, title: str) -> None:
+    """Draw each system's scores over songs (dB): a box of quartiles and median, and a dot for every song."""
+    figure, axes = pyplot.subplots(figsize=(2 + 1.1 * len(scores), 5), layout="constrained")
+    values = [own[np.isfinite(own)] for own in scores.values()]
+    axes.boxplot(values, widths=0.6, showfliers=False, medianprops={"color": "black"})
+    rng = np.random.default_rng(0)
+    for position, own in enumerate(values, start=1):
+        places = position + rng.uniform(-0.2, 0.2, len(own))  # that dots do not hide each other
+        axes.plot(places, own, ".", markersize=6, alpha=0.5, color=f"C{position - 1}")
+    medians = [f"{np.median(own):.2f}" if own.size else "infinite" for own in values]
+    names = [f"{textwrap.fill(name, 14)}\n{median}" for name, median in zip(scores, medians, strict=True)]
+    axes.set_xticks(range(1, len(scores) + 1), names)
+    axes.set(ylabel=label, title=title, xlabel="system, median")
+    axes.grid(axis="y", alpha=0.3)
+    _save(figure, path)
+
+
+def plot_by_level(path: str | Path, levels: np.ndarray, scores: dict[str, np.ndarray], label: str, title: str) -> None:
+    """Draw scores (dB) of each song against its voice-to-accompaniment ratio (dB), and a straight line through them."""
+    figure, axes = pyplot.subplots(figsize=(8, 5.5), layout="constrained")
+    for index, (name, own) in enumerate(scores.items()):
+        finite = np.isfinite(own) & np.isfinite(levels)
+        marker, color = "osD^vPX"[index % 7], f"C{index}"
+        axes.plot(levels[finite], own[finite], marker, markersize=4, alpha=0.6, label=name, color=color)
+        if len(np.unique(levels[finite])) > 1:
+            ends = np.array([levels[finite].min(), levels[finite].max()])
+            line = np.polynomial.Polynomial.fit(levels[finite], own[finite], 1)
+            axes.plot(ends, line(ends), color=color, alpha=0.5)
+    axes.set(xlabel="voice-to-accompaniment ratio of the mixture in dB", ylabel=label, title=title)
+    axes.grid(alpha=0.3)
+    axes.legend()
     _save(figure, path)
 
 

@@ -126,7 +126,7 @@ def find_songs(
     elif any(_sound_files(root / folder) for folder in MIR1K_FOLDERS):
         splits = _find_mir1k(root)
     else:
-        songs = [_song(folder, folder) for folder in _folders(root) if _sound_file(folder, "vocals")]
+        songs = [_song(folder, folder) for folder in _folders(root) if sound_file(folder, "vocals")]
         if not songs:
             raise UserError(
                 f"{root}: expected a dataset (Mixtures/ and Sources/, MIR-1K's Wavfile/, or <song>/mixture.wav and "
@@ -187,7 +187,8 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(path for path in parent.glob("*") if path.is_dir() and not path.name.startswith("."))
 
 
-def _sound_file(folder: Path, stem: str) -> Path | None:
+def sound_file(folder: Path, stem: str) -> Path | None:
+    """The sound file called `stem` in `folder`, whatever its format; None if there is none."""
     return next((folder / (stem + suffix) for suffix in SOUND_SUFFIXES if (folder / (stem + suffix)).is_file()), None)
 
 
@@ -195,7 +196,7 @@ def _song(mixture_folder: Path, vocals_folder: Path) -> Song:
     """The song of these folders, its two files checked against each other."""
     paths, infos = [], []
     for folder, stem in ((mixture_folder, "mixture"), (vocals_folder, "vocals")):
-        path = _sound_file(folder, stem)
+        path = sound_file(folder, stem)
         if path is None:
             raise UserError(f"{folder}: expected a sound file {stem}.wav, found none")
         paths.append(path)

@@ -272,8 +272,8 @@ def save_checkpoint(path: str | Path, network: torch.nn.Module, audio: AudioConf
             raise OSError(str(error).splitlines()[0]) from error
 
 
-def load_checkpoint(path: str | Path, name: str) -> dict:
-    """Read the checkpoint of the network called `name` without running any code that the file may hold.
+def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
+    """Read a checkpoint (of the network called `name`, if given) without running any code that the file may hold.
 
     Raises UserError if it is missing, no checkpoint, cut off, of another network or of a newer format.
     """
@@ -295,7 +295,7 @@ def load_checkpoint(path: str | Path, name: str) -> dict:
         raise UserError(
             f"{path}: expected checkpoint format {CHECKPOINT_FORMAT}, found the newer {checkpoint['format']}"
         )
-    if checkpoint["name"] != name:
+    if name is not None and checkpoint["name"] != name:
         raise UserError(f"{path}: expected a checkpoint of the {name} network, found one of {checkpoint['name']}")
     return checkpoint
 

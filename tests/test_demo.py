@@ -25,6 +25,6 @@ def test_layout_levels_and_determinism(tmp_path):
         mixture, vocals = song.read()
         assert (song.rate, song.samples, wavread(song.mixture)[0].shape) == (32000, 6 * 32000, (1, 6 * 32000))
         assert 0.8 < max(np.abs(mixture).max(), np.abs(vocals).max()) < 0.95
-        assert -6 < bss_eval_sources(vocals[None], mixture)[0] < 5  # neither alone nor drowned
+        assert -6 < bss_eval_sources(vocals[None], mixture[None]).sdr[0] < 5  # neither alone nor drowned
         quiet = np.abs(vocals.reshape(-1, 1600)).max(axis=1) < 0.01
         assert 0.1 < quiet.mean() < 0.6  # phrases with rests

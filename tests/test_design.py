@@ -25,7 +25,12 @@ IMPORTS = {
     "train_RNN": {"training_command", "Model", "Model_RNN"},
     "separate_feedforward": {"separation", "Model"},
     "separate_RNN": {"separation", "Model_RNN"},
-    "evaluate": {"errors", "util", "songs", "separation", "bss_eval", "Model", "Model_RNN"},
+    "listening_page": {"errors", "util"},
+    "systems": {"errors", "util", "songs", "separation", "Model", "Model_RNN"},
+    "scores": {"errors", "songs", "bss_eval", "systems", "listening_page"},
+    "summary": set(),
+    "report": {"errors", "util", "songs", "systems", "scores", "summary", "plots", "listening_page"},
+    "evaluate": {"errors", "util", "songs", "separation", "systems", "scores", "report", "listening_page"},
     "make_demo_dataset": {"errors", "util"},
 }
 THIN = [name for name in IMPORTS if name.startswith(("train_", "separate_"))]
