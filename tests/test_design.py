@@ -10,8 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 IMPORTS = {
     "errors": set(),
-    "util": {"errors"},
-    "songs": {"errors", "util"},
+    "sound": {"errors"},
+    "util": {"errors", "sound"},
+    "songs": {"errors", "sound", "util"},
     "Data": {"util", "songs"},
     "Model": set(),
     "Model_RNN": {"Model"},
@@ -19,7 +20,7 @@ IMPORTS = {
     "plots": {"errors", "util"},
     "training": {"errors", "util", "songs", "Data", "loss", "plots"},
     "training_command": {"errors", "util", "songs", "Data", "training"},
-    "separation": {"errors", "util"},
+    "separation": {"errors", "sound", "util"},
     "bss_eval": set(),
     "train_feedforward": {"training_command", "Model"},
     "train_RNN": {"training_command", "Model", "Model_RNN"},
