@@ -1,15 +1,12 @@
-"""From sound to sound: resample, STFT, mask, inverse STFT, resample back. Files and evaluation both use it."""
+"""From sound to sound: resample, STFT, mask, overlap-add, resample back. Files, pipes and evaluation all use it."""
 
-import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from errors import UserError, command
-from sound import kept_subtype, output_format, sound_info
-from util import AudioConfig, Resampler, choose_device, load_network, overlap_add, stft, wavread, wavwrite
+from errors import UserError
+from util import AudioConfig, Resampler, overlap_add, stft
 
 FRAMES = 128  # that go through the network at once: more are not faster, and take more memory
 
@@ -113,28 +110,3 @@ def find_checkpoint(name: str) -> Path:
 
 def describe(path: Path, checkpoint: dict) -> str:
     return f"{path}: {checkpoint['name']} network, trained on {checkpoint.get('trained_on', 'unknown data')}"
-
-
-def separate_file(network: torch.nn.Module, audio: AudioConfig, source: Path, target: Path) -> None:
-    """Write the voice in `source` to `target`: same rate, channels, length, and sample type where the format has it."""
-    file_format, info = output_format(target), sound_info(source)
-    if target.exists() and target.samefile(source):
-        raise UserError(f"{target}: expected another file than the input, found the same")
-    waveform, rate = wavread(source)
-    wavwrite(target, separate(network, waveform, rate, audio), rate, kept_subtype(info, file_format))
-
-
-@command
-def main(network_class: type, argv: list[str] | None = None) -> None:
-    """Separate a file from the command line with a network of this class."""
-    parser = argparse.ArgumentParser(description=f"Separate the singing voice with the {network_class.name} network.")
-    parser.add_argument("input", type=Path, help="song: WAV, FLAC, OGG, MP3 at any rate, any number of channels")
-    parser.add_argument("output", type=Path, help="the voice: the name's extension chooses the format")
-    parser.add_argument("--checkpoint", type=Path, help="default: the best one in the current folder, else pretrained")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (%(default)s)")
-    options = parser.parse_args(argv)
-    device = choose_device(options.device)
-    path = options.checkpoint or find_checkpoint(network_class.name)
-    network, audio, checkpoint = load_network(path, network_class)
-    print(f"{describe(path, checkpoint)} ({audio}, on {device})", file=sys.stderr)
-    separate_file(network.to(device), audio, options.input, options.output)

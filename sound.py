@@ -11,7 +11,7 @@ import soundfile
 
 from errors import UserError, whole_file
 
-BLOCK = 1 << 16  # samples read or written at once; libvorbis overflows its stack on much longer ones
+BLOCK = 1 << 17  # samples read or written at once; libvorbis overflows its stack on much longer ones
 UNKNOWN_LENGTH = 1 << 62  # libsndfile reports about 2**63 frames where a header gives no length
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 LARGEST_WAV = 0xFFFF0000  # bytes; above, WAV's 32-bit lengths overflow and RF64 is written under the same name
@@ -55,7 +55,11 @@ class Sound:
 
 
 class UnknownFormat(UserError):
-    """libsndfile cannot read the file."""
+    """libsndfile cannot read the file, for this reason."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"{path}: cannot be read as sound: {reason}")
+        self.reason = reason
 
 
 @contextlib.contextmanager
@@ -85,10 +89,10 @@ def open_sound(path: str | Path, start: int = 0, samples: int | None = None) -> 
                 raise UserError(f"{path}: cut off: {cut_off}")
             info = SoundInfo(file.samplerate, file.channels, file.frames, file.format, file.subtype)
             yield Sound(info, file.copy_metadata(), _read(file, path, info.dtype, start, samples))
-    except (soundfile.LibsndfileError, OSError) as error:
-        reason = getattr(error, "error_string", None) or str(error)
-        kind = UnknownFormat if isinstance(error, soundfile.LibsndfileError) else UserError
-        raise kind(f"{path}: cannot be read as sound: {reason.rstrip('.')}") from error
+    except soundfile.LibsndfileError as error:
+        raise UnknownFormat(path, error.error_string.rstrip(".")) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def sound_info(path: str | Path) -> SoundInfo:
@@ -173,10 +177,19 @@ def kept_subtype(info: SoundInfo, file_format: str) -> str:
     return soundfile.default_subtype(file_format)
 
 
-def to_integers(waveform: np.ndarray, bits: int) -> np.ndarray:
-    """Round waveform, full scale 1, to integers of so many bits, int32; beyond full scale they stay at its end.
+def round_to_bits(waveform: np.ndarray, bits: int) -> np.ndarray:
+    """Round waveform to what integers of so many bits can hold, but for their range, full scale being 1."""
+    scale = waveform.dtype.type(2 ** (bits - 1))
+    scaled = waveform * scale
+    np.rint(scaled, out=scaled)
+    scaled /= scale
+    return scaled
 
-    The same scale as when libsndfile reads, so that reading and writing changes nothing.
+
+def to_integers(waveform: np.ndarray, bits: int) -> np.ndarray:
+    """Waveform, full scale 1, as int32 of so many bits; what is beyond full scale stays at its end.
+
+    The scale is that of libsndfile's reading, so that reading and writing changes nothing.
     """
     scale = 2 ** (bits - 1)
     scaled = waveform * (np.float64(scale) if bits > 24 else np.float32(scale))
