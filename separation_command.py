@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from pipes import FFMPEG_SUFFIXES, RAW_TYPES, RawFormat
 
+import torch
 from tqdm import tqdm
 
 from errors import UserError, command, make_folder
@@ -185,6 +186,7 @@ def main(network_class: type, argv: list[str] | None = None) -> None:
     path = options.checkpoint or find_checkpoint(network_class.name)
     network, audio, checkpoint = load_network(path, network_class)
     network.to(device)
+    torch.set_num_threads(1)  # reading and writing take the other core; on a busy machine, two are many times slower
     if not options.quiet:
         print(f"{describe(path, checkpoint)} ({audio}, on {device})", file=sys.stderr)
     failed = []

@@ -78,21 +78,20 @@ def open_sound(path: str | Path, start: int = 0, samples: int | None = None) -> 
         raise UserError(f"{path}: expected a sound file, found a folder")
     if path.stat().st_size == 0:
         raise UserError(f"{path}: expected a sound file, found an empty file")
-    try:
-        with soundfile.SoundFile(_name(path)) as file:
-            if file.frames == 0:
-                raise UserError(f"{path}: expected sound, found a file with no samples")
-            if file.frames >= UNKNOWN_LENGTH:
-                raise UserError(f"{path}: expected a header that tells the length, found one written for a stream")
-            cut_off = _cut_off(file, path)
-            if cut_off:
-                raise UserError(f"{path}: cut off: {cut_off}")
-            info = SoundInfo(file.samplerate, file.channels, file.frames, file.format, file.subtype)
-            yield Sound(info, file.copy_metadata(), _read(file, path, info.dtype, start, samples))
-    except soundfile.LibsndfileError as error:
-        raise UnknownFormat(path, error.error_string.rstrip(".")) from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(soundfile.SoundFile(_name(path)))
+        except soundfile.LibsndfileError as error:
+            raise UnknownFormat(path, error.error_string.rstrip(".")) from error
+        if file.frames == 0:
+            raise UserError(f"{path}: expected sound, found a file with no samples")
+        if file.frames >= UNKNOWN_LENGTH:
+            raise UserError(f"{path}: expected a header that tells the length, found one written for a stream")
+        cut_off = _cut_off(file, path)
+        if cut_off:
+            raise UserError(f"{path}: cut off: {cut_off}")
+        info = SoundInfo(file.samplerate, file.channels, file.frames, file.format, file.subtype)
+        yield Sound(info, file.copy_metadata(), _read(file, path, info.dtype, start, samples))
 
 
 def sound_info(path: str | Path) -> SoundInfo:
@@ -113,11 +112,15 @@ def _name(path: Path) -> str | bytes:
 
 
 def _read(file: soundfile.SoundFile, path: Path, dtype: str, start: int, samples: int | None) -> Iterator[np.ndarray]:
-    file.seek(start)
     expected = file.frames - start if samples is None else samples
     wanted = expected
     while wanted > 0:
-        block = file.read(min(wanted, BLOCK), dtype, always_2d=True)  # (samples, channels)
+        try:
+            if wanted == expected:
+                file.seek(start)
+            block = file.read(min(wanted, BLOCK), dtype, always_2d=True)  # (samples, channels)
+        except soundfile.LibsndfileError as error:
+            raise UserError(f"{path}: cannot be read as sound: {error.error_string.rstrip('.')}") from error
         if len(block) == 0:
             break
         check_finite(block, path)
@@ -238,21 +241,26 @@ def create_sound(
         raise UserError(f"{path}: {file_format} files cannot hold {subtype} samples")
     if file_format == "WAV" and (samples or 0) * channels * BITS.get(subtype, 64) // 8 > LARGEST_WAV:
         file_format = "RF64"
-    with whole_file(path) as temporary:
+
+    def failure(error: soundfile.LibsndfileError) -> UserError:
+        return UserError(f"{path}: cannot be written ({rate} Hz, {channels} channels): {error.error_string}")
+
+    def put(samples: np.ndarray) -> None:  # (samples, channels)
+        if subtype in BITS:  # libsndfile itself would cut off, not round
+            samples = to_integers(samples, BITS[subtype]) << (32 - BITS[subtype])
         try:
-            with soundfile.SoundFile(_name(temporary), "w", rate, channels, subtype, format=file_format) as file:
-                for name, value in (tags or {}).items():
-                    with contextlib.suppress(soundfile.LibsndfileError):  # a tag that this format does not have
-                        if name != "software":  # libsndfile names itself
-                            setattr(file, name, value)
-
-                def put(samples: np.ndarray) -> None:  # (samples, channels)
-                    if subtype in BITS:  # libsndfile itself would cut off, not round
-                        samples = to_integers(samples, BITS[subtype]) << (32 - BITS[subtype])
-                    file.write(samples)
-
-                yield SoundWriter(path, subtype, put)
+            file.write(samples)
         except soundfile.LibsndfileError as error:
-            raise UserError(
-                f"{path}: cannot be written ({rate} Hz, {channels} channels): {error.error_string}"
-            ) from error
+            raise failure(error) from error
+
+    with whole_file(path) as temporary, contextlib.ExitStack() as stack:
+        try:
+            file = soundfile.SoundFile(_name(temporary), "w", rate, channels, subtype, format=file_format)
+        except soundfile.LibsndfileError as error:
+            raise failure(error) from error
+        stack.enter_context(file)
+        for name, value in (tags or {}).items():
+            with contextlib.suppress(soundfile.LibsndfileError):  # a tag that this format does not have
+                if name != "software":  # libsndfile names itself
+                    setattr(file, name, value)
+        yield SoundWriter(path, subtype, put)

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from pipes import RawFormat, open_with_ffmpeg, read_stream, write_stream
 
@@ -83,8 +84,14 @@ def _write_stems(
         sound = stack.enter_context(_open_song(job.source, job.raw))
         writers = {stem: stack.enter_context(_open_stem(job, target, sound)) for stem, target in job.targets.items()}
         info, subtype = sound.info, next(iter(writers.values())).subtype
+        separator = Separator(network, audio, info.rate, info.channels)
+        if job.piped:  # as soon as it arrives
+            pieces = _separate_blocks(separator, sound.blocks)
+        else:  # reading, separating and writing at the same time
+            blocks = stack.enter_context(contextlib.closing(ahead(sound.blocks)))
+            pieces = stack.enter_context(contextlib.closing(ahead(_separate_blocks(separator, blocks))))
         samples = 0
-        for mixture, voice in _separate_blocks(Separator(network, audio, info.rate, info.channels), sound):
+        for mixture, voice in pieces:
             stems = split(mixture, voice, gain, subtype)
             for stem, writer in writers.items():
                 writer.write(stems[stem])
@@ -96,10 +103,20 @@ def _write_stems(
     return samples / info.rate, peak
 
 
-def _separate_blocks(separator: Separator, sound: Sound) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for block in sound.blocks:
+def _separate_blocks(separator: Separator, blocks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for block in blocks:
         yield separator.push(block)
-    yield separator.push(np.zeros((sound.info.channels, 0), np.float32), last=True)
+    yield separator.push(np.zeros_like(separator.mixture[:, :0]), last=True)
+
+
+def ahead(items: Iterator) -> Iterator:
+    """The same items, the next one being made in a thread of its own while this one is used."""
+    end = object()
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, items, end)
+        while (item := following.result()) is not end:
+            following = pool.submit(next, items, end)
+            yield item
 
 
 def split(mixture: np.ndarray, voice: np.ndarray, gain: float, subtype: str) -> dict[str, np.ndarray]:
