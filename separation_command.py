@@ -76,9 +76,9 @@ def plan(options: argparse.Namespace) -> list[Job]:
         raise ValueError("--raw tells what standard input holds: expected the input -")
     pattern = output if output == PIPE else output_pattern(output, options)
     songs = [song for path in inputs for song in find_songs(path, pattern)]
-    if len(songs) * len(stems) > 1 and len({fill(pattern, name, stem) for _, name in songs for stem in stems}) == 1:
+    if (len(songs) > 1 and "{name}" not in pattern) or (len(stems) > 1 and "{stem}" not in pattern):
         raise ValueError(
-            f"{len(songs)} songs and {len(stems)} stems: expected a folder or {{name}} and {{stem}} in the output"
+            f"--output {output}: expected a folder, or {{name}} and {{stem}} for songs and stems to differ"
         )
     jobs = [
         Job(source, {stem: fill(pattern, name, stem) for stem in stems}, raw, options.float) for source, name in songs

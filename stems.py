@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -88,8 +89,10 @@ def _write_stems(
         if job.piped:  # as soon as it arrives
             pieces = _separate_blocks(separator, sound.blocks)
         else:  # reading, separating and writing at the same time
-            blocks = stack.enter_context(contextlib.closing(ahead(sound.blocks)))
-            pieces = stack.enter_context(contextlib.closing(ahead(_separate_blocks(separator, blocks))))
+            blocks = ahead(sound.blocks)
+            stack.callback(close, blocks)
+            pieces = ahead(_separate_blocks(separator, blocks))
+            stack.callback(close, pieces)
         samples = 0
         for mixture, voice in pieces:
             stems = split(mixture, voice, gain, subtype)
@@ -117,6 +120,16 @@ def ahead(items: Iterator) -> Iterator:
         while (item := following.result()) is not end:
             following = pool.submit(next, items, end)
             yield item
+
+
+def close(items: Iterator) -> None:
+    """Close a generator even if a thread is just making its next item, which is waited for."""
+    while True:
+        try:
+            items.close()
+            return
+        except ValueError:  # 'generator already executing'
+            time.sleep(0.01)
 
 
 def split(mixture: np.ndarray, voice: np.ndarray, gain: float, subtype: str) -> dict[str, np.ndarray]:
