@@ -55,7 +55,7 @@ class Separator:
         """From mixture to voice at the network's rate, (channels, samples); what is not final yet stays here."""
         block, hop = self.audio.block, self.audio.hop
         self.arrived += sound.shape[1]
-        new = torch.from_numpy(sound).to(self.device)
+        new = torch.from_numpy(np.array(sound)).to(self.device)  # a pipe's samples cannot be written to
         if last and self.arrived:  # as far as a frame centred on or after the last sample reaches
             new = torch.nn.functional.pad(new, (0, -self.arrived % hop + block // 2))
         self.sound = torch.cat([self.sound, new], dim=1)
