@@ -33,8 +33,9 @@ RATE, CHANNELS = 44100, 2
 SECONDS = 240  # the song whose separation is timed
 IMPORT = [sys.executable, "-c", "import torch"]
 MEMORY = """
-import runpy, sys
+import os, runpy, sys
 sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 except SystemExit as ended:
@@ -127,7 +128,7 @@ def measure_memory(folder: Path, hours: float) -> list[str]:
         *lines,
         f"| `import torch` alone | {int(alone) / 1024:.0f} |",
         "",
-        f"Difference: {peaks[1] - peaks[0]:.1f} MB.",
+        f"Difference of the first two: {peaks[1] - peaks[0]:.1f} MB.",
     ]
 
 
@@ -170,12 +171,10 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     machine = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    lines = ["Commands: `python benchmarks/separation.py " + " ".join(sys.argv[1:]) + "`", ""]
+    lines = ["Command: `python benchmarks/separation.py " + " ".join(sys.argv[1:]) + "`; the song is synthesised.", ""]
     lines += [f"Commit {code_version()}; {machine}; {versions}; pretrained networks (16 kHz, block 2048, hop 512).", ""]
     with tempfile.TemporaryDirectory() as folder:
-        title = (
-            f"Time of whole processes: a synthesised song of {SECONDS} s, stereo, 44.1 kHz; median of {options.rounds}"
-        )
+        title = f"Time of whole processes: a song of {SECONDS} s, stereo, 44.1 kHz; median of {options.rounds}"
         lines += [f"{title} rounds in turn (least to most)", "", *measure_speed(Path(folder), options.rounds), ""]
         lines += ["Live", "", *measure_pipe(Path(folder), min(3, options.rounds)), ""]
         lines += ["Memory, both stems, `separate_RNN.py`", "", *measure_memory(Path(folder), options.hours), ""]
