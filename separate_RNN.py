@@ -2,7 +2,7 @@
 
 python separate_RNN.py song.mp3 voice.wav
 python separate_RNN.py songs/ more.flac --output stems --stems both
-python separate_RNN.py song.mp3 - --stems accompaniment | ffplay -
+python separate_RNN.py song.mp3 - --stems accompaniment | ffplay -nodisp -autoexit -
 """
 
 import sys

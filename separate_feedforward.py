@@ -2,7 +2,7 @@
 
 python separate_feedforward.py song.mp3 voice.wav
 python separate_feedforward.py songs/ more.flac --output stems --stems both
-python separate_feedforward.py song.mp3 - --stems accompaniment | ffplay -
+python separate_feedforward.py song.mp3 - --stems accompaniment | ffplay -nodisp -autoexit -
 """
 
 import sys

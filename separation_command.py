@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from pipes import FFMPEG_SUFFIXES, RAW_TYPES, RawFormat
 
 import torch
 from tqdm import tqdm
@@ -15,6 +14,7 @@ from errors import UserError, command, make_folder
 from separation import describe, find_checkpoint
 from sound import SOUND_SUFFIXES
 from stems import ACCOMPANIMENT, PIPE, VOCALS, Job, separate_song
+from streams import FFMPEG_SUFFIXES, RAW_TYPES, RawFormat
 from util import AudioConfig, choose_device, load_network
 
 STEMS = {VOCALS: (VOCALS,), ACCOMPANIMENT: (ACCOMPANIMENT,), "both": (VOCALS, ACCOMPANIMENT)}
@@ -74,6 +74,8 @@ def plan(options: argparse.Namespace) -> list[Job]:
     stems, raw = STEMS[options.stems], raw_format(options.raw)
     if raw and PIPE not in inputs:
         raise ValueError("--raw tells what standard input holds: expected the input -")
+    if output == PIPE and options.format:
+        raise ValueError(f"--format {options.format}: standard output is WAV, or raw PCM with --raw")
     pattern = output if output == PIPE else output_pattern(output, options)
     songs = [song for path in inputs for song in find_songs(path, pattern)]
     if (len(songs) > 1 and "{name}" not in pattern) or (len(stems) > 1 and "{stem}" not in pattern):

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from pipes import RawFormat, open_with_ffmpeg, read_stream, write_stream
 
 import numpy as np
 import soundfile
@@ -26,6 +25,7 @@ from sound import (
     output_format,
     round_to_bits,
 )
+from streams import RawFormat, open_with_ffmpeg, read_stream, write_stream
 from util import AudioConfig
 
 PIPE = "-"  # standard input or output, in place of a file's name

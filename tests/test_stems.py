@@ -203,6 +203,7 @@ def test_names_that_begin_with_a_dash_and_are_no_text(run):
         ["song.wav", "voice.wav", "--format", "flac"],
         ["song.wav", "song2.wav", "-o", "voice.wav"],
         ["song.wav", "-", "--stems", "both"],
+        ["song.wav", "-", "--format", "flac"],
         ["song.wav", "voice.wav", "--raw", "44100", "2", "s16le"],
         ["-", "voice.wav", "--raw", "44100", "two", "s16le"],
         ["-", "voice.wav", "--raw", "44100", "2", "pcm"],

@@ -134,10 +134,10 @@ def test_resampled_in_pieces(rates, size):
     assert resampled.shape == expected.shape and np.abs(resampled - expected).max() < 2e-6
 
 
+@pytest.mark.parametrize("audio", [AudioConfig(16000, 2048, 512), AudioConfig()], ids=str)
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 96000, 192000])
-def test_delay_is_at_most_a_block_and_a_hop(rate):
+def test_delay_is_at_most_a_block_and_a_hop(audio, rate):
     """An impulse that arrives within a stream of small pieces comes out while the next block and hop are arriving."""
-    audio = AudioConfig(16000, 2048, 512)
     piece = rate // 1000
     for moment in (0.5, 0.5113, 0.523):  # at different places between two frames
         separator = Separator(LetThrough(), audio, rate, 1)

@@ -8,7 +8,6 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from pipes import RAW_TYPES, RawFormat, decode, encode, read_stream, write_stream
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +17,7 @@ from conftest import RATE, make_song
 
 import separate_RNN
 from errors import UserError
+from streams import RAW_TYPES, RawFormat, decode, encode, read_stream, write_stream
 from util import wavread, wavwrite
 
 ROOT = Path(__file__).parent.parent
