@@ -56,12 +56,13 @@ def both(song: str, extension: str = "wav") -> tuple[np.ndarray, np.ndarray, str
 # ---------------------------------------------------------------------------------------------- what is written
 
 
-@pytest.mark.parametrize("extension", ["wav", "flac"])
-@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+SUBTYPES = ("PCM_U8", "PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+KINDS = [(name, kind) for name in ("wav", "flac") for kind in SUBTYPES if soundfile.check_format(name.upper(), kind)]
+
+
+@pytest.mark.parametrize(("extension", "subtype"), KINDS)
 @pytest.mark.parametrize("rate", [RATE, 22050])
 def test_stems_add_up_to_the_song(run, extension, subtype, rate):
-    if not soundfile.check_format(extension.upper(), subtype):
-        pytest.skip(f"{extension} has no {subtype}")
     with create_sound(f"song.{extension}", rate, 2, subtype) as file:
         file.write(loud_song(rate=rate).astype(np.float64) * 0.7)
     run(f"song.{extension}", "--output", "stems", "--stems", "both", "--format", extension)
@@ -290,7 +291,7 @@ def test_a_full_disk_leaves_no_file(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     process = script(tmp_path / "song.wav", "-o", tmp_path / "out", "--stems", "both", preexec_fn=small_files)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 1
     assert said.splitlines()[-1].startswith("error: ") and "cannot be written" in said and "Traceback" not in said
     assert list((tmp_path / "out").iterdir()) == []
@@ -302,10 +303,10 @@ def test_interrupted_or_killed_nothing_looks_finished(tmp_path, number):
     (tmp_path / "out").mkdir()
     process = script(tmp_path / "song.wav", "-o", tmp_path / "out", "--stems", "both")
     started = time.monotonic()
-    while not list((tmp_path / "out").iterdir()) and time.monotonic() - started < 60:
+    while not list((tmp_path / "out").iterdir()) and time.monotonic() - started < 300:
         time.sleep(0.01)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == (130 if number == signal.SIGINT else -9)
     assert "Traceback" not in said
     left = [path.name for path in (tmp_path / "out").iterdir()]
