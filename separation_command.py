@@ -101,10 +101,10 @@ def raw_format(words: list[str] | None) -> RawFormat | None:
 def output_pattern(output: str, options: argparse.Namespace) -> str:
     """The pattern of the stems' names that an output means: a folder's, a file's or one with {name} and {stem}."""
     suffix = Path(output).suffix.lower()
-    a_file = suffix[1:] in FORMATS or options.output is None  # INPUT OUTPUT makes no folder
+    a_file = suffix in SOUND_SUFFIXES or options.output is None  # INPUT OUTPUT makes no folder
     if Path(output).is_dir() or not (a_file or "{name}" in output or "{stem}" in output):
         return str(Path(output) / f"{NAMES}.{options.format or FORMATS[0]}")
-    if suffix[1:] not in FORMATS and (options.format or not a_file):
+    if suffix not in SOUND_SUFFIXES and (options.format or not a_file):
         return f"{output}.{options.format or FORMATS[0]}"
     if options.format and suffix[1:] != options.format:
         raise ValueError(f"--format {options.format}: expected an output of that name, found '{output}'")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -147,6 +148,7 @@ def _open_song(source: str, raw: RawFormat | None) -> Iterator[Sound]:
     """Open standard input, or a file that libsndfile or else ffmpeg can read."""
     with contextlib.ExitStack() as stack:
         if source == PIPE:
+            _check_piped(sys.stdin.buffer, "standard input")
             sound = read_stream(sys.stdin.buffer, "standard input", raw)
         else:
             try:
@@ -159,6 +161,7 @@ def _open_song(source: str, raw: RawFormat | None) -> Iterator[Sound]:
 def _open_stem(job: Job, target: str, sound: Sound) -> contextlib.AbstractContextManager[SoundWriter]:
     info = sound.info
     if target == PIPE:
+        _check_piped(sys.stdout.buffer, "standard output")
         subtype = job.raw.subtype if job.raw else "FLOAT"
         return contextlib.nullcontext(write_stream(sys.stdout.buffer, info.rate, info.channels, subtype, bool(job.raw)))
     file_format = output_format(target)
@@ -167,3 +170,8 @@ def _open_stem(job: Job, target: str, sound: Sound) -> contextlib.AbstractContex
     as_float = job.as_float or (job.source == PIPE and soundfile.check_format(file_format, "FLOAT"))
     subtype = "FLOAT" if as_float else kept_subtype(info, file_format)
     return create_sound(target, info.rate, info.channels, subtype, sound.tags, info.samples)
+
+
+def _check_piped(stream: BinaryIO, name: str) -> None:
+    if stream.isatty():
+        raise UserError(f"{name}: expected a pipe or a file, found a terminal")

@@ -172,6 +172,7 @@ def test_folders_and_several_songs(run, tmp_path):
     [
         (["song.wav", "voice.flac"], ["voice.flac"]),
         (["song.wav", "-o", "voice.flac"], ["voice.flac"]),
+        (["song.wav", "-o", "voice.aiff"], ["voice.aiff"]),
         (["song.wav", "there"], ["there/song_vocals.wav"]),
         (["song.wav", "-o", "new/folder"], ["new/folder/song_vocals.wav"]),
         (["song.wav", "-o", "x/{stem} of {name}.ogg"], ["x/vocals of song.ogg"]),

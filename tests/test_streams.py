@@ -121,7 +121,7 @@ def pipe(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(data: bytes, *argv, status: int = 0) -> bytes:
-        output = io.BytesIO()
+        output = Trickle(b"", 1)
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Trickle(data, 5000)))
         monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=output))
         checkpoint = str(trained / "savedModel_RNN_best.pt")
@@ -164,6 +164,16 @@ def test_errors_in_pipes(pipe, capsys):
     pipe(wav_bytes(STEREO, "PCM_16")[:-999], "-", "voice.wav", status=1)
     assert "error: standard input: cut off" in capsys.readouterr().err
     assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "name"), [(["-", "x.wav"], "standard input"), (["song.wav", "-"], "standard output")]
+)
+def test_a_terminal_is_no_sound(pipe, capsys, monkeypatch, words, name):
+    wavwrite("song.wav", STEREO, RATE)
+    monkeypatch.setattr(Trickle, "isatty", lambda self: True)
+    assert pipe(b"", *words, status=1) == b""
+    assert f"error: {name}: expected a pipe or a file, found a terminal" in capsys.readouterr().err
 
 
 def start(*argv) -> subprocess.Popen:
