@@ -20,6 +20,9 @@ def command(main: Callable[..., None]) -> Callable[..., int]:
     def run(*arguments, **options) -> int:
         try:
             main(*arguments, **options)
+        except BrokenPipeError:  # whoever reads the output has had enough: end as quietly as other programs
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor may Python complain when it empties its buffers
+            return 141  # what a shell shows of programs that the signal of a broken pipe has ended
         except OSError as error:
             print(f"error: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
             return 1

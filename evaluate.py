@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from errors import UserError, command, make_folder
+from evaluation_report import code_version, draw_pictures, make_report, report_text, write_results
 from listening_page import write_page
-from report import code_version, draw_pictures, make_report, report_text, write_results
 from scores import COLUMNS, judge_songs
 from separation import find_checkpoint
 from songs import SPLITS, Song, add_dataset_arguments, find_songs

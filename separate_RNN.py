@@ -1,17 +1,18 @@
 """Separate the singing voice from a song with the recurrent network.
 
 python separate_RNN.py song.mp3 voice.wav
-python separate_RNN.py song.flac voice.flac --checkpoint savedModel_RNN_best.pt
+python separate_RNN.py songs/ more.flac --output stems --stems both
+python separate_RNN.py song.mp3 - --stems accompaniment | ffplay -nodisp -autoexit -
 """
 
 import sys
 
-import separation
+import separation_command
 from Model_RNN import RecurrentNetwork
 
 
 def main(argv: list[str] | None = None) -> int:
-    return separation.main(RecurrentNetwork, argv)
+    return separation_command.main(RecurrentNetwork, argv)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
 """Separate the singing voice from a song with the single-frame network.
 
 python separate_feedforward.py song.mp3 voice.wav
-python separate_feedforward.py song.flac voice.flac --checkpoint savedModel_feedforward_best.pt
+python separate_feedforward.py songs/ more.flac --output stems --stems both
+python separate_feedforward.py song.mp3 - --stems accompaniment | ffplay -nodisp -autoexit -
 """
 
 import sys
 
-import separation
+import separation_command
 from Model import FeedforwardNetwork
 
 
 def main(argv: list[str] | None = None) -> int:
-    return separation.main(FeedforwardNetwork, argv)
+    return separation_command.main(FeedforwardNetwork, argv)
 
 
 if __name__ == "__main__":

@@ -1,52 +1,101 @@
-"""From sound to sound: resample, STFT, mask, inverse STFT, resample back. Files and evaluation both use it."""
+"""From sound to sound: resample, STFT, mask, overlap-add, resample back. Files, pipes and evaluation all use it."""
 
-import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 
-from errors import UserError, command
-from util import (
-    AudioConfig,
-    choose_device,
-    istft,
-    load_network,
-    output_format,
-    resample,
-    sound_info,
-    stft,
-    wavread,
-    wavwrite,
-)
+from errors import UserError
+from util import AudioConfig, Resampler, overlap_add, stft
 
-PIECE = 1024  # frames that go through the network at once, so that its layers' outputs stay small for any length
+FRAMES = 128  # that go through the network at once: more are not faster, and take more memory
+
+
+class Separator:
+    """Estimates the voice in one stream of sound as it arrives: resample, STFT, mask, overlap-add, resample back.
+
+    Each channel is separated by itself: its magnitude times the network's mask, with the mixture's phase. What lies
+    above the network's band (half its rate) is not in the voice. However the stream is cut into pieces, the voice is
+    the same, and as long as the mixture. A sample's voice is known, but for the resamplers' reach, a block later.
+
+    network: anything with forward(magnitude, state) -> (mask, state), in eval mode.
+    """
+
+    def __init__(self, network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int):
+        self.network, self.audio = network, audio
+        self.device = next(network.parameters(), torch.empty(0)).device
+        self.state = None  # the network's
+        self.to_network = Resampler(rate, audio.sample_rate, channels)
+        self.from_network = Resampler(audio.sample_rate, rate, channels)
+        self.mixture = np.zeros((channels, 0), np.float32)  # whose voice is not known yet
+        # At the network's rate: what frames to come will see, the first one centred at sample 0
+        self.sound = torch.zeros(channels, audio.block // 2, device=self.device)
+        self.arrived = 0  # samples
+        # What frames so far leave to samples that frames to come will see, too: sum and sum of squared windows
+        self.sums = torch.zeros(channels, 0, device=self.device), torch.zeros(0, device=self.device)
+        self.done = -(audio.block // 2)  # the sums' first sample
+
+    def push(self, waveform: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Take the next samples (channels, any number) of the mixture, float.
+
+        Returns those of the mixture whose voice is now known, as they came, and their voice, float32, both (channels,
+        samples). After the last ones, that is all of them: the voice is as long as the mixture.
+        """
+        self.mixture = np.concatenate([self.mixture, waveform], axis=1)
+        sound = self.to_network.push(waveform.astype(np.float32, copy=False), last)
+        voice = self.from_network.push(self._mask(sound, last), last)
+        known = self.mixture.shape[1] if last else voice.shape[1]
+        if last:  # resampling there and back may be a sample longer or shorter
+            voice = np.pad(voice[:, :known], [(0, 0), (0, max(0, known - voice.shape[1]))])
+        mixture, self.mixture = self.mixture[:, :known], self.mixture[:, known:]
+        return mixture, voice
+
+    @torch.inference_mode()
+    def _mask(self, sound: np.ndarray, last: bool) -> np.ndarray:
+        """From mixture to voice at the network's rate, (channels, samples); what is not final yet stays here."""
+        block, hop = self.audio.block, self.audio.hop
+        self.arrived += sound.shape[1]
+        new = torch.from_numpy(np.array(sound)).to(self.device)  # a pipe's samples cannot be written to
+        if last and self.arrived:  # as far as a frame centred on or after the last sample reaches
+            new = torch.nn.functional.pad(new, (0, -self.arrived % hop + block // 2))
+        self.sound = torch.cat([self.sound, new], dim=1)
+        frames = max(0, (self.sound.shape[1] - block) // hop + 1)
+        voice = [self.sound[:, :0]]
+        for first in range(0, frames, FRAMES):
+            count = min(FRAMES, frames - first)
+            seen = self.sound[:, first * hop : (first + count - 1) * hop + block]
+            spectrum = stft(seen, self.audio, pad=False)  # (channels, count, bins)
+            mask, self.state = self.network(spectrum.abs(), self.state)
+            spectrum *= mask
+            self._add(*overlap_add(spectrum, self.audio))
+            voice.append(self._take(count * hop))
+        self.sound = self.sound[:, frames * hop :].clone()
+        if last and self.arrived:
+            voice.append(self._take(block - hop))
+        piece = torch.cat(voice, dim=1)
+        excess = self.done - self.arrived if last and self.arrived else 0
+        return piece[:, : piece.shape[1] - excess].cpu().numpy()
+
+    def _add(self, waveform: torch.Tensor, weight: torch.Tensor) -> None:
+        """Add the next overlapping frames to what those before left."""
+        sums, weights = self.sums
+        waveform[:, : sums.shape[1]] += sums
+        weight[: len(weights)] += weights
+        self.sums = waveform, weight
+
+    def _take(self, samples: int) -> torch.Tensor:
+        """The sums' first samples, which no later frame reaches, as voice (but none of before sample 0)."""
+        sums, weights = self.sums
+        self.sums = sums[:, samples:], weights[samples:]
+        start = max(0, -self.done)
+        self.done += samples
+        return sums[:, start:samples] / weights[start:samples]
 
 
 def separate(network: torch.nn.Module, waveform: np.ndarray, rate: int, audio: AudioConfig) -> np.ndarray:
-    """Estimate the singing voice in waveform (channels, samples), float32, at any rate in Hz.
-
-    Each channel is separated by itself: its magnitude times the network's mask, with the mixture's phase.
-    Returns the voice, same shape, same rate. What lies above the network's band (half its rate) is not in it.
-    network: anything with forward(magnitude, state) -> (mask, state), in eval mode.
-    """
-    samples = waveform.shape[-1]
-    at_network_rate = resample(waveform, rate, audio.sample_rate)
-    if at_network_rate.shape[-1] == 0:  # a few samples of a high rate are less than one of a low rate
-        return np.zeros_like(waveform)
-    device = next(network.parameters(), torch.empty(0)).device
-    spectrum = stft(torch.from_numpy(at_network_rate).to(device), audio)  # (channels, frames, bins)
-    state = None
-    with torch.inference_mode():
-        for piece in spectrum.split(PIECE, dim=1):
-            mask, state = network(piece.abs(), state)
-            piece *= mask
-    voice = resample(istft(spectrum, audio, at_network_rate.shape[-1]).cpu().numpy(), audio.sample_rate, rate)
-    exact = np.zeros_like(waveform)  # resampling there and back may be a sample longer or shorter
-    exact[:, : voice.shape[-1]] = voice[:, :samples]
-    return exact
+    """The singing voice in waveform (channels, samples), float32, at any rate in Hz: same shape, same rate."""
+    _, voice = Separator(network, audio, rate, len(waveform)).push(waveform, last=True)
+    return voice
 
 
 def find_checkpoint(name: str) -> Path:
@@ -61,31 +110,3 @@ def find_checkpoint(name: str) -> Path:
 
 def describe(path: Path, checkpoint: dict) -> str:
     return f"{path}: {checkpoint['name']} network, trained on {checkpoint.get('trained_on', 'unknown data')}"
-
-
-def separate_file(network: torch.nn.Module, audio: AudioConfig, source: Path, target: Path) -> None:
-    """Write the voice in `source` to `target`: same rate, channels, length, and sample type where the format has it."""
-    file_format, subtype = output_format(target), sound_info(source).subtype
-    if target.exists() and target.samefile(source):
-        raise UserError(f"{target}: expected another file than the input, found the same")
-    waveform, rate = wavread(source)
-    exact = subtype.startswith(("PCM", "FLOAT", "DOUBLE"))  # not, for instance, MP3 inside WAV
-    if not (exact and soundfile.check_format(file_format, subtype)):
-        subtype = None
-    wavwrite(target, separate(network, waveform, rate, audio), rate, subtype)
-
-
-@command
-def main(network_class: type, argv: list[str] | None = None) -> None:
-    """Separate a file from the command line with a network of this class."""
-    parser = argparse.ArgumentParser(description=f"Separate the singing voice with the {network_class.name} network.")
-    parser.add_argument("input", type=Path, help="song: WAV, FLAC, OGG, MP3 at any rate, any number of channels")
-    parser.add_argument("output", type=Path, help="the voice: the name's extension chooses the format")
-    parser.add_argument("--checkpoint", type=Path, help="default: the best one in the current folder, else pretrained")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (%(default)s)")
-    options = parser.parse_args(argv)
-    device = choose_device(options.device)
-    path = options.checkpoint or find_checkpoint(network_class.name)
-    network, audio, checkpoint = load_network(path, network_class)
-    print(f"{describe(path, checkpoint)} ({audio}, on {device})", file=sys.stderr)
-    separate_file(network.to(device), audio, options.input, options.output)

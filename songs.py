@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from errors import UserError
-from util import SoundInfo, resample, sound_info, wavread
+from sound import SOUND_SUFFIXES, SoundInfo, sound_info
+from util import resample, wavread
 
 SPLITS = ("Train", "Valid", "Test")
-SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 VALID_SHARE = 0.2  # of DSD100's Dev songs
 SPLIT_SEED = 0  # not a training's seed: whatever trains and whatever evaluates must mean the same songs
 

@@ -8,98 +8,23 @@ Coming from MATLAB, the first four functions are the ones you know:
     wavwrite("copy.wav", waveform.numpy(), rate)
 """
 
-import contextlib
 import dataclasses
 import functools
+import math
 import pickle
 import platform
 import random
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 import torch
 
 from errors import UserError, whole_file
+from sound import create_sound, open_sound
 
 # ---------------------------------------------------------------------------------------------- sound files
-
-READ_BLOCK = 1 << 18  # samples read or written at once
-UNKNOWN_LENGTH = 1 << 62  # libsndfile reports about 2**63 frames where a header gives no length
-
-
-@contextlib.contextmanager
-def _open_sound(path: str | Path) -> Iterator[soundfile.SoundFile]:
-    """Open a sound file for reading, with every failure as a UserError that names it."""
-    path = Path(path)
-    if path.suffix.lower() == ".raw":
-        raise UserError(f"{path}: expected a sound file with a header, found a name ending in .raw")
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    if not path.is_file():
-        raise UserError(f"{path}: expected a sound file, found a folder")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path}: expected a sound file, found an empty file")
-    try:
-        with soundfile.SoundFile(path) as file:
-            if file.frames == 0:
-                raise UserError(f"{path}: expected sound, found a file with no samples")
-            if file.frames >= UNKNOWN_LENGTH:
-                raise UserError(f"{path}: expected a header that tells the length, found one written for a stream")
-            cut_off = _cut_off(file, path)
-            if cut_off:
-                raise UserError(f"{path}: cut off: {cut_off}")
-            yield file
-    except (soundfile.LibsndfileError, OSError) as error:
-        reason = getattr(error, "error_string", None) or str(error)
-        raise UserError(f"{path}: cannot be read as sound: {reason.rstrip('.')}") from error
-
-
-@dataclasses.dataclass(frozen=True)
-class SoundInfo:
-    """What a sound file's header says: rate in Hz, samples per channel, libsndfile's format and sample type.
-
-    For MP3 files without a Xing or Info tag the number of samples is libsndfile's estimate.
-    """
-
-    rate: int
-    channels: int
-    samples: int
-    format: str
-    subtype: str
-
-
-def sound_info(path: str | Path) -> SoundInfo:
-    """Read a sound file's header. Raises UserError for files that are missing, no sound, empty or cut off."""
-    with _open_sound(path) as file:
-        return SoundInfo(file.samplerate, file.channels, file.frames, file.format, file.subtype)
-
-
-def _cut_off(file: soundfile.SoundFile, path: Path) -> str | None:
-    """How a WAV or OGG file shows that its end is missing, which libsndfile passes over; None if it is whole.
-
-    WAV: libsndfile's log tells, 'data : 88200 (should be 44100)'. Lengths near 2**32 are what programs write into a
-    pipe, where the length is not known: no error. OGG: the last page lacks the mark of the last page. A FLAC file
-    gives less than its header says, which `wavread` sees; the end of an MP3 file cannot be told from a cut.
-    """
-    for line in file.extra_info.splitlines():
-        name, _, sizes = line.partition(":")
-        if name.strip() == "data" and "should be" in sizes:
-            numbers = [int(word) for word in sizes.replace("(", " ").replace(")", " ").split() if word.isdigit()]
-            if len(numbers) == 2 and numbers[1] < numbers[0] < 0x7FFF0000:
-                return f"expected {numbers[0]} bytes of sound, found {numbers[1]}"
-    if file.format == "OGG":
-        with path.open("rb") as data:
-            data.seek(max(0, path.stat().st_size - (1 << 17)))  # more than the longest page
-            end = data.read()
-        page = end[end.rfind(b"OggS") :]  # 27 bytes: mark, version, flags, ..., number of segments; their sizes
-        whole = len(page) > 27 and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
-        if not (page.startswith(b"OggS") and whole and page[5] & 4):
-            return "expected the last page of an OGG stream, found none"
-    return None
 
 
 def wavread(path: str | Path, start: int = 0, samples: int | None = None) -> tuple[np.ndarray, int]:
@@ -109,39 +34,9 @@ def wavread(path: str | Path, start: int = 0, samples: int | None = None) -> tup
     Returns waveform (channels, samples), float32 in [-1, 1], and the rate in Hz.
     Raises UserError if the file is missing, no sound, empty or cut off, or holds NaN or infinite samples.
     """
-    blocks = []
-    with _open_sound(path) as file:
-        file.seek(start)
-        expected = file.frames - start if samples is None else samples
-        wanted = expected
-        while wanted > 0:
-            block = file.read(min(wanted, READ_BLOCK), "float32", always_2d=True)  # (samples, channels)
-            if len(block) == 0:
-                break
-            blocks.append(block)
-            wanted -= len(block)
-    found = expected - wanted
-    whole_mp3 = samples is None and file.format == "MP3"  # its length may be an estimate
-    if found == 0 or (wanted > 0 and not whole_mp3):
-        raise UserError(f"{path}: cut off: expected {expected} samples from {start} on, found {found}")
-    waveform = np.concatenate(blocks)
-    if not np.isfinite(waveform).all():
-        raise UserError(f"{path}: expected finite samples, found NaN or infinity")
-    return np.ascontiguousarray(waveform.T), file.samplerate
-
-
-def output_format(path: str | Path) -> str:
-    """libsndfile's name of the format that a file to be written has by its extension.
-
-    Raises UserError for unknown extensions and folders that do not exist: ask before the work, not after it.
-    """
-    path = Path(path)
-    file_format = path.suffix[1:].upper()
-    if file_format not in soundfile.available_formats() or file_format == "RAW":
-        raise UserError(f"{path}: expected a name ending in .wav, .flac, .ogg or .mp3, found '{path.suffix}'")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder '{path.parent}'")
-    return file_format
+    with open_sound(path, start, samples) as sound:
+        waveform = np.concatenate([block.T for block in sound.blocks])  # (samples, channels)
+    return np.ascontiguousarray(waveform.T, np.float32), sound.info.rate
 
 
 def wavwrite(path: str | Path, waveform: np.ndarray, rate: int, subtype: str | None = None) -> None:
@@ -151,21 +46,12 @@ def wavwrite(path: str | Path, waveform: np.ndarray, rate: int, subtype: str | N
     Raises UserError for unknown extensions, impossible combinations, NaN or infinite samples and write errors; then
     no file is left.
     """
-    file_format = output_format(path)
-    if subtype is not None and not soundfile.check_format(file_format, subtype):
-        raise UserError(f"{path}: {file_format} files cannot hold {subtype} samples")
-    if not np.isfinite(waveform).all():
-        raise UserError(f"{path}: expected finite samples to write, found NaN or infinity")
-    frames = np.atleast_2d(waveform).T  # (samples, channels)
-    with whole_file(path) as temporary:
-        try:
-            with soundfile.SoundFile(temporary, "w", rate, frames.shape[1], subtype, format=file_format) as file:
-                for start in range(0, len(frames), READ_BLOCK):  # libvorbis overflows its stack on long blocks
-                    file.write(frames[start : start + READ_BLOCK])
-        except soundfile.LibsndfileError as error:
-            raise UserError(
-                f"{path}: cannot be written ({rate} Hz, {frames.shape[1]} channels): {error.error_string}"
-            ) from error
+    waveform = np.atleast_2d(waveform)
+    with create_sound(path, rate, len(waveform), subtype, samples=waveform.shape[1]) as file:
+        file.write(waveform)
+
+
+# ---------------------------------------------------------------------------------------------- resampling
 
 
 def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
@@ -175,6 +61,43 @@ def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     flat = waveform.reshape(-1, waveform.shape[-1])
     resampled = np.stack([soxr.resample(np.ascontiguousarray(channel), from_rate, to_rate) for channel in flat])
     return resampled.reshape(*waveform.shape[:-1], -1).astype(np.float32, copy=False)
+
+
+class Resampler:
+    """`resample` for sound that arrives piece by piece: the same samples within 1e-6, soon after they can be known.
+
+    soxr's own stream gives the same samples in blocks of its FFTs, up to 120 ms late. So each piece is resampled with
+    as much sound around it as soxr's filter reaches, starting where sample times of both rates coincide.
+    """
+
+    REACH = 100  # samples of the lower rate to either side, where the filter has fallen below 1e-6
+    PIECES_PER_SECOND = 200  # at most: fewer samples are not worth a call
+
+    def __init__(self, from_rate: int, to_rate: int, channels: int):
+        self.from_rate, self.to_rate = from_rate, to_rate
+        divisor = math.gcd(from_rate, to_rate)
+        self.up, self.down = to_rate // divisor, from_rate // divisor  # every `down` samples in are `up` samples out
+        self.reach = math.ceil(self.REACH * max(1, from_rate / to_rate))
+        self.sound = np.zeros((channels, 0), np.float32)  # what later samples still need of what came in
+        self.start = 0  # its first sample in the stream, a multiple of `down`
+        self.done = 0  # samples that went out
+
+    def push(self, waveform: np.ndarray, last: bool = False) -> np.ndarray:
+        """Take the next samples (channels, any number) and return those that are ready; all of them after the last."""
+        if self.from_rate == self.to_rate:
+            return waveform
+        self.sound = np.concatenate([self.sound, waveform], axis=1)
+        ready = (self.start + self.sound.shape[1] - self.reach) * self.to_rate // self.from_rate
+        if not last and ready - self.done < max(1, self.to_rate // self.PIECES_PER_SECOND):
+            return self.sound[:, :0]
+        resampled = soxr.resample(self.sound.T, self.from_rate, self.to_rate).T
+        first = self.start // self.down * self.up
+        piece = resampled[:, self.done - first :] if last else resampled[:, self.done - first : ready - first]
+        self.done += piece.shape[1]
+        start = (self.done * self.from_rate // self.to_rate - self.reach) // self.down * self.down
+        if start > self.start:
+            self.sound, self.start = self.sound[:, start - self.start :], start
+        return piece
 
 
 # ---------------------------------------------------------------------------------------------- STFT
@@ -242,11 +165,33 @@ def istft(spectrum: torch.Tensor, audio: AudioConfig, samples: int) -> torch.Ten
 
     spectrum: complex (..., frames, bins). Returns (..., samples).
     """
-    *batch, frames, bins = spectrum.shape
+    waveform, weight = overlap_add(spectrum, audio)
+    start = audio.block // 2  # sample 0 is the centre of the first frame
+    end = start + samples
+    return waveform[..., start:end] / weight[start:end]
+
+
+def overlap_add(spectrum: torch.Tensor, audio: AudioConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum of the windowed inverse transforms of spectrum (..., frames, bins), and the sum of their squared windows.
+
+    Both begin with the first frame and end with the last: (..., samples) and (samples,), where samples is
+    (frames - 1) * hop + block. Their quotient is the inverse STFT where all frames are in the sums.
+    """
     window = _window(audio, spectrum.real.dtype, spectrum.device)
-    flat = spectrum.reshape(-1, frames, bins).transpose(-1, -2)  # (batch, bins, frames)
-    waveform = torch.istft(flat, audio.block, audio.hop, window=window, center=True, length=samples)
-    return waveform.reshape(*batch, samples)
+    frames = torch.fft.irfft(spectrum, audio.block)  # (..., frames, block)
+    frames *= window
+    return _overlap(frames, audio.hop), _overlap(window.square().expand(frames.shape[-2], -1), audio.hop)
+
+
+def _overlap(frames: torch.Tensor, hop: int) -> torch.Tensor:
+    """Add frames (..., frames, block) that start every `hop` samples. Returns (..., (frames - 1) * hop + block)."""
+    *batch, count, block = frames.shape
+    hops = -(-block // hop)  # of a frame; each adds the same part of all frames at once
+    total = frames.new_zeros(*batch, count + hops - 1, hop)
+    for index in range(hops):
+        part = frames[..., index * hop : (index + 1) * hop]  # (..., frames, up to hop)
+        total[..., index : index + count, : part.shape[-1]] += part
+    return total.flatten(-2)[..., : (count - 1) * hop + block]
 
 
 # ---------------------------------------------------------------------------------------------- checkpoints

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from bss_eval import bss_eval_framewise, bss_eval_images, bss_eval_sources
 from errors import command, whole_file
-from report import code_version
+from evaluation_report import code_version
 from songs import find_songs
 
 FRAME_SECONDS = 1.0  # of museval

@@ -21,7 +21,7 @@ import numpy as np
 
 import evaluate
 from errors import command, whole_file
-from report import code_version
+from evaluation_report import code_version
 from songs import find_songs
 from util import resample, wavwrite
 

@@ -13,7 +13,8 @@ import separation
 from errors import UserError
 from Model_RNN import RecurrentNetwork
 from separation import find_checkpoint, separate
-from util import AudioConfig, load_network, resample, sound_info, wavread, wavwrite
+from sound import sound_info
+from util import AudioConfig, load_network, resample, wavread, wavwrite
 
 SCRIPTS = {"feedforward": separate_feedforward, "RNN": separate_RNN}
 AUDIO = AudioConfig(RATE, 256, 128)
@@ -83,7 +84,7 @@ def test_long_songs_go_through_in_pieces_with_the_state_carried(trained, monkeyp
     network, audio, _ = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
     mixture, _ = make_song("song", 2.0)
     whole = separate(network, mixture[None], RATE, audio)
-    monkeypatch.setattr(separation, "PIECE", 7)
+    monkeypatch.setattr(separation, "FRAMES", 7)
     assert np.abs(separate(network, mixture[None], RATE, audio) - whole).max() < 1e-6
 
 

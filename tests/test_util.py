@@ -8,7 +8,8 @@ import scipy.signal
 import torch
 
 from errors import UserError, whole_file
-from util import AudioConfig, choose_device, istft, resample, sound_info, stft, wavread, wavwrite
+from sound import sound_info
+from util import AudioConfig, choose_device, istft, resample, stft, wavread, wavwrite
 
 COURSE = AudioConfig()
 CONFIGS = [COURSE, AudioConfig(16000, 2048, 512), AudioConfig(8000, 256, 100, "hann")]

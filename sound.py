@@ -1,0 +1,266 @@
+"""Sound files, read and written block by block with libsndfile: what they hold, and whether they are whole."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from errors import UserError, whole_file
+
+BLOCK = 1 << 17  # samples read or written at once; libvorbis overflows its stack on much longer ones
+UNKNOWN_LENGTH = 1 << 62  # libsndfile reports about 2**63 frames where a header gives no length
+SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
+LARGEST_WAV = 0xFFFF0000  # bytes; above, WAV's 32-bit lengths overflow and RF64 is written under the same name
+
+BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}  # integer sample types
+FLOATS = ("FLOAT", "DOUBLE")  # sample types that hold what is louder than full scale
+
+
+@dataclasses.dataclass(frozen=True)
+class SoundInfo:
+    """What a sound's header says: rate in Hz, samples per channel, libsndfile's names of format and sample type.
+
+    samples is None where nobody knows (a pipe); for MP3 files without a Xing or Info tag it is libsndfile's estimate.
+    """
+
+    rate: int
+    channels: int
+    samples: int | None
+    format: str
+    subtype: str
+
+    @property
+    def dtype(self) -> str:
+        """The numpy type that holds its samples exactly."""
+        return "float64" if self.subtype in ("PCM_32", "DOUBLE") else "float32"
+
+
+@dataclasses.dataclass
+class Sound:
+    """Sound open for reading: its header, its title, artist and so on, and its samples in blocks (channels, samples).
+
+    Taking the blocks raises UserError if the sound is cut off or holds NaN or infinite samples.
+    """
+
+    info: SoundInfo
+    tags: dict[str, str]
+    blocks: Iterator[np.ndarray]
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+class UnknownFormat(UserError):
+    """libsndfile cannot read the file, for this reason."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"{path}: cannot be read as sound: {reason}")
+        self.reason = reason
+
+
+@contextlib.contextmanager
+def open_sound(path: str | Path, start: int = 0, samples: int | None = None) -> Iterator[Sound]:
+    """Open a sound file, or a piece of it by seeking.
+
+    start: first sample; samples: how many (default: to the end). Raises UserError if the file is missing, empty or cut
+    off, UnknownFormat if it is none of libsndfile's.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".raw":
+        raise UserError(f"{path}: expected a sound file with a header, found a name ending in .raw")
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    if not path.is_file():
+        raise UserError(f"{path}: expected a sound file, found a folder")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: expected a sound file, found an empty file")
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(soundfile.SoundFile(_name(path)))
+        except soundfile.LibsndfileError as error:
+            raise UnknownFormat(path, error.error_string.rstrip(".")) from error
+        if file.frames == 0:
+            raise UserError(f"{path}: expected sound, found a file with no samples")
+        if file.frames >= UNKNOWN_LENGTH:
+            raise UserError(f"{path}: expected a header that tells the length, found one written for a stream")
+        cut_off = _cut_off(file, path)
+        if cut_off:
+            raise UserError(f"{path}: cut off: {cut_off}")
+        info = SoundInfo(file.samplerate, file.channels, file.frames, file.format, file.subtype)
+        yield Sound(info, file.copy_metadata(), _read(file, path, info.dtype, start, samples))
+
+
+def sound_info(path: str | Path) -> SoundInfo:
+    """Read a sound file's header. Raises UserError for files that are missing, no sound, empty or cut off."""
+    with open_sound(path) as sound:
+        return sound.info
+
+
+def check_finite(waveform: np.ndarray, name: str | Path, purpose: str = "") -> None:
+    """Raise UserError if waveform holds NaN or infinity: without a temporary array, as its least and greatest do."""
+    if waveform.size and not (np.isfinite(waveform.min()) and np.isfinite(waveform.max())):
+        raise UserError(f"{name}: expected finite samples{purpose}, found NaN or infinity")
+
+
+def _name(path: Path) -> str | bytes:
+    """The path as libsndfile takes it: absolute, as it reads '-' as standard input; bytes, as a name may be no text."""
+    return os.fsencode(path.absolute()) if os.name == "posix" else str(path.absolute())
+
+
+def _read(file: soundfile.SoundFile, path: Path, dtype: str, start: int, samples: int | None) -> Iterator[np.ndarray]:
+    expected = file.frames - start if samples is None else samples
+    wanted = expected
+    while wanted > 0:
+        try:
+            if wanted == expected:
+                file.seek(start)
+            block = file.read(min(wanted, BLOCK), dtype, always_2d=True)  # (samples, channels)
+        except soundfile.LibsndfileError as error:
+            raise UserError(f"{path}: cannot be read as sound: {error.error_string.rstrip('.')}") from error
+        if len(block) == 0:
+            break
+        check_finite(block, path)
+        wanted -= len(block)
+        yield block.T
+    whole_mp3 = samples is None and file.format == "MP3"  # its length may be an estimate
+    if wanted == expected or (wanted > 0 and not whole_mp3):
+        raise UserError(f"{path}: cut off: expected {expected} samples from {start} on, found {expected - wanted}")
+
+
+def _cut_off(file: soundfile.SoundFile, path: Path) -> str | None:
+    """How a WAV or OGG file shows that its end is missing, which libsndfile passes over; None if it is whole.
+
+    WAV: libsndfile's log tells, 'data : 88200 (should be 44100)'. Lengths near 2**32 are what programs write into a
+    pipe, where the length is not known: no error. OGG: the last page lacks the mark of the last page. A FLAC file
+    gives less than its header says, which reading sees; the end of an MP3 file cannot be told from a cut.
+    """
+    for line in file.extra_info.splitlines():
+        name, _, sizes = line.partition(":")
+        if name.strip() == "data" and "should be" in sizes:
+            numbers = [int(word) for word in sizes.replace("(", " ").replace(")", " ").split() if word.isdigit()]
+            if len(numbers) == 2 and numbers[1] < numbers[0] < 0x7FFF0000:
+                return f"expected {numbers[0]} bytes of sound, found {numbers[1]}"
+    if file.format == "OGG":
+        with path.open("rb") as data:
+            data.seek(max(0, path.stat().st_size - (1 << 17)))  # more than the longest page
+            end = data.read()
+        page = end[end.rfind(b"OggS") :]  # 27 bytes: mark, version, flags, ..., number of segments; their sizes
+        whole = len(page) > 27 and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+        if not (page.startswith(b"OggS") and whole and page[5] & 4):
+            return "expected the last page of an OGG stream, found none"
+    return None
+
+
+# ---------------------------------------------------------------------------------------------- writing
+
+
+def output_format(path: str | Path) -> str:
+    """libsndfile's name of the format that a file to be written has by its extension.
+
+    Raises UserError for unknown extensions and folders that do not exist: ask before the work, not after it.
+    """
+    path = Path(path)
+    file_format = path.suffix[1:].upper()
+    if file_format not in soundfile.available_formats() or file_format == "RAW":
+        raise UserError(f"{path}: expected a name ending in .wav, .flac, .ogg or .mp3, found '{path.suffix}'")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder '{path.parent}'")
+    return file_format
+
+
+def kept_subtype(info: SoundInfo, file_format: str) -> str:
+    """The sample type that keeps what `info` has, where the format has it, else the format's usual one."""
+    exact = info.subtype in BITS or info.subtype in FLOATS  # not, for instance, MP3 inside WAV
+    if exact and soundfile.check_format(file_format, info.subtype):
+        return info.subtype
+    return soundfile.default_subtype(file_format)
+
+
+def round_to_bits(waveform: np.ndarray, bits: int) -> np.ndarray:
+    """Round waveform to what integers of so many bits can hold, but for their range, full scale being 1."""
+    scale = waveform.dtype.type(2 ** (bits - 1))
+    scaled = waveform * scale
+    np.rint(scaled, out=scaled)
+    scaled /= scale
+    return scaled
+
+
+def to_integers(waveform: np.ndarray, bits: int) -> np.ndarray:
+    """Waveform, full scale 1, as int32 of so many bits; what is beyond full scale stays at its end.
+
+    The scale is that of libsndfile's reading, so that reading and writing changes nothing.
+    """
+    scale = 2 ** (bits - 1)
+    scaled = waveform * (np.float64(scale) if bits > 24 else np.float32(scale))
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, -scale, scale - 1, out=scaled)
+    return scaled.astype(np.int32)
+
+
+class SoundWriter:
+    """A sound file, or whatever takes samples (samples, channels) the same way, that is being written."""
+
+    def __init__(self, name: str | Path, subtype: str, put):
+        self.name, self.subtype, self.put = name, subtype, put
+        self.full = 1 - 2.0 ** (1 - BITS[subtype]) if subtype in BITS else 1.0  # the largest positive sample
+        self.peak = 0.0  # largest so far, relative to full scale: above 1, samples were clipped
+
+    def write(self, waveform: np.ndarray) -> None:
+        """Append waveform (channels, samples), full scale 1. Raises UserError for NaN or infinite samples."""
+        if not waveform.size:
+            return
+        check_finite(waveform, self.name, " to write")
+        if self.subtype not in FLOATS:
+            self.peak = max(self.peak, float(waveform.max()) / self.full, -float(waveform.min()))
+        for start in range(0, waveform.shape[1], BLOCK):
+            self.put(waveform[:, start : start + BLOCK].T)
+
+
+@contextlib.contextmanager
+def create_sound(
+    path: str | Path,
+    rate: int,
+    channels: int,
+    subtype: str | None = None,
+    tags: dict[str, str] | None = None,
+    samples: int | None = None,
+) -> Iterator[SoundWriter]:
+    """Write a sound file in the format of the path's extension; it takes its name only when whole.
+
+    subtype: libsndfile's name of the sample type, e.g. PCM_16, PCM_24, FLOAT (default: the format's usual one); tags:
+    what libsndfile calls metadata; samples: how many there will be, if known.
+    Raises UserError for unknown extensions, impossible combinations and write errors; then no file is left.
+    """
+    file_format = output_format(path)
+    subtype = subtype or soundfile.default_subtype(file_format)
+    if not soundfile.check_format(file_format, subtype):
+        raise UserError(f"{path}: {file_format} files cannot hold {subtype} samples")
+    if file_format == "WAV" and (samples or 0) * channels * BITS.get(subtype, 64) // 8 > LARGEST_WAV:
+        file_format = "RF64"
+
+    def failure(error: soundfile.LibsndfileError) -> UserError:
+        return UserError(f"{path}: cannot be written ({rate} Hz, {channels} channels): {error.error_string}")
+
+    def put(samples: np.ndarray) -> None:  # (samples, channels)
+        if subtype in BITS:  # libsndfile itself would cut off, not round
+            samples = to_integers(samples, BITS[subtype]) << (32 - BITS[subtype])
+        try:
+            file.write(samples)
+        except soundfile.LibsndfileError as error:
+            raise failure(error) from error
+
+    with whole_file(path) as temporary, contextlib.ExitStack() as stack:
+        try:
+            file = soundfile.SoundFile(_name(temporary), "w", rate, channels, subtype, format=file_format)
+        except soundfile.LibsndfileError as error:
+            raise failure(error) from error
+        stack.enter_context(file)
+        for name, value in (tags or {}).items():
+            with contextlib.suppress(soundfile.LibsndfileError):  # a tag that this format does not have
+                if name != "software":  # libsndfile names itself
+                    setattr(file, name, value)
+        yield SoundWriter(path, subtype, put)

@@ -1,0 +1,167 @@
+"""The streaming engine: the same voice however the sound is cut, exactly as long as the mixture, and soon."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_song
+
+from Model import FeedforwardConfig, FeedforwardNetwork
+from Model_RNN import RecurrentNetwork, RNNConfig
+from separation import Separator, separate
+from util import AudioConfig, Resampler, istft, resample, stft
+
+AUDIOS = [AudioConfig(8000, 256, 64), AudioConfig(8000, 256, 128), AudioConfig(8000, 250, 77, "hann")]
+
+
+class LetThrough(torch.nn.Module):
+    """A network that changes nothing."""
+
+    def forward(self, magnitude, state=None):
+        return torch.ones_like(magnitude), state
+
+
+def make_network(kind: str, audio: AudioConfig) -> torch.nn.Module:
+    """A small network with random weights, large enough that the mask is far from constant."""
+    torch.manual_seed(0)
+    sizes = {"bins": audio.bins, "hidden": 30, "code": 20}
+    if kind == "RNN":
+        network = RecurrentNetwork(RNNConfig(**sizes, memory=10, fusion=20))
+    else:
+        network = FeedforwardNetwork(FeedforwardConfig(**sizes))
+    network.compression.measure(torch.rand(100, audio.bins))
+    for weights in network.parameters():
+        weights.data *= 2
+    return network.eval()
+
+
+def make_sound(channels: int, samples: int, rate: int) -> np.ndarray:
+    sound, _ = make_song("stream", samples / rate + 0.1, rate)
+    noise = np.random.default_rng(channels).uniform(-0.1, 0.1, (channels, samples))
+    return (np.linspace(1, 0.3, channels)[:, None] * sound[:samples] + noise).astype(np.float32)
+
+
+def push_in_pieces(separator: Separator, sound: np.ndarray, sizes) -> tuple[np.ndarray, np.ndarray]:
+    pieces, start = [], 0
+    while start < sound.shape[1]:
+        size = next(sizes)
+        pieces.append(separator.push(sound[:, start : start + size]))
+        start += size
+    pieces.append(separator.push(sound[:, :0], last=True))
+    mixture, voice = (np.concatenate(parts, axis=1) for parts in zip(*pieces, strict=True))
+    return mixture, voice
+
+
+def repeat(*sizes: int):
+    while True:
+        yield from sizes
+
+
+def at_once(network: torch.nn.Module, audio: AudioConfig, sound: np.ndarray, rate: int) -> np.ndarray:
+    """What the engine must give, without it: the whole song through resampler, STFT, network and back."""
+    at_network_rate = resample(sound, rate, audio.sample_rate)
+    spectrum = stft(torch.from_numpy(at_network_rate), audio)
+    with torch.inference_mode():
+        mask, _ = network(spectrum.abs(), None)
+    voice = istft(spectrum * mask, audio, at_network_rate.shape[1]).numpy()
+    return resample(voice, audio.sample_rate, rate)
+
+
+@pytest.mark.parametrize("audio", AUDIOS, ids=str)
+@pytest.mark.parametrize("kind", ["feedforward", "RNN"])
+@pytest.mark.parametrize("rate", [8000, 11025, 44100])
+def test_as_the_whole_song_at_once(kind, audio, rate):
+    network = make_network(kind, audio)
+    sound = make_sound(2, round(0.6 * rate) + 3, rate)
+    whole = separate(network, sound, rate, audio)
+    expected = at_once(network, audio, sound, rate)
+    shared = min(whole.shape[1], expected.shape[1])
+    assert whole.shape == sound.shape and abs(expected.shape[1] - sound.shape[1]) <= rate / audio.sample_rate + 1
+    assert np.abs(whole[:, :shared] - expected[:, :shared]).max() < 1e-5
+    assert np.abs(whole).max() > 0.05 and np.abs(whole - sound).max() > 0.05  # the mask does something
+
+
+@pytest.mark.parametrize("sizes", [(1,), (2, 3), (63,), (64,), (256,), (257, 1, 900), (4000,), (10**6,)], ids=str)
+@pytest.mark.parametrize("kind", ["feedforward", "RNN"])
+@pytest.mark.parametrize("rate", [8000, 22050])
+def test_any_block_size(kind, rate, sizes):
+    audio = AUDIOS[0]
+    network = make_network(kind, audio)
+    sound = make_sound(2, round(0.25 * rate) + 1, rate)
+    mixture, voice = push_in_pieces(Separator(network, audio, rate, 2), sound, repeat(*sizes))
+    assert np.array_equal(mixture, sound)
+    assert voice.shape == sound.shape and voice.dtype == np.float32
+    assert np.abs(voice - separate(network, sound, rate, audio)).max() < 1e-5
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000, 96000, 192000, 44101])
+def test_any_rate_and_number_of_channels(rate, channels):
+    audio = AudioConfig(16000, 512, 128)
+    network = make_network("RNN", audio)
+    sound = make_sound(channels, round(0.2 * rate) + 5, rate)
+    _, voice = push_in_pieces(Separator(network, audio, rate, channels), sound, repeat(999, 1, 5000))
+    assert voice.shape == sound.shape
+    assert np.abs(voice - separate(network, sound, rate, audio)).max() < 1e-5
+    alone = np.concatenate([separate(network, sound[c : c + 1], rate, audio) for c in range(channels)])
+    assert np.abs(voice - alone).max() < 1e-5  # no channel hears another, nor its state
+
+
+def lengths(audio: AudioConfig) -> list[int]:
+    """From nothing to three blocks, with the edges of hops and blocks."""
+    edges = [k * audio.hop for k in range(1, 3 * audio.block // audio.hop + 1)]
+    return sorted({0, 1, 2, *(edge + offset for edge in edges for offset in (-1, 0, 1))})
+
+
+@pytest.mark.parametrize("audio", AUDIOS, ids=str)
+@pytest.mark.parametrize("rate", [4000, 8000, 12000])
+def test_exact_length_and_the_mixture_itself_where_nothing_is_masked(audio, rate):
+    for samples in lengths(audio):
+        sound = make_sound(2, samples, rate)
+        mixture, voice = push_in_pieces(Separator(LetThrough(), audio, rate, 2), sound, repeat(100))
+        assert mixture.shape == voice.shape == sound.shape and np.isfinite(voice).all()
+        if rate == audio.sample_rate and samples:
+            assert np.abs(voice - sound).max() < 1e-5
+
+
+@pytest.mark.parametrize("rates", [(44100, 16000), (16000, 44100), (8000, 16000), (192000, 16000), (44101, 16000)])
+@pytest.mark.parametrize("size", [50, 1000, 10**6])
+def test_resampled_in_pieces(rates, size):
+    sound = make_sound(2, round(rates[0] * 0.3) + 7, rates[0])
+    stream = Resampler(*rates, 2)
+    pieces = [stream.push(sound[:, start : start + size]) for start in range(0, sound.shape[1], size)]
+    resampled = np.concatenate([*pieces, stream.push(sound[:, :0], last=True)], axis=1)
+    expected = resample(sound, *rates)
+    assert resampled.shape == expected.shape and np.abs(resampled - expected).max() < 2e-6
+
+
+@pytest.mark.parametrize("audio", [AudioConfig(16000, 2048, 512), AudioConfig()], ids=str)
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 96000, 192000])
+def test_delay_is_at_most_a_block_and_a_hop(audio, rate):
+    """An impulse that arrives within a stream of small pieces comes out while the next block and hop are arriving."""
+    piece = rate // 1000
+    for moment in (0.5, 0.5113, 0.523):  # at different places between two frames
+        separator = Separator(LetThrough(), audio, rate, 1)
+        at = round(moment * rate)
+        arrived, seen, appeared = 0, 0, None
+        while appeared is None:
+            sound = np.zeros((1, piece), np.float32)
+            if arrived <= at < arrived + piece:
+                sound[0, at - arrived] = 1
+            _, voice = separator.push(sound)
+            arrived += piece
+            seen += voice.shape[1]
+            if voice.size and np.abs(voice).max() > 0.01 and seen > at:
+                appeared = arrived
+        assert (audio.block - audio.hop) / audio.sample_rate < (appeared - at) / rate
+        assert (appeared - at) / rate <= (audio.block + audio.hop) / audio.sample_rate
+
+
+def test_memory_does_not_grow():
+    """What the engine holds after a minute is what it held after a second."""
+    separator = Separator(make_network("RNN", AUDIOS[0]), AUDIOS[0], 44100, 2)
+    held = []
+    for _ in range(60):
+        separator.push(np.zeros((2, 44100), np.float32))
+        sounds = [separator.mixture, separator.to_network.sound, separator.from_network.sound]
+        held.append(sum(sound.size for sound in sounds) + separator.sound.numel() + separator.sums[0].numel())
+    assert max(held) < 1.2 * held[1]
