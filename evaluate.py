@@ -24,10 +24,11 @@ from tqdm import tqdm
 
 from bss_eval import bss_eval_gain, bss_eval_sources
 from errors import UserError, command, make_folder, whole_file
+from layouts import SPLITS, add_dataset_arguments, find_songs
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
 from separation import describe, find_checkpoint, separate
-from songs import SPLITS, KaraokeClip, Song, add_dataset_arguments, find_songs
+from songs import KaraokeClip, Song
 from util import AudioConfig, load_network, resample, stft
 
 MIXTURE, ORACLE = "mixture", "ideal ratio mask"

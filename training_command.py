@@ -10,7 +10,7 @@ from torchvision.transforms import Compose
 
 from Data import DSD100Dataset, MakeMagnitudeSpectrum, RandomShift, RandomSpeed, Remix, Rescale, ShuffleFrameOrder
 from errors import UserError, command, make_folder
-from songs import add_dataset_arguments, find_songs
+from layouts import add_dataset_arguments, find_songs
 from training import Run, lasting, make_loader, measure_input, train
 from util import AudioConfig, choose_device, load_checkpoint, load_network, set_seed
 
