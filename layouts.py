@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import itertools
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -40,10 +41,10 @@ class Found:
 
 @dataclasses.dataclass
 class Dataset:
-    """What `read_dataset` found in a folder: songs by split, sorted by name, and what is wrong or left over."""
+    """What `read_dataset` found in a folder."""
 
     layout: str
-    songs: dict[str, list[Song]]
+    songs: dict[str, list[Song]]  # by split, sorted by name
     errors: list[UserError]  # songs that cannot be opened
     unpaired: list[Path]  # sound files and folders that belong to no song
 
@@ -54,65 +55,69 @@ class Dataset:
 def find_songs(
     root: str | Path, hold_out: Sequence[str] = (), include_test: bool = False, seed: int = SPLIT_SEED
 ) -> dict[str, list[Song]]:
-    """The songs of a dataset: {"Train": [...], "Valid": [...], "Test": [...]}, each sorted by name.
+    """The songs of a dataset that has no errors, as of `read_dataset`: {"Train": [...], "Valid": [...], "Test": [...]}.
 
-    The layouts are those of LAYOUTS. Songs that come without a validation split are divided into Train and Valid by
-    artist and `seed`; songs that come without any are Test.
-
-    hold_out: names of songs or artists: these, and only these, become Valid (from Test only with include_test).
-    include_test: Test songs join Train, for a final model that is judged on other data.
     Raises UserError for missing folders or files and for songs whose parts differ in rate or length.
     """
-    dataset = read_dataset(root, seed=seed, undivided=DEV if include_test else "Test")
+    dataset = read_dataset(root, hold_out, include_test, seed=seed)
     for error in dataset.errors:
         raise error
-    splits = dataset.songs
-    if include_test:
-        splits = _include_test(splits, keep_artists=dataset.layout != "MIR-1K")
-    if hold_out:
-        splits = _hold_out(splits, hold_out, root)
-    return {split: sorted(songs, key=lambda song: song.name) for split, songs in splits.items()}
+    return dataset.songs
 
 
 def read_dataset(
-    root: str | Path, layout: str | None = None, seed: int = SPLIT_SEED, undivided: str = "Test"
+    root: str | Path,
+    hold_out: Sequence[str] = (),
+    include_test: bool = False,
+    layout: str | None = None,
+    seed: int = SPLIT_SEED,
+    divide_all: bool = False,
 ) -> Dataset:
-    """Recognise a dataset's layout, or take the one called `layout`, open its songs and divide those to be divided.
+    """Recognise a dataset's layout, or take the one of LAYOUTS called `layout`, open its songs and divide them.
 
-    undivided: the split of songs that come without any: Test, Dev (Train and Valid) or 'undivided' (all three).
+    Songs that come without a validation split are divided into Train and Valid by artist and `seed`. Songs that come
+    without any split are Test; with include_test they are Train and Valid, with divide_all all three.
+
+    hold_out: names of songs or artists: these, and only these, become Valid (from Test only with include_test).
+    include_test: Test songs join Train, for a final model that is judged on other data.
     Raises UserError if the folder is missing or of no known layout. Songs that cannot be opened are in `errors`.
     """
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such dataset folder")
-    for name in [layout] if layout else LAYOUTS:
-        found, unpaired = LAYOUTS[name](root)
-        if found:
-            break
-    else:
-        expected = f"the layout {layout}" if layout else "a dataset"
-        what = f"{len(unpaired)} files that make no song, such as '{unpaired[0].name}'" if unpaired else "none of these"
-        raise UserError(
-            f"{root}: expected {expected} (Mixtures/ and Sources/, MUSDB18's train/ and test/, MIR-1K's Wavfile/, "
-            f"or folders with mixture.* and vocals.*), found {what}"
-        )
+    name, found, unpaired = _recognise(root, layout)
     splits, errors = {split: [] for split in (*SPLITS, DEV, UNDIVIDED)}, []
     with ThreadPoolExecutor() as pool:  # a thousand headers, or ffprobe a hundred times
         for one, song in zip(found, pool.map(_open, found), strict=True):
             if isinstance(song, Song):
-                splits[undivided if one.split == UNDIVIDED else one.split].append(song)
+                splits[one.split].append(song)
             else:
                 errors.append(song)
-    rest, test = divide_by_artist(splits.pop(UNDIVIDED), seed)
-    train, valid = divide_by_artist(splits.pop(DEV) + rest, seed)
-    for split, songs in (("Train", train), ("Valid", valid), ("Test", test)):
-        splits[split] = sorted(splits[split] + songs, key=lambda song: song.name)
-        for one, other in zip(splits[split], splits[split][1:], strict=False):
+    _divide(splits, seed, divide_all, include_test)
+    if include_test:
+        splits = _include_test(splits, keep_artists=name != "MIR-1K")
+    if hold_out:
+        splits = _hold_out(splits, hold_out, root)
+    for split, songs in splits.items():
+        songs.sort(key=lambda song: song.name)
+        for one, other in itertools.pairwise(songs):
             if one.name == other.name:
-                errors.append(
-                    UserError(f"{other.mixture}: expected one song '{one.name}', found another: {one.mixture}")
-                )
+                expected = f"expected one song '{one.name}' in {split}, found another: {one.mixture}"
+                errors.append(UserError(f"{other.mixture}: {expected}"))
     return Dataset(name, splits, errors, unpaired)
+
+
+def _recognise(root: Path, layout: str | None) -> tuple[str, list[Found], list[Path]]:
+    for name in [layout] if layout else LAYOUTS:
+        found, unpaired = LAYOUTS[name](root)
+        if found:
+            return name, found, unpaired
+    expected = f"the layout {layout}" if layout else "a dataset"
+    what = f"{len(unpaired)} files that make no song, such as '{unpaired[0].name}'" if unpaired else "none of these"
+    raise UserError(
+        f"{root}: expected {expected} (Mixtures/ and Sources/, MUSDB18's train/ and test/, MIR-1K's Wavfile/, "
+        f"or folders with mixture.* and vocals.*), found {what}"
+    )
 
 
 def _open(found: Found) -> Song | UserError:
@@ -148,6 +153,21 @@ def divide_by_artist(songs: Sequence[Song], seed: int) -> tuple[list[Song], list
     if len(drawn) == len(songs):
         drawn = []
     return [song for song in songs if song not in drawn], drawn
+
+
+def _divide(splits: dict[str, list[Song]], seed: int, divide_all: bool, include_test: bool) -> None:
+    """Bring Dev and undivided songs into Train, Valid and Test."""
+    undivided, dev = splits.pop(UNDIVIDED), splits.pop(DEV)
+    if divide_all:
+        undivided, test = divide_by_artist(undivided, seed)
+        splits["Test"] += test
+    if divide_all or include_test:
+        dev += undivided
+    else:
+        splits["Test"] += undivided
+    train, valid = divide_by_artist(dev, seed)
+    splits["Train"] += train
+    splits["Valid"] += valid
 
 
 def _include_test(splits: dict[str, list[Song]], keep_artists: bool) -> dict[str, list[Song]]:

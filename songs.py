@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,12 @@ class Song:
         piece[:, : max(0, -start)] = 0  # the resampler's ringing around a song that begins or ends abruptly
         piece[:, max(0, self.length(rate) - start) :] = 0
         return piece
+
+    def pieces(self, rate: int, first: int = 0, last: int | None = None) -> Iterator[np.ndarray]:
+        """Samples [first, last) of the song (default: all) at another rate, in pieces (2, samples) of 20 seconds."""
+        last = self.length(rate) if last is None else last
+        for start in range(first, last, 20 * rate):
+            yield self.read_at(rate, start, min(20 * rate, last - start))
 
     def read_looped(self, rate: int, start: int, samples: int) -> np.ndarray:
         """Like `read_at`, of the song repeated without end."""

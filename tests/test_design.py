@@ -15,7 +15,8 @@ IMPORTS = {
     "stem_files": {"errors", "pipes"},
     "songs": {"errors", "sound", "stem_files", "util"},
     "layouts": {"errors", "pipes", "songs", "sound", "stem_files"},
-    "Data": {"util", "songs"},
+    "inspection": {"errors", "layouts", "songs"},
+    "Data": {"errors", "inspection", "layouts", "songs", "util"},
     "Model": set(),
     "Model_RNN": {"Model"},
     "loss": set(),
@@ -32,7 +33,9 @@ IMPORTS = {
     "separate_feedforward": {"separation_command", "Model"},
     "separate_RNN": {"separation_command", "Model_RNN"},
     "evaluate": {"errors", "util", "layouts", "songs", "separation", "bss_eval", "Model", "Model_RNN"},
+    "package_submission": {"errors", "Model", "Model_RNN", "separation", "sound", "util"},
     "make_demo_dataset": {"errors", "util"},
+    "prepare_dataset": {"errors", "inspection", "layouts", "songs", "sound", "util"},
 }
 THIN = [name for name in IMPORTS if name.startswith(("train_", "separate_"))]
 

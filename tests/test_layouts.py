@@ -9,7 +9,7 @@ import pytest
 from conftest import RATE, make_song, write_song
 
 from errors import UserError
-from layouts import DEV, UNDIVIDED, find_songs, read_dataset
+from layouts import find_songs, read_dataset
 from util import wavwrite
 
 NEEDS_FFMPEG = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
@@ -164,13 +164,11 @@ def test_pairs_of_files_and_what_has_no_partner(tmp_path):
 def test_songs_without_a_split_are_divided_where_asked(tmp_path):
     for number in range(10):
         write_stems(tmp_path / f"Artist {number // 2} - {number}", str(number), "vocals", "other")
-    counts = {"Test": [0, 0, 10], DEV: [8, 2, 0], UNDIVIDED: [6, 2, 2]}
-    for undivided, count in counts.items():
-        found = read_dataset(tmp_path, undivided=undivided).songs
+    counts = {(): [0, 0, 10], ("include_test",): [8, 2, 0], ("divide_all",): [6, 2, 2]}
+    for options, count in counts.items():
+        found = read_dataset(tmp_path, **dict.fromkeys(options, True)).songs
         assert [len(found[split]) for split in ("Train", "Valid", "Test")] == count
-        artists = [{song.artist for song in songs} for songs in found.values()]
-        assert sum(len(some) for some in artists) == 5
-    assert [len(songs) for songs in find_songs(tmp_path, include_test=True).values()] == [8, 2, 0]
+        assert sum(len({song.artist for song in songs}) for songs in found.values()) == 5
 
 
 def test_broken_songs_are_errors_that_do_not_hide_the_others(tmp_path):
@@ -193,7 +191,7 @@ def test_two_songs_of_one_name(tmp_path):
         (tmp_path / folder).mkdir(exist_ok=True)
         wavwrite(tmp_path / folder / part.format("mixture"), mixture, RATE)
         wavwrite(tmp_path / folder / part.format("vocals"), vocals, RATE)
-    with pytest.raises(UserError, match="expected one song 'song', found another"):
+    with pytest.raises(UserError, match="expected one song 'song' in Test, found another"):
         find_songs(tmp_path)
 
 
