@@ -16,9 +16,9 @@ from layouts import Dataset
 from songs import Song
 
 SILENT = -60.0  # dB below full scale: softer than the noise that an empty track holds
-WITHIN = (
-    0.5  # least share of the voice that must be in the mixture; measured: 0.95 to 1.05 for true pairs, 0.1 for wrong
-)
+# Least share of the vocals that the mixture must hold (`Levels.share`). In 597 clips of DSD100 and MIR-1K it is 0.92 to
+# 1.05; under another clip's mixture, or 0.1 s late, it is below 0.46.
+WITHIN = 0.5
 
 
 @dataclasses.dataclass
