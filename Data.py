@@ -5,12 +5,16 @@
     dataset = DSD100Dataset(songs["Train"], AudioConfig(), transform, excerpt_seconds=8)
     loader = DataLoader(dataset, batch_sampler=Batches(dataset, 8), collate_fn=collate_fn)
 
+Looking at a dataset comes first: `python Data.py DATASET` prints what it holds and what seems wrong with it.
+
 Every excerpt draws its random numbers from a generator made of (seed, epoch, excerpt), so that an epoch is the same
 for any number of workers.
 """
 
+import argparse
 import dataclasses
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -18,6 +22,9 @@ import torch
 from scipy.fft import next_fast_len
 from torch.utils.data import Dataset
 
+from errors import command
+from inspection import inspect
+from layouts import add_dataset_arguments, read_dataset
 from songs import Song
 from util import AudioConfig, stft
 
@@ -293,3 +300,15 @@ def collate_fn(samples: list[dict]) -> dict:
         "names": [sample["name"] for sample in samples],
         "starts": torch.tensor([sample["starts"] for sample in samples]),
     }
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Look at a dataset: songs, minutes, rates, levels, problems.")
+    add_dataset_arguments(parser)
+    options = parser.parse_args(argv)
+    inspect(options.dataset, read_dataset(options.dataset, options.hold_out, options.include_test))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from errors import UserError, command, make_folder
 from evaluation_report import code_version, draw_pictures, make_report, report_text, write_results
+from layouts import SPLITS, add_dataset_arguments, find_songs
 from listening_page import write_page
 from scores import COLUMNS, judge_songs
 from separation import find_checkpoint
-from songs import SPLITS, Song, add_dataset_arguments, find_songs
+from songs import Song
 from systems import IDEAL_MASKS, NETWORKS, Folder, IdealMask, Mixture, Network, System, load_any_network
 from util import AudioConfig
 

@@ -1,41 +1,49 @@
-"""Finding the songs of a dataset and reading pieces of them, at any rate, without loading one whole."""
+"""A song and its voice, in whatever files they are: pieces of them, at any rate, without loading one whole."""
 
-import argparse
 import dataclasses
 import functools
 import math
-import random
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from errors import UserError
-from sound import SOUND_SUFFIXES, SoundInfo, sound_info
+from sound import sound_info
+from stem_files import read_stem_file, stem_file_header
 from util import resample, wavread
 
-SPLITS = ("Train", "Valid", "Test")
-VALID_SHARE = 0.2  # of DSD100's Dev songs
-SPLIT_SEED = 0  # not a training's seed: whatever trains and whatever evaluates must mean the same songs
-
-# Huang et al. (2014): two singers train, the other seventeen test; their four validation clips are of these two songs.
-MIR1K_TRAIN_SINGERS = ("abjones", "amy")
-MIR1K_VALID_SONGS = ("abjones_5", "amy_9")
-MIR1K_FOLDERS = ("Wavfile", "train", "dev", "test")
 MIR1K_LEVEL = 0.1  # RMS of either source after scaling, -20 dB; the protocol's unit energy up to a common factor
-
-# ---------------------------------------------------------------------------------------------- a song
 
 
 @dataclasses.dataclass(frozen=True)
 class Song:
-    """A recording and its voice: two sound files of the same rate (Hz) and length (samples), mixed down to mono."""
+    """A recording and its voice: two sound files of the same rate (Hz) and length (samples), mixed down to mono.
+
+    The classes below find both in other files; each has `open`, which reads the headers, and `read`.
+    """
 
     name: str
     mixture: Path
     vocals: Path
     rate: int
     samples: int
+    channels: int
+
+    @classmethod
+    def open(cls, name: str, mixture: Path, vocals: Path) -> "Song":
+        """The song in these files. Raises UserError if one is no whole sound file or they differ in rate or length."""
+        return cls(name, mixture, vocals, *_common_header(mixture, vocals))
+
+    @property
+    def artist(self) -> str:
+        """Of a name 'Artist - Title', perhaps after a number like DSD100's, the artist; else the whole name."""
+        return re.sub(r"^\d+ - ", "", self.name).split(" - ")[0]
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.rate
 
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         """Samples [start, start + samples) at the song's own rate. Returns (mixture, vocals), shape (2, samples)."""
@@ -68,6 +76,12 @@ class Song:
         piece[:, max(0, self.length(rate) - start) :] = 0
         return piece
 
+    def pieces(self, rate: int, first: int = 0, last: int | None = None) -> Iterator[np.ndarray]:
+        """Samples [first, last) of the song (default: all) at another rate, in pieces (2, samples) of 20 seconds."""
+        last = self.length(rate) if last is None else last
+        for start in range(first, last, 20 * rate):
+            yield self.read_at(rate, start, min(20 * rate, last - start))
+
     def read_looped(self, rate: int, start: int, samples: int) -> np.ndarray:
         """Like `read_at`, of the song repeated without end."""
         length = self.length(rate)
@@ -95,133 +109,61 @@ def _karaoke_gains(path: Path) -> np.ndarray:
 class KaraokeClip(Song):
     """A MIR-1K clip: one file, accompaniment left and voice right, mixed at 0 dB (both of the same energy)."""
 
+    @classmethod
+    def open(cls, name: str, clip: Path) -> Song:
+        info = sound_info(clip)
+        if info.channels != 2:
+            raise UserError(f"{clip}: expected 2 channels (accompaniment, voice), found {info.channels}")
+        return cls(name, clip, clip, info.rate, info.samples, info.channels)
+
+    @property
+    def artist(self) -> str:
+        return self.name.split("_")[0]
+
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         clip, _ = wavread(self.mixture, start, samples)
         accompaniment, vocals = clip * _karaoke_gains(self.mixture)
         return np.stack([accompaniment + vocals, vocals])
 
 
-# ---------------------------------------------------------------------------------------------- a dataset
+@dataclasses.dataclass(frozen=True)
+class StemFolder(Song):
+    """A song of which there are only stems, each a file: the mixture is their sum, `mixture` the folder."""
+
+    others: tuple[Path, ...]  # the accompaniment's
+
+    @classmethod
+    def open(cls, name: str, vocals: Path, *others: Path) -> Song:
+        return cls(name, vocals.parent, vocals, *_common_header(vocals, *others), others)
+
+    def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
+        vocals, accompaniment = wavread(self.vocals, start, samples)[0].mean(axis=0), 0
+        for path in self.others:
+            accompaniment = accompaniment + wavread(path, start, samples)[0].mean(axis=0)
+        return np.stack([vocals + accompaniment, vocals])
 
 
-def find_songs(
-    root: str | Path, hold_out: Sequence[str] = (), include_test: bool = False, seed: int = SPLIT_SEED
-) -> dict[str, list[Song]]:
-    """Find a dataset's songs. Returns {"Train": [...], "Valid": [...], "Test": [...]}, each sorted by name.
+class StemFile(Song):
+    """A song of MUSDB18: one .stem.mp4 file with the mixture, drums, bass, other and vocals as sound tracks."""
 
-    Layouts: the course's `Mixtures|Sources/{Train,Valid,Test}/<song>/{mixture,vocals}.wav`; DSD100 as published, with
-    `Dev` split into Train and Valid by song and `seed`; MIR-1K's two-channel clips in `Wavfile/` or `train|dev|test/`,
-    split by singer and song; a plain folder of `<song>/{mixture,vocals}.*`, all Test. Any format libsndfile reads.
+    @classmethod
+    def open(cls, name: str, path: Path) -> Song:
+        return cls(name, path, path, *stem_file_header(path))
 
-    hold_out: names of songs, or of singers with names like `singer_...`: these, and only these, become Valid (from
-    Test only with include_test).
-    include_test: Test songs join Train, for a final model that is judged on other data.
-    Raises UserError for missing folders or files and for songs whose parts differ in rate or length.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise UserError(f"{root}: no such dataset folder")
-    if (root / "Mixtures").is_dir():
-        splits = _find_dsd100(root, seed)
-    elif any(_sound_files(root / folder) for folder in MIR1K_FOLDERS):
-        splits = _find_mir1k(root)
-    else:
-        songs = [_song(folder, folder) for folder in _folders(root) if sound_file(folder, "vocals")]
-        if not songs:
-            raise UserError(
-                f"{root}: expected a dataset (Mixtures/ and Sources/, MIR-1K's Wavfile/, or <song>/mixture.wav and "
-                "<song>/vocals.wav), found none of these"
-            )
-        splits = {"Train": [], "Valid": [], "Test": songs}
-    if include_test:
-        splits = {"Train": splits["Train"] + splits["Test"], "Valid": splits["Valid"], "Test": []}
-    if hold_out:
-        splits = _hold_out(splits, hold_out, root)
-    return {split: sorted(songs, key=lambda song: song.name) for split, songs in splits.items()}
+    def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
+        samples = self.samples - start if samples is None else samples
+        return read_stem_file(self.mixture, start, samples, self.rate, self.channels)
 
 
-def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command-line arguments that `find_songs` takes."""
-    parser.add_argument("dataset", help="the course's layout, DSD100, MIR-1K or a folder of songs")
-    parser.add_argument("--hold-out", nargs="+", default=[], metavar="NAME", help="songs or singers that become Valid")
-    parser.add_argument("--include-test", action="store_true", help="Test songs join Train, to be judged on other data")
-
-
-def _find_dsd100(root: Path, seed: int) -> dict[str, list[Song]]:
-    splits = {}
-    for split in ("Train", "Valid", "Test", "Dev"):
-        folders = _folders(root / "Mixtures" / split)
-        splits[split] = [_song(folder, root / "Sources" / split / folder.name) for folder in folders]
-    dev = splits.pop("Dev")
-    if dev:
-        random.Random(seed).shuffle(dev)
-        valid = max(1, round(VALID_SHARE * len(dev)))
-        splits["Valid"] += dev[:valid]
-        splits["Train"] += dev[valid:]
-    return splits
-
-
-def _find_mir1k(root: Path) -> dict[str, list[Song]]:
-    splits = {split: [] for split in SPLITS}
-    for folder in MIR1K_FOLDERS:
-        for path in _sound_files(root / folder):
-            info = sound_info(path)
-            if info.channels != 2:
-                raise UserError(f"{path}: expected 2 channels (accompaniment, voice), found {info.channels}")
-            song = KaraokeClip(path.stem, path, path, info.rate, info.samples)
-            if not _belongs(song, MIR1K_TRAIN_SINGERS):
-                splits["Test"].append(song)
-            else:
-                splits["Valid" if _belongs(song, MIR1K_VALID_SONGS) else "Train"].append(song)
-    return splits
-
-
-def _sound_files(folder: Path) -> list[Path]:
-    """Sound files in `folder`, sorted, hidden ones left out; none if there is no `folder`."""
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SOUND_SUFFIXES)
-    return [path for path in paths if not path.name.startswith(".")]
-
-
-def _folders(parent: Path) -> list[Path]:
-    """Folders in `parent`, sorted, hidden ones left out; none if there is no `parent`."""
-    return sorted(path for path in parent.glob("*") if path.is_dir() and not path.name.startswith("."))
-
-
-def sound_file(folder: Path, stem: str) -> Path | None:
-    """The sound file called `stem` in `folder`, whatever its format; None if there is none."""
-    return next((folder / (stem + suffix) for suffix in SOUND_SUFFIXES if (folder / (stem + suffix)).is_file()), None)
-
-
-def _song(mixture_folder: Path, vocals_folder: Path) -> Song:
-    """The song of these folders, its two files checked against each other."""
-    paths, infos = [], []
-    for folder, stem in ((mixture_folder, "mixture"), (vocals_folder, "vocals")):
-        path = sound_file(folder, stem)
-        if path is None:
-            raise UserError(f"{folder}: expected a sound file {stem}.wav, found none")
-        paths.append(path)
-        infos.append(sound_info(path))
-    _check_pair(paths, infos)
-    return Song(mixture_folder.name, *paths, infos[0].rate, infos[0].samples)
-
-
-def _check_pair(paths: list[Path], infos: list[SoundInfo]) -> None:
-    mixture, vocals = infos
-    if mixture.rate != vocals.rate:
-        raise UserError(f"{paths[1]}: expected {mixture.rate} Hz like its mixture, found {vocals.rate} Hz")
-    if mixture.samples != vocals.samples:
-        raise UserError(f"{paths[1]}: expected {mixture.samples} samples like its mixture, found {vocals.samples}")
-
-
-def _belongs(song: Song, names: Sequence[str]) -> bool:
-    """Whether the song is one of `names` or by one of them: 'amy_9_08' belongs to 'amy_9' and to 'amy'."""
-    return any(song.name == name or song.name.startswith((name + "_", name + " - ")) for name in names)
-
-
-def _hold_out(splits: dict[str, list[Song]], names: Sequence[str], root: Path) -> dict[str, list[Song]]:
-    songs = splits["Train"] + splits["Valid"]
-    for name in names:
-        if not any(_belongs(song, [name]) for song in songs):
-            raise UserError(f"{root}: expected a song or singer '{name}' to hold out, found none of that name")
-    valid = [song for song in songs if _belongs(song, names)]
-    return {"Train": [song for song in songs if song not in valid], "Valid": valid, "Test": splits["Test"]}
+def _common_header(first: Path, *others: Path) -> tuple[int, int, int]:
+    """Rate, samples and most channels of a song's files, which must agree in rate and length."""
+    expected = sound_info(first)
+    channels = expected.channels
+    for path in others:
+        info = sound_info(path)
+        if info.rate != expected.rate:
+            raise UserError(f"{path}: expected {expected.rate} Hz like {first.name}, found {info.rate} Hz")
+        if info.samples != expected.samples:
+            raise UserError(f"{path}: expected {expected.samples} samples like {first.name}, found {info.samples}")
+        channels = max(channels, info.channels)
+    return expected.rate, expected.samples, channels

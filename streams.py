@@ -9,7 +9,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -180,9 +180,12 @@ def _take(stream: BinaryIO, size: int) -> bytes:
 
 
 @contextlib.contextmanager
-def open_with_ffmpeg(path: Path, reason: str) -> Iterator[Sound]:
+def open_with_ffmpeg(
+    path: Path, reason: str, seek: Sequence[str] = (), tracks: Sequence[str] = ("-map", "0:a:0")
+) -> Iterator[Sound]:
     """Decode the first sound track of a file that libsndfile cannot read (for that `reason`) as it is needed.
 
+    seek, tracks: ffmpeg's options for where to begin and what to decode instead.
     Raises UserError if ffmpeg is not installed or cannot read it either.
     """
     program = shutil.which("ffmpeg")
@@ -192,7 +195,7 @@ def open_with_ffmpeg(path: Path, reason: str) -> Iterator[Sound]:
             "if the program ffmpeg is installed"
         )
     arguments = [program, "-v", "error", "-nostdin", "-xerror", "-protocol_whitelist", "file,pipe"]
-    arguments += ["-i", f"file:{path}", "-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
+    arguments += [*seek, "-i", f"file:{path}", *tracks, "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
     with (
         tempfile.TemporaryFile() as messages,
         subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process,

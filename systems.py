@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 from errors import UserError
+from layouts import sound_file
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
 from separation import describe, separate
-from songs import Song, sound_file
+from songs import Song
 from util import AudioConfig, load_checkpoint, load_network, resample, stft, wavread
 
 NETWORKS = {network_class.name: network_class for network_class in (FeedforwardNetwork, RecurrentNetwork)}

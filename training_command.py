@@ -19,7 +19,7 @@ from Data import (
     ShuffleFrameOrder,
 )
 from errors import UserError, command, make_folder
-from songs import add_dataset_arguments, find_songs
+from layouts import add_dataset_arguments, find_songs
 from training import Run, lasting, make_loader, measure_input, train
 from util import AudioConfig, choose_device, load_checkpoint, load_network, set_seed
 

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from bss_eval import bss_eval_framewise, bss_eval_images, bss_eval_sources
 from errors import command, whole_file
 from evaluation_report import code_version
-from songs import find_songs
+from layouts import find_songs
 
 FRAME_SECONDS = 1.0  # of museval
 

@@ -22,7 +22,7 @@ import numpy as np
 import evaluate
 from errors import command, whole_file
 from evaluation_report import code_version
-from songs import find_songs
+from layouts import find_songs
 from util import resample, wavwrite
 
 RATE, SECONDS, DIFFERENT = 32000, 240, 2

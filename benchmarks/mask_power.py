@@ -18,10 +18,10 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
+from layouts import add_dataset_arguments, find_songs  # noqa: E402
 from Model import FeedforwardNetwork  # noqa: E402
 from Model_RNN import RecurrentNetwork  # noqa: E402
 from separation import separate  # noqa: E402
-from songs import add_dataset_arguments, find_songs  # noqa: E402
 from util import load_network  # noqa: E402
 
 VARIANTS = {f"m^{power}": (lambda mask, power=power: mask**power) for power in (0.5, 0.7, 1.0, 1.3, 1.6, 2.0)}

@@ -1,4 +1,4 @@
-"""Finding songs, reading pieces of them, transforms, batches."""
+"""Reading pieces of them, transforms, batches."""
 
 import dataclasses
 import itertools
@@ -28,75 +28,12 @@ from Data import (
     collate_fn,
     equalizer_curves,
 )
+from layouts import find_songs
 from loss import kl_divergence, mean_over_frames
 from Model import FeedforwardNetwork
-from songs import find_songs
 from util import AudioConfig, load_network, resample, stft, wavwrite
 
 AUDIO = AudioConfig(RATE, 256, 128)
-
-
-def names(splits: dict) -> dict[str, list[str]]:
-    return {split: [song.name for song in found] for split, found in splits.items()}
-
-
-# ---------------------------------------------------------------------------------------------- finding songs
-
-
-def test_course_layout(dataset):
-    assert names(find_songs(dataset)) == {
-        "Train": ["amber", "basil", "coral"],
-        "Valid": ["dune"],
-        "Test": ["ember", "fern"],
-    }
-
-
-def test_hold_out_and_include_test(dataset):
-    assert names(find_songs(dataset, ["coral", "fern"], include_test=True)) == {
-        "Train": ["amber", "basil", "dune", "ember"],
-        "Valid": ["coral", "fern"],
-        "Test": [],
-    }
-
-
-def test_dsd100_as_published(tmp_path):
-    """Stereo, 44.1 kHz, Dev and Test; Dev is split by song, the same way for the same seed."""
-    for split, count in (("Dev", 5), ("Test", 2)):
-        for number in range(count):
-            write_song(tmp_path, split, f"{number:03} - {split}", seconds=0.2)
-    found = names(find_songs(tmp_path))
-    assert [len(found[split]) for split in ("Train", "Valid", "Test")] == [4, 1, 2]
-    assert not set(found["Train"]) & set(found["Valid"])
-    assert found == names(find_songs(tmp_path))
-    assert any(found != names(find_songs(tmp_path, seed=seed)) for seed in range(1, 5))
-
-
-def test_mir1k_two_channel_clips(tmp_path):
-    """Accompaniment left, voice right, brought to the same energy; split by singer, and by song for validation."""
-    (tmp_path / "Wavfile").mkdir()
-    for name in ("amy_1_01", "amy_9_02", "abjones_5_08", "abjones_2_01", "leon_1_01"):
-        mixture, vocals = make_song(name, 1.0)
-        wavwrite(tmp_path / "Wavfile" / f"{name}.wav", np.stack([mixture - vocals, 0.2 * vocals]), RATE, "FLOAT")
-    found = find_songs(tmp_path)
-    assert names(found) == {
-        "Train": ["abjones_2_01", "amy_1_01"],
-        "Valid": ["abjones_5_08", "amy_9_02"],
-        "Test": ["leon_1_01"],
-    }
-    mixture, vocals = found["Test"][0].read()
-    assert np.corrcoef(vocals, make_song("leon_1_01", 1.0)[1])[0, 1] > 0.999
-    assert np.sum(vocals**2) == pytest.approx(np.sum((mixture - vocals) ** 2), rel=1e-4)
-    piece = found["Test"][0].read(1000, 500)  # scaled like the whole clip, not by the piece's own energy
-    assert np.allclose(piece, np.stack([mixture, vocals])[:, 1000:1500])
-    assert names(find_songs(tmp_path, ["leon"], include_test=True))["Valid"] == ["leon_1_01"]
-
-
-def test_plain_folder_of_songs_is_all_test(tmp_path):
-    mixture, vocals = make_song("song", 0.5)
-    (tmp_path / "My Song").mkdir()
-    wavwrite(tmp_path / "My Song" / "mixture.flac", mixture, RATE)
-    wavwrite(tmp_path / "My Song" / "vocals.flac", vocals, RATE)
-    assert names(find_songs(tmp_path)) == {"Train": [], "Valid": [], "Test": ["My Song"]}
 
 
 # ---------------------------------------------------------------------------------------------- reading

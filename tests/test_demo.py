@@ -4,7 +4,7 @@ import numpy as np
 
 import make_demo_dataset
 from bss_eval import bss_eval_sources
-from songs import find_songs
+from layouts import find_songs
 from util import wavread
 
 OPTIONS = ["--songs", "3", "--seconds", "6"]

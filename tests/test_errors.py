@@ -216,7 +216,7 @@ def test_bad_dataset_folders(tmp_path, capsys):
     line = fails(capsys, evaluate.main, tmp_path / "halves", "--output", tmp_path / "run")
     assert "halves: expected songs in Test, found none" in line
     line = fails(capsys, train_feedforward.main, tmp_path / "halves", *train, "--hold-out", "nobody")
-    assert "halves: expected a song or singer 'nobody' to hold out, found none" in line
+    assert "halves: expected a song or artist 'nobody' to hold out, found none" in line
     assert not (tmp_path / "run").exists()
 
 
@@ -224,9 +224,9 @@ def test_bad_dataset_folders(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda vocals: vocals.unlink(), "dune: expected a sound file vocals.wav, found none"),
-        (lambda vocals: wavwrite(vocals, np.zeros(16000), 16000), "expected 8000 Hz like its mixture, found 16000 Hz"),
-        (lambda vocals: wavwrite(vocals, np.zeros(99), RATE), "expected 16000 samples like its mixture, found 99"),
+        (lambda vocals: vocals.unlink(), "dune/vocals.wav: no such file"),
+        (lambda vocals: wavwrite(vocals, np.zeros(16000), 16000), "expected 8000 Hz like mixture.wav, found 16000 Hz"),
+        (lambda vocals: wavwrite(vocals, np.zeros(99), RATE), "expected 16000 samples like mixture.wav, found 99"),
         (lambda vocals: vocals.write_bytes(b""), "vocals.wav: expected a sound file, found an empty file"),
         (
             lambda vocals: write_float(vocals, np.full(16000, np.nan, np.float32)),

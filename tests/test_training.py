@@ -14,9 +14,9 @@ import train_RNN
 import training
 import training_command
 from Data import DSD100Dataset, MakeMagnitudeSpectrum
+from layouts import find_songs
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
-from songs import find_songs
 from training import carry_state, learning_rate
 from util import AudioConfig, load_network
 

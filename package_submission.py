@@ -1,0 +1,110 @@
+"""Pack the homework for handing in: code, trained networks, separation scripts and report, no data.
+
+    python package_submission.py Ada Lovelace
+
+Writes ada_lovelace_HW5.zip into the current folder. The networks are those that the separation scripts would use; they
+lie in pretrained/ there. The report is whatever PDF lies in report/. Then the zip is unpacked into a temporary folder,
+and both separation scripts must separate a sound there; if they do not, no zip is left.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from errors import UserError, command, whole_file
+from Model import FeedforwardNetwork
+from Model_RNN import RecurrentNetwork
+from separation import find_checkpoint
+from sound import SOUND_SUFFIXES, sound_info
+from util import load_network, wavwrite
+
+ROOT = Path(__file__).parent
+CODE = (
+    "*.py",
+    "*.sh",
+    "*.txt",
+    "*.toml",
+    "README.md",
+    "LICENSE",
+    "tests/*.py",
+    "docs/*.png",
+    "results/**/*",
+    "report/**/*",
+)
+NETWORKS = (FeedforwardNetwork, RecurrentNetwork)
+SCRIPTS = ("separate_feedforward.py", "separate_RNN.py")
+
+
+def collect(root: Path, networks: dict[str, Path]) -> dict[str, Path]:
+    """What goes into the zip: name there -> file. Raises UserError if the report or a script is missing."""
+    if not list(root.glob("report/*.pdf")):
+        raise UserError(f"{root / 'report'}: expected the report as a PDF file in this folder, found none")
+    files = {path.relative_to(root).as_posix(): path for pattern in CODE for path in sorted(root.glob(pattern))}
+    files = {
+        name: path
+        for name, path in files.items()
+        if path.is_file()
+        and path.suffix.lower() not in (*SOUND_SUFFIXES, ".mp4", ".pt", ".zip")
+        and not any(part.startswith((".", "__")) for part in Path(name).parts)
+    }
+    for script in SCRIPTS:
+        if script not in files:
+            raise UserError(f"{root / script}: no such file")
+    return files | networks
+
+
+def check_runs(archive: Path, folder: str) -> None:
+    """Unpack the zip, separate a sound with both scripts there. Raises UserError if that fails."""
+    with tempfile.TemporaryDirectory() as temporary:
+        with zipfile.ZipFile(archive) as opened:
+            opened.extractall(temporary)
+        unpacked = Path(temporary) / folder
+        noise = np.random.default_rng(0).uniform(-0.1, 0.1, (2, 44100))
+        wavwrite(unpacked / "song.wav", noise, 44100)
+        for script in SCRIPTS:
+            arguments = [sys.executable, script, "song.wav", f"{script}.wav"]
+            run = subprocess.run(arguments, cwd=unpacked, capture_output=True, text=True, errors="replace")
+            if run.returncode:
+                reason = (run.stderr.strip().splitlines() or ["no reason given"])[-1]
+                raise UserError(f"{script}: expected to run from the unpacked zip, failed: {reason}")
+            if sound_info(unpacked / f"{script}.wav").samples != noise.shape[1]:
+                raise UserError(f"{script}: expected a voice as long as the song from the unpacked zip, found another")
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Pack code, trained networks and report into a zip, without data.")
+    parser.add_argument("firstname", metavar="FIRSTNAME")
+    parser.add_argument("lastname", metavar="LASTNAME")
+    options = parser.parse_args(argv)
+    names = ["_".join(name.lower().split()) for name in (options.firstname, options.lastname)]
+    if not all(name.replace("_", "").replace("-", "").isalpha() for name in names):
+        parser.error(f"expected names of letters, found '{options.firstname}' '{options.lastname}'")
+    folder = "_".join([*names, "HW5"])
+
+    networks = {}
+    for network_class in NETWORKS:
+        path = find_checkpoint(network_class.name)
+        load_network(path, network_class)  # a damaged one is told before it is packed
+        networks[f"pretrained/savedModel_{network_class.name}_best.pt"] = path
+    files = collect(ROOT, networks)
+    archive = Path(f"{folder}.zip")
+    with whole_file(archive) as temporary:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name, path in files.items():
+                packed.write(path, f"{folder}/{name}")
+        check_runs(temporary, folder)
+    for name, path in networks.items():
+        print(f"{name}: {path}")
+    reports = ", ".join(name for name in files if name.startswith("report/") and name.endswith(".pdf"))
+    print(f"report: {reports}")
+    print(f"{archive}: {len(files)} files, {archive.stat().st_size / 1e6:.1f} MB; both networks separate from it")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
