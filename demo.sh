@@ -15,7 +15,7 @@ echo "== A dataset of synthesised songs"
 $python make_demo_dataset.py demo/songs
 
 echo "== Training the single-frame network, then the recurrent one from its weights"
-$python train_feedforward.py demo/songs --epochs 20 --batch-size 4 --output demo
+$python train_feedforward.py demo/songs --epochs 20 --batch-size 8 --output demo
 $python train_RNN.py demo/songs --epochs 20 --batch-size 4 --learning-rate 5e-4 --output demo
 
 echo "== Separating a song that neither has met"

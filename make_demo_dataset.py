@@ -1,7 +1,7 @@
 """Write a small dataset of synthesised songs, so that everything here can be tried and tested with no download.
 
     python make_demo_dataset.py demo/songs
-    python train_feedforward.py demo/songs --epochs 20 --batch-size 4 --output demo
+    python train_feedforward.py demo/songs --epochs 20 --batch-size 8 --output demo
     python train_RNN.py demo/songs --epochs 20 --batch-size 4 --learning-rate 5e-4 --output demo
 
 Every song has a singer, a tempo, a key, chords and instruments of its own, all drawn from --seed: the same command
