@@ -1,7 +1,8 @@
-"""Would another mask than the network's own score better? Measures the SDR of the voice with the mask to a power.
+r"""Would another mask than the network's own score better? Measures the SDR of the voice with the mask to a power.
 
-    python benchmarks/mask_power.py songs --output results/mask_power/songs
-    python benchmarks/mask_power.py MIR-1K --hold-out bug ariel --every 4 --output results/mask_power/held_out_singers
+    python benchmarks/mask_power.py SONGS --output results/mask_power/songs
+    python benchmarks/mask_power.py MIR-1K --include-test --hold-out bug ariel --every 2 \
+      --output results/mask_power/held_out_singers
 
 Powers of the mask m, and the ratio of squares m^2 / (m^2 + (1 - m)^2) as of a Wiener filter. Writes mask_power.md. The
 SDR allows a gain only (BSS_EVAL v2.1), which one projection gives: enough to compare, and fast.
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("mask_power"), metavar="FOLDER", help="(%(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    splits = find_songs(options.dataset, options.hold_out, options.include_test or bool(options.hold_out))
+    splits = find_songs(options.dataset, options.hold_out, options.include_test)
     songs = splits["Valid" if options.hold_out else "Test"][:: options.every]
     lines = ["Command: `python benchmarks/mask_power.py " + " ".join(sys.argv[1:]) + "`", ""]
     lines += [
