@@ -26,12 +26,14 @@ from util import load_network, wavwrite
 ROOT = Path(__file__).parent
 CODE = (
     "*.py",
+    "*.html",
     "*.sh",
     "*.txt",
     "*.toml",
     "README.md",
     "LICENSE",
     "tests/*.py",
+    "benchmarks/*.py",
     "docs/*.png",
     "results/**/*",
     "report/**/*",
