@@ -1,0 +1,110 @@
+"""Build report/report.pdf from the text in this folder and from results/, and nothing else.
+
+    pip install typst                 # or requirements-dev.txt
+    python report/build.py            # writes report.pdf and sources.sha256
+    python report/build.py --check    # only tells whether they are up to date; needs nothing installed
+
+The text is typeset in a folder that holds nothing but what INPUTS names, so a figure that is not in results/ stops the
+build, and sources.sha256 cannot forget a file. No network, no fonts of the system, no date: the same sources and the
+same version of typst give the same bytes.
+"""
+
+import argparse
+import hashlib
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from errors import UserError, command, whole_file  # noqa: E402
+
+INPUTS = (
+    "report/*.typ",
+    "report/text/*.typ",
+    "report/published.json",
+    "report/references.bib",
+    "results/*.json",
+    "results/ablation.csv",
+    "results/*/evaluation.json",
+    "results/*/evaluation.csv",
+    "results/*/training_*_loss.csv",
+    "results/separation/benchmark.json",
+    "results/mask_power/*/mask_power.json",
+    "results/discussion/*/*.json",
+    "results/discussion/*/*.png",
+)
+PDF, DIGESTS = "report/report.pdf", "report/sources.sha256"
+
+
+def sources(root: Path) -> list[str]:
+    """What the report is made from, as paths below `root`."""
+    found = {path.relative_to(root).as_posix() for pattern in INPUTS for path in root.glob(pattern) if path.is_file()}
+    return sorted(found)
+
+
+def digests(root: Path) -> dict[str, str]:
+    """Path -> SHA-256 of the report and of everything it is made from."""
+    names = [*sources(root), *([PDF] if (root / PDF).is_file() else [])]
+    return {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in names}
+
+
+def changes(root: Path) -> list[str]:
+    """What has changed since the report was built: a line for each file, none if it is up to date."""
+    if not (root / DIGESTS).is_file():
+        return [f"{DIGESTS}: missing"]
+    recorded = dict(reversed(line.split("  ", 1)) for line in (root / DIGESTS).read_text().splitlines())
+    now = digests(root)
+    kinds = {(True, True): "changed", (True, False): "new", (False, True): "gone"}
+    return [
+        f"{name}: {kinds[name in now, name in recorded]}"
+        for name in sorted({*now, *recorded, PDF})
+        if now.get(name) != recorded.get(name) or name not in now
+    ]
+
+
+def build(root: Path) -> bytes:
+    """Typeset the report. Raises UserError with typst's message and place if something is missing or wrong."""
+    try:
+        import typst
+    except ImportError as error:
+        raise UserError("typst: expected to be installed (pip install -r requirements-dev.txt), not found") from error
+    names = sources(root)
+    known = {
+        "evaluations": " ".join(name.split("/")[1] for name in names if name.endswith("/evaluation.json")),
+        "losses": " ".join(name for name in names if name.endswith("_loss.csv")),
+        "ablation": " ".join(name for name in names if name == "results/ablation.csv"),
+    }  # typst cannot ask which files there are
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            target = Path(folder) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / name, target)
+        try:
+            main = Path(folder) / "report" / "report.typ"
+            return typst.compile(main, root=folder, ignore_system_fonts=True, sys_inputs=known)
+        except typst.TypstError as error:
+            raise UserError(f"report: {error.diagnostic or error}".replace(folder + "/", "").strip()) from error
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Build the report from its text and from results/.")
+    parser.add_argument("--check", action="store_true", help="only tell whether the report is up to date")
+    options = parser.parse_args(argv)
+    if not options.check:
+        pdf = build(ROOT)
+        with whole_file(ROOT / PDF) as temporary:
+            temporary.write_bytes(pdf)
+        lines = [f"{digest}  {name}\n" for name, digest in digests(ROOT).items()]
+        with whole_file(ROOT / DIGESTS) as temporary:
+            temporary.write_text("".join(lines))
+        print(f"{PDF}: {len(pdf) / 1e6:.2f} MB from {len(lines) - 1} files")
+    elif found := changes(ROOT):
+        raise UserError(f"report: expected up to date, found {', '.join(found)}; run python report/build.py")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
