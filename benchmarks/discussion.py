@@ -1,6 +1,6 @@
 r"""Measure where the networks go wrong, and what phase and block cost: figures for the report's discussion.
 
-    python benchmarks/discussion.py MIR-1K --include-test --hold-out bug ariel --every 8 \
+    python benchmarks/discussion.py MIR-1K --include-test --hold-out bug ariel --every 2 \
       --output results/discussion/held_out_singers
     python benchmarks/discussion.py SONGS --output results/discussion/songs
 
@@ -79,6 +79,10 @@ def load_networks(paths: dict[str, Path | None]) -> tuple[dict[str, Mask], Audio
             "command": checkpoint.get("command", "unknown"),
             "audio": dataclasses.asdict(audio),
             "config": dataclasses.asdict(network.config),
+            "course's sizes": {
+                "audio": dataclasses.asdict(AudioConfig()),
+                "config": dataclasses.asdict(network.Config()),
+            },
             "weights": sum(parameter.numel() for parameter in network.parameters()),
             "parts": {part: layers_of(module) for part, module in network.named_children()},
         }

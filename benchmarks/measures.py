@@ -156,6 +156,9 @@ class Groups:
         spectra = power(parts_of(*sources, through), rate)  # (6, frames, bins)
         frames = voice_activity(sources[0], rate)
         by_frame, sings = spectra.sum(axis=-1), ~frames["rest"]
+        pitched = periodicity(sources[1], rate) > VOICED
+        frames["rest, accompaniment with a pitch"] = ~sings & pitched
+        frames["rest, accompaniment without"] = ~sings & ~pitched
         levels = 10 * np.log10((by_frame[0] + 1e-12) / (by_frame[4] + 1e-12))
         for low, high in itertools.pairwise(LEVELS):
             frames[f"ratio {low:g} to {high:g} dB"] = sings & (levels >= low) & (levels < high)

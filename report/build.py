@@ -11,6 +11,7 @@ same version of typst give the same bytes.
 
 import argparse
 import hashlib
+import re
 import shutil
 import sys
 import tempfile
@@ -31,8 +32,8 @@ INPUTS = (
     "results/*/evaluation.json",
     "results/*/evaluation.csv",
     "results/*/training_*_loss.csv",
-    "results/separation/benchmark.json",
-    "results/mask_power/*/mask_power.json",
+    "results/separation/benchmark.md",
+    "results/mask_power/*/mask_power.md",
     "results/discussion/*/*.json",
     "results/discussion/*/*.png",
 )
@@ -86,7 +87,9 @@ def build(root: Path) -> bytes:
             main = Path(folder) / "report" / "report.typ"
             return typst.compile(main, root=folder, ignore_system_fonts=True, sys_inputs=known)
         except typst.TypstError as error:
-            raise UserError(f"report: {error.diagnostic or error}".replace(folder + "/", "").strip()) from error
+            place = re.search(r"report/\S+\.typ:\d+", str(error.diagnostic))
+            message = error.message.replace(f"{folder}/", "")
+            raise UserError(f"{place[0] if place else 'report'}: {message}") from error
 
 
 @command
