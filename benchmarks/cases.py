@@ -1,6 +1,6 @@
 r"""Choose excerpts in which separation is easy or hard, draw their spectrograms, and measure what happens in them.
 
-    python benchmarks/cases.py MIR-1K --include-test --hold-out bug ariel --every 2 \
+    python benchmarks/cases.py MIR-1K --include-test --hold-out bug ariel \
       --output results/discussion/held_out_singers
     python benchmarks/cases.py SONGS --output results/discussion/songs
 
@@ -90,7 +90,7 @@ def strengths(songs: list[Song], index: int, judge: Mask, audio: AudioConfig) ->
     active, pitch = voice_activity(sources[0], rate), periodicity(sources[1], rate)
     decline = 10 * np.log10((levels[0, :-FALL] + 1e-12) / (levels[0, FALL:] + 1e-12))
     found, length = {}, round(SECONDS / STEP)
-    for start in range(1 + max(0, int((levels.shape[1] * STEP - SECONDS) / GRID))):
+    for start in range(1 + int(np.floor(((levels.shape[1] - 1) * STEP - SECONDS) / GRID))):
         frames = slice(round(start * GRID / STEP), round(start * GRID / STEP) + length)
         voice, accompaniment, wrong, drums, other = levels[:, frames]
         rest, unvoiced, voiced = (active[name][frames] for name in ("rest", "unvoiced", "voiced"))

@@ -1,6 +1,6 @@
 r"""Measure where the networks go wrong, and what phase and block cost: figures for the report's discussion.
 
-    python benchmarks/discussion.py MIR-1K --include-test --hold-out bug ariel --every 2 \
+    python benchmarks/discussion.py MIR-1K --include-test --hold-out bug ariel \
       --output results/discussion/held_out_singers
     python benchmarks/discussion.py SONGS --output results/discussion/songs
 
