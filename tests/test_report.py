@@ -75,6 +75,7 @@ def test_changes_are_told(copy, monkeypatch, capsys):
 def test_same_sources_same_bytes_and_six_to_ten_pages(copy):
     pdf = build.build(copy)
     assert pdf == build.build(ROOT)
+    assert b"CreationDate" not in pdf and b"CreateDate" not in pdf  # tomorrow's would be another
     assert 6 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 10
 
 
