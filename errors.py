@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import io
 import os
 import sys
 import tempfile
@@ -21,7 +22,7 @@ def command(main: Callable[..., None]) -> Callable[..., int]:
 
     @functools.wraps(main)
     def run(*arguments, **options) -> int:
-        with contextlib.suppress(AttributeError):  # what stands for stdout may be of any kind
+        if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # names of songs may hold what it cannot show
         try:
             with stoppable():
