@@ -6,7 +6,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from errors import UserError, make_folder
 
@@ -30,11 +30,11 @@ def only_writer(folder: str | Path) -> Iterator[Path]:
     is_new = not folder.exists()
     make_folder(folder)
     path = folder / LOCK
-    file = _lock(path)
     try:
-        file.truncate(0)
-        file.write(f"{Path(sys.argv[0]).name}, process {os.getpid()} on {platform.node()}")
-        file.flush()
+        file = _lock(path)
+    except OSError as error:
+        raise UserError(f"{folder}: expected a folder to write into: {error.strerror}") from error
+    try:
         yield folder
     finally:
         path.unlink(missing_ok=True)
@@ -44,20 +44,20 @@ def only_writer(folder: str | Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def _lock(path: Path) -> TextIO:
+def _lock(path: Path) -> BinaryIO:
     while True:
-        file = path.open("a+", encoding="utf-8")
+        file = path.open("ab+", buffering=0)
         try:
             if fcntl is not None:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             with file:
                 file.seek(0)
-                holder = file.read() or "another program"
+                holder = file.read().decode() or "another program"
             raise UserError(f"{path.parent}: expected a folder to write into, found it in use by {holder}") from error
-        try:
-            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                return file
-        except FileNotFoundError:
-            pass
+        if os.fstat(file.fileno()).st_nlink:
+            with contextlib.suppress(OSError):  # a full disk has room for the lock, if not for the name
+                file.truncate(0)
+                file.write(f"{Path(sys.argv[0]).name}, process {os.getpid()} on {platform.node()}".encode())
+            return file
         file.close()  # whoever held it has just removed it: nobody else can see this lock

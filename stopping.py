@@ -53,7 +53,13 @@ def stoppable() -> Iterator[None]:
             return
         for each in numbers:
             signal.signal(each, stop)
-        threading.Timer(0.01, _thread.interrupt_main, [what.exc_value.number]).start()
+        threading.Timer(0.01, send, [what.exc_value.number]).start()
+
+    def send(number: int) -> None:
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(threading.main_thread().ident, number)
+        else:  # Windows
+            _thread.interrupt_main(number)
 
     handlers = {number: signal.signal(number, stop) for number in numbers}
     hook, sys.unraisablehook = sys.unraisablehook, dropped

@@ -12,12 +12,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch  # noqa: E402
-from conftest import AUDIO_OPTIONS, QUICK  # noqa: E402
+from conftest import AUDIO_OPTIONS, QUICK, write_dataset  # noqa: E402
 
 import train_feedforward  # noqa: E402
 import train_RNN  # noqa: E402
 from evaluation_report import code_version  # noqa: E402
 
+__all__ = ["write_dataset"]
 SCRIPTS = {"feedforward": train_feedforward, "RNN": train_RNN}
 
 

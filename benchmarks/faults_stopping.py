@@ -2,10 +2,10 @@
 
     python benchmarks/faults_stopping.py --output results/faults/stopping.json
 
-Both networks, with 0 and 2 processes that read songs. SIGKILL: at a random time, or when a file is being written, or
-right after the last checkpoint has its name (before the best one); a run that was not killed often enough is followed by
-another. Ctrl-C and SIGTERM: as a terminal sends them, to all processes, while the real script trains. Counted are
-the states found after the stops, and what proved wrong; it takes about half an hour.
+Both networks, with 0 and 2 processes that read songs. SIGKILL: at any time, or when a file is being written, or right
+after the last checkpoint has its name (before the best one); runs follow each other until there were enough kills.
+Ctrl-C and SIGTERM: as a terminal sends them, to all processes, while the real script trains. Counted are the states
+found after the stops, and what proved wrong; it takes about half an hour.
 """
 
 import argparse
@@ -19,11 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from conftest import write_dataset
-from faults import ROOT, SCRIPTS, ended, forked, same_run, train, training_options, write_counts
+from faults import ROOT, SCRIPTS, ended, forked, same_run, train, training_options, write_counts, write_dataset
 
 EPOCHS = 12
-PARTS, LAST, BEST = ".*.part*", "*_last.pt", "*_best.pt"
+PARTS, LAST = ".*.part*", "*_last.pt"
 
 
 def state(folder: Path) -> str:
