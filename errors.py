@@ -2,11 +2,14 @@
 
 import contextlib
 import functools
+import io
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from stopping import settle, stop_status, stoppable
 
 
 class UserError(Exception):
@@ -14,29 +17,46 @@ class UserError(Exception):
 
 
 def command(main: Callable[..., None]) -> Callable[..., int]:
-    """Give `main` an exit status: 0, or 1 after one line on stderr for what the user can mend, or 130 after Ctrl-C."""
+    """Give `main` an exit status: 0, or 1 after one line on stderr for what the user can mend, 130 after Ctrl-C, 143
+    after SIGTERM."""
 
     @functools.wraps(main)
     def run(*arguments, **options) -> int:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # names of songs may hold what it cannot show
         try:
-            main(*arguments, **options)
+            with stoppable():
+                main(*arguments, **options)
+                sys.stdout.flush()
         except BrokenPipeError:  # whoever reads the output has had enough: end as quietly as other programs
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor may Python complain when it empties its buffers
             return 141  # what a shell shows of programs that the signal of a broken pipe has ended
         except OSError as error:
-            print(f"error: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
+            place = error.filename or ("standard output" if _stdout_is_lost() else "file system")
+            print(f"error: {place}: {error.strerror or error}", file=sys.stderr)
             return 1
         except UserError as error:
             # One raised in a process that loads data arrives with that process's traceback in front.
             line = str(error).splitlines()[-1].removeprefix("errors.UserError: ")
             print(f"error: {line}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             print("interrupted", file=sys.stderr)
-            return 130
+            settle()
+            return stop_status(stop)
         return 0
 
     return run
+
+
+def _stdout_is_lost() -> bool:
+    """Whether what was printed cannot be written. If so, Python will not try again, and complain, when it exits."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return True
+    return False
 
 
 @contextlib.contextmanager

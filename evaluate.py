@@ -9,15 +9,17 @@ pictures; beside the systems stand the mixture and three masks that know the tru
 
 import argparse
 import collections
+import contextlib
 import os
 import sys
 import time
 from pathlib import Path
 
-from errors import UserError, command, make_folder
+from errors import UserError, command
 from evaluation_report import code_version, draw_pictures, make_report, report_text, write_results
 from layouts import SPLITS, add_dataset_arguments, find_songs
 from listening_page import write_page
+from locking import only_writer
 from scores import COLUMNS, judge_songs
 from separation import find_checkpoint
 from songs import Song
@@ -87,6 +89,14 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
 @command
 def main(argv: list[str] | None = None) -> None:
     options = parse_options(argv)
+    with contextlib.ExitStack() as stack:
+        for folder in {folder.resolve(): folder for folder in (options.output, options.page) if folder}.values():
+            stack.enter_context(only_writer(folder))
+        evaluate(options, " ".join(["evaluate.py", *(sys.argv[1:] if argv is None else argv)]))
+
+
+def evaluate(options: argparse.Namespace, typed: str) -> None:
+    """Judge and write all results into the folders. typed: the command line."""
     songs = find_songs(options.dataset, options.hold_out, options.include_test)[options.split]
     if not songs:
         raise UserError(f"{options.dataset}: expected songs in {options.split}, found none")
@@ -94,8 +104,6 @@ def main(argv: list[str] | None = None) -> None:
     for system in systems:
         if isinstance(system, Network | Folder):
             print(f"{system.name}: {system.description}", file=sys.stderr)
-    for folder in filter(None, (options.output, options.page)):
-        make_folder(folder)
 
     started = time.perf_counter()
     workers = max(1, min(options.workers, len(songs)))
@@ -106,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     report = {
         **make_report(options, songs, systems, rows),
         "seconds": {"altogether": time.perf_counter() - started, "processes": workers, **clock},
-        "command": " ".join(["evaluate.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": typed,
         "commit": code_version(),
     }
     text = report_text(report)

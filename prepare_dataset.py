@@ -21,9 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from errors import UserError, command, make_folder, whole_file
+from errors import UserError, command, whole_file
 from inspection import Levels, decibels, find_problems, in_parallel, overview, print_problems
 from layouts import LAYOUTS, SPLIT_SEED, read_dataset
+from locking import LOCK, only_writer
 from songs import Song
 from sound import create_sound, sound_info
 from util import AudioConfig
@@ -131,7 +132,7 @@ def read_manifest(target: Path, settings: dict) -> dict[str, dict]:
     """The songs that an earlier run with the same settings has done. Raises UserError if something else is there."""
     path = target / MANIFEST
     if not path.exists():
-        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        if target.exists() and not (target.is_dir() and {file.name for file in target.iterdir()} <= {LOCK}):
             raise UserError(
                 f"{target}: expected a new or empty folder or a dataset to go on with, found something else"
             )
@@ -170,8 +171,13 @@ def check_space(jobs: list[Job], target: Path) -> None:
 
 def write_songs(jobs: list[Job], source: Path, target: Path, settings: dict) -> list[UserError]:
     """Write the songs that an earlier run has not, keeping the manifest up to date. Returns what went wrong."""
+    read_manifest(target, settings)
+    with only_writer(target):
+        return _write_songs(jobs, source, target, settings)
+
+
+def _write_songs(jobs: list[Job], source: Path, target: Path, settings: dict) -> list[UserError]:
     songs = read_manifest(target, settings)
-    make_folder(target)
     for path in target.rglob(".*.part.*"):
         path.unlink()  # of a run that was killed
     done = {job.key: songs[job.key] for job in jobs if is_done(job, target, songs)}

@@ -1,12 +1,15 @@
 """From a song and the systems to scores: one song, then many in parallel processes."""
 
 import functools
+import os
 import signal
 import sys
+import threading
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
 import mir_eval
@@ -18,6 +21,7 @@ from bss_eval import bss_eval_framewise, correlate
 from errors import UserError
 from listening_page import write_song
 from songs import Song
+from stopping import hidden_from_ctrl_c, kill
 from systems import Recording, System
 
 SOURCES = ("vocals", "accompaniment")
@@ -141,6 +145,13 @@ def _mir_eval(references: np.ndarray, estimates: np.ndarray) -> np.ndarray:
 def _start_worker() -> None:
     torch.set_num_threads(1)  # the processes share the cores
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait until the main process has ended, even by SIGKILL, and end: this process would wait for songs for ever."""
+    parent_process().join()
+    os._exit(1)
 
 
 def judge_songs(
@@ -150,12 +161,18 @@ def judge_songs(
     judge = functools.partial(judge_song, systems=systems, **options)
     longest_first = sorted(songs, key=lambda song: -song.samples)  # that no process is left alone with a long one
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
-        futures = {song: pool.submit(judge, song) for song in longest_first}
         try:
+            with hidden_from_ctrl_c():
+                futures = {song: pool.submit(judge, song) for song in longest_first}
             done = as_completed(futures.values())
             for future in tqdm(done, "evaluating", len(songs), file=sys.stderr, disable=None, unit="song"):
                 future.result()  # raises what the process raised
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process that judges songs has ended: killed, or out of memory (--workers 1 takes least)"
+            ) from error
         except BaseException:
+            kill(active_children())  # nobody waits for the rest of a song
             pool.shutdown(cancel_futures=True)
             raise
     return [futures[song].result() for song in songs]

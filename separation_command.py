@@ -14,6 +14,7 @@ from errors import UserError, command, make_folder
 from separation import describe, find_checkpoint
 from sound import SOUND_SUFFIXES
 from stems import ACCOMPANIMENT, PIPE, VOCALS, Job, separate_song
+from stopping import stop_status
 from streams import FFMPEG_SUFFIXES, RAW_TYPES, RawFormat
 from util import AudioConfig, choose_device, load_network
 
@@ -204,9 +205,9 @@ def main(network_class: type, argv: list[str] | None = None) -> None:
                 raise
             failed.append(job.source)
             print(f"error: {error}", file=sys.stderr)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             if not job.piped:
                 raise
-            sys.exit(130)  # the way to end live sound: not worth a word
+            sys.exit(stop_status(stop))  # the way to end live sound: not worth a word
     if failed:
         raise UserError(f"{len(failed)} of {len(jobs)} songs were not separated: {', '.join(failed)}")

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from errors import UserError, whole_file
 BLOCK = 1 << 17  # samples read or written at once; libvorbis overflows its stack on much longer ones
 UNKNOWN_LENGTH = 1 << 62  # libsndfile reports about 2**63 frames where a header gives no length
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
+ADD_PEAK_CHUNK = 0x1050  # libsndfile's command; the chunk, of float samples, holds the time at which it was written
 LARGEST_WAV = 0xFFFF0000  # bytes; above, WAV's 32-bit lengths overflow and RF64 is written under the same name
 
 BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}  # integer sample types
@@ -208,6 +210,7 @@ class SoundWriter:
         self.name, self.subtype, self.put = name, subtype, put
         self.full = 1 - 2.0 ** (1 - BITS[subtype]) if subtype in BITS else 1.0  # the largest positive sample
         self.peak = 0.0  # largest so far, relative to full scale: above 1, samples were clipped
+        self.samples = 0  # so far, of each channel
 
     def write(self, waveform: np.ndarray) -> None:
         """Append waveform (channels, samples), full scale 1. Raises UserError for NaN or infinite samples."""
@@ -218,6 +221,7 @@ class SoundWriter:
             self.peak = max(self.peak, float(waveform.max()) / self.full, -float(waveform.min()))
         for start in range(0, waveform.shape[1], BLOCK):
             self.put(waveform[:, start : start + BLOCK].T)
+        self.samples += waveform.shape[1]
 
 
 @contextlib.contextmanager
@@ -253,14 +257,52 @@ def create_sound(
         except soundfile.LibsndfileError as error:
             raise failure(error) from error
 
-    with whole_file(path) as temporary, contextlib.ExitStack() as stack:
+    with whole_file(path) as temporary:
         try:
             file = soundfile.SoundFile(_name(temporary), "w", rate, channels, subtype, format=file_format)
         except soundfile.LibsndfileError as error:
             raise failure(error) from error
-        stack.enter_context(file)
-        for name, value in (tags or {}).items():
-            with contextlib.suppress(soundfile.LibsndfileError):  # a tag that this format does not have
-                if name != "software":  # libsndfile names itself
-                    setattr(file, name, value)
-        yield SoundWriter(path, subtype, put)
+        with contextlib.closing(file):
+            soundfile._snd.sf_command(file._file, ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
+            for name, value in (tags or {}).items():
+                with contextlib.suppress(soundfile.LibsndfileError):  # a tag that this format does not have
+                    if name != "software":  # libsndfile names itself
+                        setattr(file, name, value)
+            writer = SoundWriter(path, subtype, put)
+            yield writer
+            try:
+                file.close()
+            except soundfile.LibsndfileError as error:
+                raise failure(error) from error
+        _check_end(temporary, path, writer.samples)
+        if file_format == "OGG":
+            _number_stream(temporary)
+
+
+def _check_end(temporary: Path, path: str | Path, samples: int) -> None:
+    """Raise UserError if the last sample is missing: libsndfile ends FLAC, OGG and MP3 files without telling whether
+    that could be written."""
+    try:
+        if samples:
+            with open_sound(temporary, samples - 1) as sound:
+                for _ in sound.blocks:
+                    pass
+    except UserError as error:
+        raise UserError(f"{path}: cannot be written: its end is missing, as on a full disk") from error
+
+
+REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte
+
+
+def _number_stream(path: Path, number: int = 1) -> None:
+    """Give an OGG file's stream this number: libsndfile draws it by the clock, and the same sound shall make the same
+    bytes. Each page holds it, and a checksum (RFC 3533), which is zlib's with all bits in reverse."""
+    with path.open("rb+") as file:
+        while header := file.read(27):  # mark, version, flags, position, number, count, checksum, number of segments
+            sizes = file.read(header[26])
+            page = header[:14] + number.to_bytes(4, "little") + header[18:22] + bytes(4) + header[26:] + sizes
+            page += file.read(sum(sizes))
+            checksum = zlib.crc32(page.translate(REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+            checksum = int(f"{checksum:032b}"[::-1], 2)
+            file.seek(-len(page), os.SEEK_CUR)
+            file.write(page[:22] + checksum.to_bytes(4, "little") + page[26:])

@@ -28,6 +28,7 @@ from plots import plot_losses, plot_spectrograms
 from songs import Song
 from util import AudioConfig, save_checkpoint
 
+FACTS = ("epoch", "best_valid_loss", "history", "trained_on", "command")  # about a network, in both its checkpoints
 CLIP_NORM = 1.0  # of the gradient over all weights; training normally stays below it
 STATISTICS_BATCHES = 20  # from which the input's mean and deviation are measured
 
@@ -113,6 +114,24 @@ class Run:
     def last(self) -> Path:
         return self.path("last.pt")
 
+    def write_results(
+        self, facts: dict, network: torch.nn.Module, audio: AudioConfig, song: Song, device: torch.device
+    ) -> None:
+        """Write what follows from the last checkpoint: curves, and the best checkpoint and a picture if it is the best.
+
+        The last checkpoint comes first, so that a run that is killed in between can write these when it is resumed.
+        """
+        history = facts["history"]
+        if min(history, key=lambda row: row["valid_loss"])["epoch"] == len(history):
+            save_checkpoint(self.best, network, audio, **{name: facts[name] for name in FACTS})
+            self.draw_song(network, song, audio, device)
+        self.write_curves(history)
+
+    def remove_parts(self) -> None:
+        """Remove what a run that was killed has left half-written."""
+        for path in self.folder.glob(f".{self.path('*').name}.part.*"):
+            path.unlink()
+
     def write_curves(self, history: list[dict]) -> None:
         with whole_file(self.path("loss.csv")) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, history[0].keys())
@@ -175,6 +194,7 @@ def train(
         torch.set_rng_state(resumed["rng_state"])
         torch.cuda.set_rng_state_all(resumed["cuda_rng_states"])
         history = resumed["history"]
+        run.write_results(resumed, network, audio, valid_loader.dataset.songs[0], device)  # if it was killed before
     reverse = options.divergence == "reverse"
 
     while len(history) < options.epochs:
@@ -205,14 +225,10 @@ def train(
             "trained_on": describe_data(options, train_loader.dataset),
             "command": options.command,
         }
-        if better:  # before the last checkpoint: a run killed between the two repeats the epoch and writes both again
-            save_checkpoint(run.best, network, audio, **facts)
         state = {"optimizer": optimizer.state_dict(), "rng_state": torch.get_rng_state()}
         state |= {"cuda_rng_states": torch.cuda.get_rng_state_all(), "options": lasting(options)}
         save_checkpoint(run.last, network, audio, **facts, **state)
-        run.write_curves(history)
-        if better:
-            run.draw_song(network, valid_loader.dataset.songs[0], audio, device)
+        run.write_results(facts, network, audio, valid_loader.dataset.songs[0], device)
 
 
 def describe_data(options: argparse.Namespace, dataset: DSD100Dataset) -> str:

@@ -18,8 +18,9 @@ from Data import (
     Rescale,
     ShuffleFrameOrder,
 )
-from errors import UserError, command, make_folder
+from errors import UserError, command
 from layouts import add_dataset_arguments, find_songs
+from locking import only_writer
 from training import Run, lasting, make_loader, measure_input, train
 from util import AudioConfig, choose_device, load_checkpoint, load_network, set_seed
 
@@ -149,9 +150,23 @@ def main(
 ) -> None:
     """Train a network from the command line. starts_from: class whose checkpoint it takes its first weights from."""
     options = parse_options(argv, network_class, starts_from)
-    folder = Path(options.output)
+    with only_writer(options.output) as folder:
+        try:
+            start(network_class, starts_from, shuffle_frames, options, folder)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            lost = "a process that reads songs has ended: killed, or out of memory; go on with --resume"
+            raise UserError(f"{options.dataset}: {lost} (--workers {options.workers})") from error
+
+
+def start(
+    network_class: type, starts_from: type | None, shuffle_frames: bool, options: argparse.Namespace, folder: Path
+) -> None:
+    """Begin or resume the run in a folder and train to its end."""
     run = Run(folder, network_class.name)
     resumed = resumed_checkpoint(run, options)
+    run.remove_parts()
     torch.set_num_threads(options.threads)
     set_seed(options.seed)
     device = choose_device(options.device)
@@ -160,7 +175,6 @@ def main(
     for split in ("Train", "Valid"):
         if not songs[split]:
             raise UserError(f"{options.dataset}: expected songs to train and to validate on, found none in {split}")
-    make_folder(folder)
     if resumed is not None:
         network, audio, _ = load_network(run.last, network_class)
     else:

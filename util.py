@@ -10,6 +10,7 @@ Coming from MATLAB, the first four functions are the ones you know:
 
 import dataclasses
 import functools
+import io
 import math
 import pickle
 import platform
@@ -210,11 +211,10 @@ def save_checkpoint(path: str | Path, network: torch.nn.Module, audio: AudioConf
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
         **facts,
     }
+    data = io.BytesIO()  # torch itself does not tell why a file cannot be written
+    torch.save(checkpoint, data)
     with whole_file(path) as temporary:
-        try:
-            torch.save(checkpoint, temporary)
-        except RuntimeError as error:  # torch's zip writer turns a full disk into a RuntimeError
-            raise OSError(str(error).splitlines()[0]) from error
+        temporary.write_bytes(data.getbuffer())
 
 
 def load_checkpoint(path: str | Path, name: str | None = None) -> dict:

@@ -9,7 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 IMPORTS = {
-    "errors": set(),
+    "stopping": set(),
+    "errors": {"stopping"},
+    "locking": {"errors"},
     "sound": {"errors"},
     "util": {"errors", "sound"},
     "stem_files": {"errors", "streams"},
@@ -22,11 +24,11 @@ IMPORTS = {
     "loss": set(),
     "plots": {"errors", "util"},
     "training": {"errors", "util", "songs", "Data", "loss", "plots"},
-    "training_command": {"errors", "util", "layouts", "Data", "training"},
+    "training_command": {"errors", "util", "layouts", "locking", "Data", "training"},
     "streams": {"errors", "sound"},
     "separation": {"errors", "util"},
     "stems": {"errors", "streams", "separation", "sound", "util"},
-    "separation_command": {"errors", "streams", "separation", "sound", "stems", "util"},
+    "separation_command": {"errors", "streams", "separation", "sound", "stems", "stopping", "util"},
     "bss_eval": set(),
     "train_feedforward": {"training_command", "Model"},
     "train_RNN": {"training_command", "Model", "Model_RNN"},
@@ -34,16 +36,16 @@ IMPORTS = {
     "separate_RNN": {"separation_command", "Model_RNN"},
     "listening_page": {"errors", "util"},
     "systems": {"errors", "util", "layouts", "songs", "separation", "Model", "Model_RNN"},
-    "scores": {"errors", "songs", "bss_eval", "systems", "listening_page"},
+    "scores": {"errors", "stopping", "songs", "bss_eval", "systems", "listening_page"},
     "summary": set(),
     "evaluation_report": {"errors", "util", "songs", "systems", "scores", "summary", "plots", "listening_page"},
     "evaluate": {
-        *("errors", "util", "layouts", "songs", "separation"),
+        *("errors", "util", "layouts", "locking", "songs", "separation"),
         *("systems", "scores", "evaluation_report", "listening_page"),
     },
     "package_submission": {"errors", "Model", "Model_RNN", "separation", "sound", "util"},
     "make_demo_dataset": {"errors", "util"},
-    "prepare_dataset": {"errors", "inspection", "layouts", "songs", "sound", "util"},
+    "prepare_dataset": {"errors", "inspection", "layouts", "locking", "songs", "sound", "util"},
 }
 THIN = [name for name in IMPORTS if name.startswith(("train_", "separate_"))]
 

@@ -375,22 +375,6 @@ def test_ctrl_c_exits_with_130(dataset, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.strip() == "interrupted"
 
 
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [(OSError(28, "No space left"), "No space left"), (RuntimeError("writing failed\nat"), "writing failed")],
-)
-def test_full_disk_leaves_no_checkpoint(dataset, tmp_path, monkeypatch, capsys, error, message):
-    def save(checkpoint, path):
-        path.write_bytes(b"half")
-        raise error
-
-    monkeypatch.setattr(torch, "save", save)
-    argv = [dataset, *QUICK, *AUDIO_OPTIONS, "--output", tmp_path]
-    line = fails(capsys, train_feedforward.main, *argv)
-    assert line.endswith(f"savedModel_feedforward_best.pt: cannot be written: {message}")
-    assert not list(tmp_path.iterdir())
-
-
 def test_demo_dataset_never_goes_into_a_folder_that_is_not_empty(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     line = fails(capsys, make_demo_dataset.main, tmp_path)

@@ -183,7 +183,7 @@ def test_what_cannot_be_prepared(dsd100, tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda path: collections.namedtuple("Usage", "free")(10**7))
         line = fails(capsys, main, dsd100, tmp_path / "out")
-        assert "out: expected 0.01 GB of free disk, found 0.01 GB" in line and not list((tmp_path / "out").iterdir())
+        assert "out: expected 0.01 GB of free disk, found 0.01 GB" in line and not (tmp_path / "out").exists()
     vocals = dsd100 / "Sources" / "Test" / "050 - Artist 9 - Test" / "vocals.wav"
     wavwrite(vocals, np.zeros(99), 44100)
     assert "DSD100: 1 songs cannot be used" in fails(capsys, main, dsd100, tmp_path / "out")

@@ -123,7 +123,7 @@ def pipe(trained, tmp_path, monkeypatch):
     def run(data: bytes, *argv, status: int = 0) -> bytes:
         output = Trickle(b"", 1)
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Trickle(data, 5000)))
-        monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=output))
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, write_through=True))
         checkpoint = str(trained / "savedModel_RNN_best.pt")
         assert separate_RNN.main(["--checkpoint", checkpoint, *argv]) == status
         return output.getvalue()

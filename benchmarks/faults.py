@@ -1,0 +1,96 @@
+"""What the campaigns of faults share: tiny songs, training in a process that can be killed, comparing, counting."""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch  # noqa: E402
+from conftest import AUDIO_OPTIONS, QUICK, write_dataset  # noqa: E402
+
+import train_feedforward  # noqa: E402
+import train_RNN  # noqa: E402
+from evaluation_report import code_version  # noqa: E402
+
+__all__ = ["write_dataset"]
+SCRIPTS = {"feedforward": train_feedforward, "RNN": train_RNN}
+
+
+def training_options(data: Path, network: str, workers: int, epochs: int) -> list[str]:
+    """A run of small excerpts with all random transforms and dropout; epochs of a few tenths of a second."""
+    options = [str(data), *QUICK, *AUDIO_OPTIONS, "--dropout", "0.2", "--remix", "0.8", "--speed", "0.7", "1.4"]
+    options += ["--epochs", str(epochs), "--patience", str(epochs), "--workers", str(workers)]
+    return options + (["--init", "scratch"] if network == "RNN" else [])
+
+
+def forked(work: Callable[[], int], said: Path) -> int:
+    """Run work() in a process group of its own, which exits with what it returns; stdout and stderr go into a file.
+
+    Everything is imported already, so it begins at once. Returns the process's number.
+    """
+    sys.stdout.flush()
+    process = os.fork()
+    if process:
+        return process
+    status = 70
+    try:
+        os.setsid()
+        file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(file, 1), os.dup2(file, 2)
+        status = work()
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
+def ended(process: int) -> int:
+    """Wait for a process. Returns its exit status, or -signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def train(script, options: list[str], folder: Path) -> Callable[[], int]:
+    """Begin the run, or resume it where there is one."""
+    resume = ["--resume"] if list(folder.glob("*_last.pt")) else []
+    return lambda: script.main([*options, "--output", str(folder), *resume])
+
+
+def same_run(folder: Path, straight: Path) -> bool:
+    """Whether weights, optimiser and random state of both checkpoints and all losses are the same, bit for bit."""
+    for path in straight.glob("*.pt"):
+        one, other = (torch.load(place / path.name, weights_only=True) for place in (folder, straight))
+        for checkpoint in (one, other):
+            for name in ("command", "options"):
+                checkpoint.pop(name, None)
+            for row in checkpoint["history"]:
+                row.pop("seconds")
+        if not _same(one, other):
+            return False
+    curves = [path.read_text().splitlines() for path in (*folder.glob("*.csv"), *straight.glob("*.csv"))]
+    return _same(*([line.rsplit(",", 1)[0] for line in lines] for lines in curves))
+
+
+def _same(one, other) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def write_counts(path: Path, counts: dict) -> None:
+    """Write a campaign's counts with what they are about."""
+    about = {
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "commit": code_version(),
+        "machine": f"{platform.system()}, {os.cpu_count()} cores",
+        "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(about | counts, indent=1) + "\n")
+    print(f"{path}: {', '.join(counts)}", flush=True)
