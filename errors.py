@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import io
 import os
 import sys
 import tempfile
@@ -13,23 +14,43 @@ class UserError(Exception):
     """Something the user can mend; its text is one line naming the file, what was expected and what was found."""
 
 
+def printable(text: str) -> str:
+    """The text as one line: line breaks, control characters and bytes that are no text, as in names, are escaped."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+
+
+def safe_name(name: str) -> str:
+    """A song's name as part of a path that leads nowhere else: '..' and, as on Windows, devices' names get a '_'."""
+    leads_away = name in ("", ".", "..") or name.split(".")[0].rstrip().lower() in DEVICES
+    return f"_{name}" if leads_away else name
+
+
 def command(main: Callable[..., None]) -> Callable[..., int]:
     """Give `main` an exit status: 0, or 1 after one line on stderr for what the user can mend, or 130 after Ctrl-C."""
 
     @functools.wraps(main)
     def run(*arguments, **options) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # names of files need not be text
         try:
             main(*arguments, **options)
         except BrokenPipeError:  # whoever reads the output has had enough: end as quietly as other programs
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor may Python complain when it empties its buffers
             return 141  # what a shell shows of programs that the signal of a broken pipe has ended
         except OSError as error:
-            print(f"error: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
+            text = f"{error.filename or 'file system'}: {error.strerror or error}"
+            print(f"error: {printable(text)}", file=sys.stderr)
             return 1
         except UserError as error:
             # One raised in a process that loads data arrives with that process's traceback in front.
-            line = str(error).splitlines()[-1].removeprefix("errors.UserError: ")
-            print(f"error: {line}", file=sys.stderr)
+            text = str(error)
+            if "Traceback" in text:
+                text = text.rpartition("errors.UserError: ")[2].rstrip()
+            print(f"error: {printable(text)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
