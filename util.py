@@ -318,9 +318,11 @@ def load_network(path: str | Path, network_class: type) -> tuple[torch.nn.Module
         audio = AudioConfig(**checkpoint["audio"])
         if audio.bins != network.config.bins:
             raise ValueError(f"{audio.bins} bins of sound, {network.config.bins} of the network")
+        with torch.inference_mode():  # some values, such as a dropout of NaN, are only met on the way
+            network.eval()(torch.zeros(1, 1, audio.bins))
     except Exception as error:  # values of the wrong kind raise whatever they lead to
         raise UserError(f"{path}: its parts do not fit together: {error}".splitlines()[0]) from error
-    return network.eval(), audio, checkpoint
+    return network, audio, checkpoint
 
 
 # ---------------------------------------------------------------------------------------------- seed and device

@@ -162,8 +162,10 @@ def test_a_line_break_in_a_name_makes_no_second_line(trained, tmp_path, capsys):
 
 
 def test_names_of_songs_that_are_no_text(tmp_path, capsys):
-    for name in ("\udcff", "a\nb", "plain"):
+    for name in ("bytes", "a\nb", "plain"):
         write_song(tmp_path / "data", "Train", name, 0.3)
+    for folder in ("Mixtures", "Sources"):
+        (tmp_path / "data" / folder / "Train" / "bytes").rename(tmp_path / "data" / folder / "Train" / "\udcff")
     run = [sys.executable, str(ROOT / "Data.py"), str(tmp_path / "data")]
     assert subprocess.run(run, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"}).returncode == 0
     assert prepare_dataset.main([str(tmp_path / "data"), str(tmp_path / "new")]) == 0
