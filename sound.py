@@ -18,6 +18,7 @@ UNKNOWN_LENGTH = 1 << 62  # libsndfile reports about 2**63 frames where a header
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz; beyond lies no music, but memory without end for resampling
 LOUDEST = 1e12  # of full scale: floats far beyond any integer, whose squares float32 still adds up by the million
+LARGEST_OGG = 200_000, 255  # Hz, channels; with more, libvorbis breaks down and the whole program with it
 LARGEST_WAV = 0xFFFF0000  # bytes; above, WAV's 32-bit lengths overflow and RF64 is written under the same name
 
 BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}  # integer sample types
@@ -284,6 +285,9 @@ def create_sound(
     subtype = subtype or soundfile.default_subtype(file_format)
     if not soundfile.check_format(file_format, subtype):
         raise UserError(f"{path}: {file_format} files cannot hold {subtype} samples")
+    if file_format == "OGG" and (rate > LARGEST_OGG[0] or channels > LARGEST_OGG[1]):
+        most = "up to {} Hz and {} channels".format(*LARGEST_OGG)
+        raise UserError(f"{path}: cannot be written ({rate} Hz, {channels} channels): OGG has {most}")
     if file_format == "WAV" and (samples or 0) * channels * BITS.get(subtype, 64) // 8 > LARGEST_WAV:
         file_format = "RF64"
 

@@ -236,6 +236,8 @@ def open_with_ffmpeg(
             try:
                 sound = read_stream(process.stdout, str(path))
             except UserError as error:
+                if process.stdout.read1(1):  # sound that was refused: still being decoded, so not waited for
+                    raise
                 process.wait()
                 raise failure() from error
             # It was lossy, as a rule: the sample type is that of the format it is written to.

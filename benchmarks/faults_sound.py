@@ -12,6 +12,7 @@ import argparse
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -81,7 +82,10 @@ def separate_damaged(
         line = [sys.executable, str(ROOT / f"separate_{network_class.name}.py"), *argv]
         before = os.times()
         with (song if piped else Path(os.devnull)).open("rb") as data:
-            run = subprocess.run(line, stdin=data, capture_output=True, text=True, timeout=PATIENCE)
+            try:
+                run = subprocess.run(line, stdin=data, capture_output=True, text=True, timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                run = subprocess.CompletedProcess(line, -signal.SIGKILL, "", "")
         spent = sum(os.times()[2:4]) - sum(before[2:4]) - START_UP
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024  # of all runs so far
         ended = Ended(run.returncode, run.stdout, run.stderr, spent, peak)

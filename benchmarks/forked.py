@@ -25,7 +25,7 @@ from errors import make_folder, whole_file
 from evaluation_report import code_version
 
 SECONDS, BYTES = 10, 1 << 30  # that a run may take
-PATIENCE = 300.0  # seconds on the clock after which a run that takes no processor time is said to hang
+PATIENCE = 100.0  # seconds on the clock after which a run that takes no processor time is said to hang
 ROOM = 2 * BYTES  # of addresses, beyond what the parent has: a run that wants more gets MemoryError, not the machine
 
 
