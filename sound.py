@@ -107,15 +107,15 @@ def sound_info(path: str | Path) -> SoundInfo:
         return sound.info
 
 
-def check_finite(waveform: np.ndarray, name: str | Path, purpose: str = "") -> None:
-    """Raise UserError if waveform holds NaN, infinity or more than LOUDEST: as its least and greatest tell."""
+def check_finite(waveform: np.ndarray, name: str | Path, purpose: str = "", most: float = LOUDEST) -> None:
+    """Raise UserError if waveform holds NaN, infinity or more than `most`: as its least and greatest tell."""
     if not waveform.size:
         return
     peak = max(-waveform.min(), waveform.max())  # of NaN, both are NaN
     if not np.isfinite(peak):
         raise UserError(f"{name}: expected finite samples{purpose}, found NaN or infinity")
-    if peak > LOUDEST:
-        raise UserError(f"{name}: expected samples{purpose} up to {LOUDEST:g} of full scale, found {peak:.3g}")
+    if peak > most:
+        raise UserError(f"{name}: expected samples{purpose} up to {most:g} of full scale, found {peak:.3g}")
 
 
 def check_rate(rate: int, name: str | Path) -> None:
@@ -259,7 +259,7 @@ class SoundWriter:
         """Append waveform (channels, samples), full scale 1. Raises UserError for NaN or infinite samples."""
         if not waveform.size:
             return
-        check_finite(waveform, self.name, " to write")
+        check_finite(waveform, self.name, " to write", np.inf)
         if self.subtype not in FLOATS:
             self.peak = max(self.peak, float(waveform.max()) / self.full, -float(waveform.min()))
         for start in range(0, waveform.shape[1], BLOCK):

@@ -40,19 +40,20 @@ PEAK = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])
 import util, Model
-try:
-    util.load_network(sys.argv[2], Model.FeedforwardNetwork)
-except Exception as error:
-    print(type(error).__name__, error)
+for path in sys.argv[2:]:
+    try:
+        util.load_network(path, Model.FeedforwardNetwork)
+    except util.UserError as error:
+        print(error)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
-def peak_of_loading(path: Path) -> tuple[str, int]:
-    """What loading a checkpoint says in a new process, and that process's peak memory, MB."""
-    line = [sys.executable, "-c", PEAK, str(ROOT), str(path)]
-    said = subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip().splitlines()
-    return said[0] if len(said) > 1 else "", int(said[-1])
+def peak_of_loading(*paths: Path) -> tuple[list[str], int]:
+    """What loading checkpoints says in a new process, and that process's peak memory, MB."""
+    line = [sys.executable, "-c", PEAK, str(ROOT), *map(str, paths)]
+    *said, peak = subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip().splitlines()
+    return said, int(peak)
 
 
 def compress(source: Path, target: Path, zeros: int) -> None:
@@ -78,17 +79,17 @@ def test_enormous_layers_are_refused_before_memory_is_taken(trained, tmp_path):
     }
     torch.save({**good, "config": {**config, "hidden": 2 * 10**5, "code": 2 * 10**5}}, tmp_path / "wide.pt")
     torch.save({**good, "config": {**config, "hidden": size}, "weights": repeated}, tmp_path / "repeated.pt")
-    compress(whole, tmp_path / "compressed.pt", 3 * 10**9)
-    said, usual = peak_of_loading(whole)
-    assert not said
-    for name, message in {
+    compress(whole, tmp_path / "compressed.pt", 5 * 10**8)
+    messages = {
         "wide.pt": "its parts do not fit together: expected",
         "repeated.pt": "numbers of encoder.0.weight, found fewer, repeated",
         "compressed.pt": "bytes of contents",
-    }.items():
-        said, peak = peak_of_loading(tmp_path / name)
-        assert said.startswith("UserError") and message in said
-        assert peak < usual + 100
+    }
+    said, usual = peak_of_loading(whole)
+    assert not said
+    said, peak = peak_of_loading(*(tmp_path / name for name in messages))
+    assert len(said) == 3 and peak < usual + 100
+    assert all(message in line for line, message in zip(said, messages.values(), strict=True))
 
 
 def test_layers_without_end_are_refused_at_the_first_too_many(trained):
