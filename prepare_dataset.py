@@ -10,6 +10,7 @@ dataset.json records the settings, and of every song that is done where it is fr
 """
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -102,6 +103,9 @@ def write_song(job: Job, source: Path, target: Path) -> dict | UserError:
             "sha256": {job.files[stem]: checksum(path) for stem, path in paths.items()},
         }
     except UserError as error:
+        for file in job.files.values():
+            with contextlib.suppress(OSError):  # a folder that is empty would be a song without files
+                (target / file).parent.rmdir()
         return error
 
 
