@@ -131,6 +131,8 @@ def harm_manifest(rng: np.random.Generator, path: Path) -> None:
 def look_at(target: Path) -> str:
     """What is wrong with a prepared dataset, '' if nothing."""
     left = list(target.rglob(".*.part*"))
+    if not any(target.glob("Mixtures/*/*")):
+        return f"unfinished: {left}" if left else ""
     errors = read_dataset(target, layout="course").errors
     return f"unfinished: {left}" if left else f"unreadable: {errors[0]}" if errors else ""
 
