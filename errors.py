@@ -16,14 +16,29 @@ class UserError(Exception):
     """Something the user can mend; its text is one line naming the file, what was expected and what was found."""
 
 
+def printable(text: str) -> str:
+    """The text as one line: line breaks, control characters and bytes that are no text, as in names, are escaped."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+
+
+def safe_name(name: str) -> str:
+    """A song's name as part of a path that leads nowhere else: '..' and, as on Windows, devices' names get a '_'."""
+    leads_away = name in ("", ".", "..") or name.split(".")[0].rstrip().lower() in DEVICES
+    return f"_{name}" if leads_away else name
+
+
 def command(main: Callable[..., None]) -> Callable[..., int]:
     """Give `main` an exit status: 0, or 1 after one line on stderr for what the user can mend, 130 after Ctrl-C, 143
     after SIGTERM."""
 
     @functools.wraps(main)
     def run(*arguments, **options) -> int:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # names of songs may hold what it cannot show
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # names of files need not be text
         try:
             with stoppable():
                 main(*arguments, **options)
@@ -33,12 +48,14 @@ def command(main: Callable[..., None]) -> Callable[..., int]:
             return 141  # what a shell shows of programs that the signal of a broken pipe has ended
         except OSError as error:
             place = error.filename or ("standard output" if _stdout_is_lost() else "file system")
-            print(f"error: {place}: {error.strerror or error}", file=sys.stderr)
+            print(f"error: {printable(f'{place}: {error.strerror or error}')}", file=sys.stderr)
             return 1
         except UserError as error:
             # One raised in a process that loads data arrives with that process's traceback in front.
-            line = str(error).splitlines()[-1].removeprefix("errors.UserError: ")
-            print(f"error: {line}", file=sys.stderr)
+            text = str(error)
+            if "Traceback" in text:
+                text = text.rpartition("errors.UserError: ")[2].rstrip()
+            print(f"error: {printable(text)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt as stop:
             print("interrupted", file=sys.stderr)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from errors import UserError
+from errors import UserError, printable
 from songs import KaraokeClip, Song, StemFile, StemFolder
 from sound import SOUND_SUFFIXES
 from stem_files import SUFFIX
@@ -122,7 +122,7 @@ def _recognise(root: Path, layout: str | None) -> tuple[str, list[Found], list[P
 
 def _open(found: Found) -> Song | UserError:
     try:
-        return found.kind.open(found.name, *found.files)
+        return found.kind.open(printable(found.name), *found.files)  # it goes into tables and reports
     except UserError as error:
         return error
 

@@ -103,7 +103,7 @@ def write_page(
         "sources": sources,
         "songs": list(songs.values()),
     }
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("</", "<\\/")  # would end the script
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")  # no name is a tag
     page = make_folder(folder) / "index.html"
     with whole_file(page) as temporary:
         template = TEMPLATE.read_text(encoding="utf-8")

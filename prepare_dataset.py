@@ -10,6 +10,7 @@ dataset.json records the settings, and of every song that is done where it is fr
 """
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from errors import UserError, command, whole_file
+from errors import UserError, command, safe_name, whole_file
 from inspection import Levels, decibels, find_problems, in_parallel, overview, print_problems
 from layouts import LAYOUTS, SPLIT_SEED, read_dataset
 from locking import LOCK, only_writer
@@ -84,6 +85,10 @@ def choose(splits: dict[str, list[Song]], count: int | None, seed: int) -> dict[
 def write_song(job: Job, source: Path, target: Path) -> dict | UserError:
     """Write a song's two files. Returns its record for the manifest, or what went wrong."""
     try:
+        if job.song.name != safe_name(job.song.name):
+            raise UserError(
+                f"{job.song.mixture}: expected a song's name, found '{job.song.name}', a device's on Windows"
+            )
         paths = {stem: target / file for stem, file in job.files.items()}
         for path in paths.values():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +104,9 @@ def write_song(job: Job, source: Path, target: Path) -> dict | UserError:
             "sha256": {job.files[stem]: checksum(path) for stem, path in paths.items()},
         }
     except UserError as error:
+        for file in job.files.values():
+            with contextlib.suppress(OSError):  # a folder that is empty would be a song without files
+                (target / file).parent.rmdir()
         return error
 
 
@@ -139,8 +147,11 @@ def read_manifest(target: Path, settings: dict) -> dict[str, dict]:
         return {}
     try:
         manifest = json.loads(path.read_text())
-        before, songs = manifest["settings"], manifest["songs"]
-    except (ValueError, KeyError, TypeError) as error:
+        before, songs = dict(manifest["settings"]), dict(manifest["songs"])
+        for record in songs.values():
+            for number in (record["gain_dB"], *dataclasses.astuple(Levels(**record["levels"]))):
+                float(number)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: expected what an earlier run has written, found something else") from error
     for name, value in settings.items():
         if before.get(name) != value:

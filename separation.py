@@ -8,7 +8,7 @@ import torch
 from errors import UserError
 from util import AudioConfig, Resampler, overlap_add, stft
 
-FRAMES = 128  # that go through the network at once: more are not faster, and take more memory
+FRAMES = 256  # of all channels that go through the network at once: more are not faster, and take more memory
 
 
 class Separator:
@@ -60,9 +60,9 @@ class Separator:
             new = torch.nn.functional.pad(new, (0, -self.arrived % hop + block // 2))
         self.sound = torch.cat([self.sound, new], dim=1)
         frames = max(0, (self.sound.shape[1] - block) // hop + 1)
-        voice = [self.sound[:, :0]]
-        for first in range(0, frames, FRAMES):
-            count = min(FRAMES, frames - first)
+        voice, most = [self.sound[:, :0]], max(1, FRAMES // len(self.sound))
+        for first in range(0, frames, most):
+            count = min(most, frames - first)
             seen = self.sound[:, first * hop : (first + count - 1) * hop + block]
             spectrum = stft(seen, self.audio, pad=False)  # (channels, count, bins)
             mask, self.state = self.network(spectrum.abs(), self.state)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from errors import UserError, command, make_folder
+from errors import UserError, command, make_folder, printable, safe_name
 from separation import describe, find_checkpoint
 from sound import SOUND_SUFFIXES
 from stems import ACCOMPANIMENT, PIPE, VOCALS, Job, separate_song
@@ -113,7 +113,8 @@ def output_pattern(output: str, options: argparse.Namespace) -> str:
 
 
 def fill(pattern: str, name: str, stem: str) -> str:
-    return pattern.replace("{stem}", stem).replace("{name}", name)
+    """The name of a stem's file; the song's name, perhaps with folders below the input's, must not lead elsewhere."""
+    return pattern.replace("{stem}", stem).replace("{name}", "/".join(map(safe_name, Path(name).parts or ("",))))
 
 
 def find_songs(path: str, pattern: str) -> list[tuple[str, str]]:
@@ -121,17 +122,16 @@ def find_songs(path: str, pattern: str) -> list[tuple[str, str]]:
     if path == PIPE or not Path(path).is_dir():
         return [(path, "stdin" if path == PIPE else Path(path).stem)]
     files = [file for file in sorted(Path(path).rglob("*")) if file.suffix.lower() in SOUND_SUFFIXES + FFMPEG_SUFFIXES]
-    names = {file: file.relative_to(path).with_suffix("") for file in files if file.is_file()}
+    hidden = [any(part.startswith(".") for part in file.relative_to(path).parts) for file in files]
+    files = [file for file, leave in zip(files, hidden, strict=True) if not leave and file.is_file()]
+    names = {file: file.relative_to(path).with_suffix("") for file in files}
     written = {
         os.path.realpath(Path(fill(pattern, str(name), stem)).with_suffix(""))
         for name in names.values()
         for stem in (VOCALS, ACCOMPANIMENT)
     }
     songs = [
-        (str(file), str(name))
-        for file, name in names.items()
-        if os.path.realpath(file.with_suffix("")) not in written
-        and not any(part.startswith(".") for part in name.parts)
+        (str(file), str(name)) for file, name in names.items() if os.path.realpath(file.with_suffix("")) not in written
     ]
     if not songs:
         raise UserError(f"{path}: expected a sound file, found a folder without any")
@@ -204,7 +204,7 @@ def main(network_class: type, argv: list[str] | None = None) -> None:
             if len(jobs) == 1 or isinstance(error, BrokenPipeError):
                 raise
             failed.append(job.source)
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(str(error))}", file=sys.stderr)
         except KeyboardInterrupt as stop:
             if not job.piped:
                 raise

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,14 @@ import soundfile
 
 from errors import UserError, whole_file
 
-BLOCK = 1 << 17  # samples read or written at once; libvorbis overflows its stack on much longer ones
+BLOCK = 1 << 17  # samples, of all channels, read or written at once; libvorbis overflows its stack on much longer ones
+SECONDS = 10  # read at once at most: at a low rate, there are many more samples at the network's
 UNKNOWN_LENGTH = 1 << 62  # libsndfile reports about 2**63 frames where a header gives no length
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 ADD_PEAK_CHUNK = 0x1050  # libsndfile's command; the chunk, of float samples, holds the time at which it was written
+LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz; beyond lies no music, but memory without end for resampling
+LOUDEST = 1e12  # of full scale: floats far beyond any integer, whose squares float32 still adds up by the million
+LARGEST_OGG = 200_000, 255  # Hz, channels; with more, libvorbis breaks down and the whole program with it
 LARGEST_WAV = 0xFFFF0000  # bytes; above, WAV's 32-bit lengths overflow and RF64 is written under the same name
 
 BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}  # integer sample types
@@ -82,9 +87,11 @@ def open_sound(path: str | Path, start: int = 0, samples: int | None = None) -> 
         raise UserError(f"{path}: expected a sound file, found an empty file")
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(soundfile.SoundFile(_name(path)))
+            with _silence:
+                file = stack.enter_context(soundfile.SoundFile(_name(path)))
         except soundfile.LibsndfileError as error:
             raise UnknownFormat(path, error.error_string.rstrip(".")) from error
+        check_rate(file.samplerate, path)
         if file.frames == 0:
             raise UserError(f"{path}: expected sound, found a file with no samples")
         if file.frames >= UNKNOWN_LENGTH:
@@ -102,10 +109,47 @@ def sound_info(path: str | Path) -> SoundInfo:
         return sound.info
 
 
-def check_finite(waveform: np.ndarray, name: str | Path, purpose: str = "") -> None:
-    """Raise UserError if waveform holds NaN or infinity: without a temporary array, as its least and greatest do."""
-    if waveform.size and not (np.isfinite(waveform.min()) and np.isfinite(waveform.max())):
+def check_finite(waveform: np.ndarray, name: str | Path, purpose: str = "", most: float = LOUDEST) -> None:
+    """Raise UserError if waveform holds NaN, infinity or more than `most`: as its least and greatest tell."""
+    if not waveform.size:
+        return
+    peak = max(-waveform.min(), waveform.max())  # of NaN, both are NaN
+    if not np.isfinite(peak):
         raise UserError(f"{name}: expected finite samples{purpose}, found NaN or infinity")
+    if peak > most:
+        raise UserError(f"{name}: expected samples{purpose} up to {most:g} of full scale, found {peak:.3g}")
+
+
+def check_rate(rate: int, name: str | Path) -> None:
+    """Raise UserError for a rate (Hz) that no sound has and that would take memory without end."""
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise UserError(f"{name}: expected a rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz, found {rate} Hz")
+
+
+class _Silence:
+    """While any thread is inside, descriptor 2 leads nowhere: libsndfile's MP3 decoder tells all its troubles there."""
+
+    def __init__(self):
+        self.lock, self.inside, self.stderr = threading.Lock(), 0, -1
+
+    def __enter__(self):
+        with self.lock:
+            if self.inside == 0:
+                self.stderr = os.dup(2)
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, 2)
+                os.close(nowhere)
+            self.inside += 1
+
+    def __exit__(self, *error):
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                os.dup2(self.stderr, 2)
+                os.close(self.stderr)
+
+
+_silence = _Silence()
 
 
 def _name(path: Path) -> str | bytes:
@@ -116,11 +160,13 @@ def _name(path: Path) -> str | bytes:
 def _read(file: soundfile.SoundFile, path: Path, dtype: str, start: int, samples: int | None) -> Iterator[np.ndarray]:
     expected = file.frames - start if samples is None else samples
     wanted = expected
+    size = max(1, min(BLOCK // file.channels, SECONDS * file.samplerate))  # samples: the same memory for any file
     while wanted > 0:
         try:
-            if wanted == expected:
-                file.seek(start)
-            block = file.read(min(wanted, BLOCK), dtype, always_2d=True)  # (samples, channels)
+            with _silence if file.format == "MP3" else contextlib.nullcontext():
+                if wanted == expected:
+                    file.seek(start)
+                block = file.read(min(wanted, size), dtype, always_2d=True)  # (samples, channels)
         except soundfile.LibsndfileError as error:
             raise UserError(f"{path}: cannot be read as sound: {error.error_string.rstrip('.')}") from error
         if len(block) == 0:
@@ -216,7 +262,7 @@ class SoundWriter:
         """Append waveform (channels, samples), full scale 1. Raises UserError for NaN or infinite samples."""
         if not waveform.size:
             return
-        check_finite(waveform, self.name, " to write")
+        check_finite(waveform, self.name, " to write", np.inf)
         if self.subtype not in FLOATS:
             self.peak = max(self.peak, float(waveform.max()) / self.full, -float(waveform.min()))
         for start in range(0, waveform.shape[1], BLOCK):
@@ -243,6 +289,9 @@ def create_sound(
     subtype = subtype or soundfile.default_subtype(file_format)
     if not soundfile.check_format(file_format, subtype):
         raise UserError(f"{path}: {file_format} files cannot hold {subtype} samples")
+    if file_format == "OGG" and (rate > LARGEST_OGG[0] or channels > LARGEST_OGG[1]):
+        most = "up to {} Hz and {} channels".format(*LARGEST_OGG)
+        raise UserError(f"{path}: cannot be written ({rate} Hz, {channels} channels): OGG has {most}")
     if file_format == "WAV" and (samples or 0) * channels * BITS.get(subtype, 64) // 8 > LARGEST_WAV:
         file_format = "RF64"
 

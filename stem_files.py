@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from errors import UserError
-from streams import open_with_ffmpeg
+from streams import FFMPEG_INPUT, open_with_ffmpeg
 
 SUFFIX = ".stem.mp4"
 TRACKS = ("mixture", "drums", "bass", "other", "vocals")
@@ -27,7 +27,7 @@ def stem_file_header(path: Path) -> tuple[int, int, int]:
     if program is None:
         raise UserError(f"{path}: expected the programs ffmpeg and ffprobe to be installed to read it, found none")
     fields = "stream=sample_rate,channels,duration_ts,time_base"
-    command = [program, "-v", "error", "-select_streams", "a", "-show_entries", fields]
+    command = [program, "-v", "error", *FFMPEG_INPUT, "-select_streams", "a", "-show_entries", fields]
     run = subprocess.run([*command, "-of", "json", f"file:{path}"], capture_output=True, text=True, errors="replace")
     if run.returncode:
         reason = (run.stderr.strip().splitlines() or ["unknown reason"])[-1]

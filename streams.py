@@ -16,9 +16,10 @@ from typing import BinaryIO
 import numpy as np
 
 from errors import UserError
-from sound import BITS, Sound, SoundInfo, SoundWriter, check_finite, to_integers
+from sound import BITS, Sound, SoundInfo, SoundWriter, check_finite, check_rate, to_integers
 
 READ = 1 << 18  # bytes taken from a pipe at most; usually it holds 2**16
+LARGEST_CHUNK = 1 << 20  # bytes of a WAV file's tags; what claims to be longer is passed over, not kept
 UNKNOWN_BYTES = 0xFFFFFFFF  # in a WAV header: as long as the pipe is open
 WAV_PCM, WAV_FLOAT, WAV_EXTENSIBLE = 1, 3, 0xFFFE  # what WAV calls format tags
 WAV_TAGS = {  # and what libsndfile calls them
@@ -32,6 +33,12 @@ WAV_TAGS = {  # and what libsndfile calls them
     b"ICOP": "copyright",
 }
 FFMPEG_SUFFIXES = (".m4a", ".mp4", ".aac", ".opus", ".webm", ".mkv", ".mov", ".wma", ".ac3", ".mka", ".avi")
+
+# What ffmpeg may read, and through which protocol: containers and streams of sound, none of which opens another file,
+# as playlists, manifests and scripts (concat, hls, dash, imf, sdp, ...) do.
+FFMPEG_FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,matroska,mlp,mov,mp3,mpc"
+FFMPEG_FORMATS += ",mpc8,mpeg,mpegts,ogg,qcp,rm,shn,tak,truehd,tta,voc,w64,wav,wv,xwma"
+FFMPEG_INPUT = ("-protocol_whitelist", "file", "-format_whitelist", FFMPEG_FORMATS)
 
 RAW_TYPES = {  # ffmpeg's names of sample types, and libsndfile's
     "u8": "PCM_U8",
@@ -99,6 +106,7 @@ def read_stream(stream: BinaryIO, name: str, raw: RawFormat | None = None) -> So
         format_name, (rate, channels, subtype), size, tags = "RAW", dataclasses.astuple(raw), None, {}
     else:
         format_name, (rate, channels, subtype), size, tags = "WAV", *_read_wav_header(stream, name)
+    check_rate(rate, name)
     frame = SAMPLE_BYTES[subtype] * channels
     info = SoundInfo(rate, channels, None if size is None else size // frame, format_name, subtype)
     return Sound(info, tags, _blocks(stream, name, info, frame))
@@ -106,6 +114,7 @@ def read_stream(stream: BinaryIO, name: str, raw: RawFormat | None = None) -> So
 
 def _blocks(stream: BinaryIO, name: str, info: SoundInfo, frame: int) -> Iterator[np.ndarray]:
     rest, wanted = b"", info.samples  # bytes of a frame that has not arrived whole, samples still to come
+    empty = True
     while data := stream.read1(READ):
         if wanted == 0:
             continue  # what follows the sound in a WAV file; whoever writes must not find the pipe closed
@@ -118,11 +127,14 @@ def _blocks(stream: BinaryIO, name: str, info: SoundInfo, frame: int) -> Iterato
         waveform = decode(block, info.subtype, info.channels)
         check_finite(waveform, name)
         if whole:
+            empty = False
             yield waveform
     if wanted:
         raise UserError(f"{name}: cut off: expected {info.samples} samples, found {info.samples - wanted}")
     if rest and wanted is None:
         raise UserError(f"{name}: cut off: expected {frame} bytes per frame, found {len(rest)} at its end")
+    if empty:
+        raise UserError(f"{name}: expected sound, found no samples")
 
 
 def _read_wav_header(stream: BinaryIO, name: str) -> tuple[tuple[int, int, str], int | None, dict[str, str]]:
@@ -140,7 +152,11 @@ def _read_wav_header(stream: BinaryIO, name: str) -> tuple[tuple[int, int, str],
                 break
             known = 0 < size < 0x7FFF0000  # above are the lengths that programs write if they do not know
             return layout, size if known else None, tags
-        content = _take(stream, size + size % 2)
+        content = b""
+        if chunk in (b"fmt ", b"LIST") and size <= LARGEST_CHUNK:
+            content = _take(stream, size + size % 2)
+        else:
+            _skip(stream, size + size % 2)
         if chunk == b"fmt " and len(content) >= 16:
             layout = _wav_layout(content, name)
         elif chunk == b"LIST" and content[:4] == b"INFO":
@@ -159,6 +175,11 @@ def _wav_layout(content: bytes, name: str) -> tuple[int, int, str]:
             f"{name}: expected PCM or float samples, found format {tag} of {bits} bits, {channels} channels, {rate} Hz"
         )
     return rate, channels, subtypes[tag, bits]
+
+
+def _skip(stream: BinaryIO, size: int) -> None:
+    while size > 0 and (piece := stream.read1(min(size, READ))):
+        size -= len(piece)
 
 
 def _wav_tags(content: bytes) -> dict[str, str]:
@@ -194,7 +215,7 @@ def open_with_ffmpeg(
             f"{path}: cannot be read as sound: {reason}; WAV, FLAC, OGG, MP3 and AIFF can be read as they are, others "
             "if the program ffmpeg is installed"
         )
-    arguments = [program, "-v", "error", "-nostdin", "-xerror", "-protocol_whitelist", "file,pipe"]
+    arguments = [program, "-v", "error", "-nostdin", "-xerror", *FFMPEG_INPUT]
     arguments += [*seek, "-i", f"file:{path}", *tracks, "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
     with (
         tempfile.TemporaryFile() as messages,
@@ -215,6 +236,8 @@ def open_with_ffmpeg(
             try:
                 sound = read_stream(process.stdout, str(path))
             except UserError as error:
+                if process.stdout.read1(1):  # sound that was refused: still being decoded, so not waited for
+                    raise
                 process.wait()
                 raise failure() from error
             # It was lossy, as a rule: the sample type is that of the format it is written to.

@@ -8,6 +8,7 @@ Coming from MATLAB, the first four functions are the ones you know:
     wavwrite("copy.wav", waveform.numpy(), rate)
 """
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -16,6 +17,8 @@ import pickle
 import platform
 import random
 import warnings
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +26,7 @@ import soxr
 import torch
 
 from errors import UserError, whole_file
-from sound import create_sound, open_sound
+from sound import check_rate, create_sound, open_sound
 
 # ---------------------------------------------------------------------------------------------- sound files
 
@@ -116,11 +119,14 @@ class AudioConfig:
     window: str = "hamming"
 
     def __post_init__(self):
-        if not (self.sample_rate > 0 and 0 < self.hop <= self.block // 2 and self.block % 2 == 0):
+        numbers = (self.sample_rate, self.block, self.hop)
+        whole = all(type(number) is int for number in numbers)
+        if not (whole and self.sample_rate > 0 and 0 < self.hop <= self.block // 2 and self.block % 2 == 0):
             raise UserError(
                 f"expected rate > 0, an even block and 0 < hop <= block / 2, found rate {self.sample_rate}, "
                 f"block {self.block}, hop {self.hop}"
             )
+        check_rate(self.sample_rate, "the network")
         if self.window not in WINDOWS:
             raise UserError(f"expected a window of {', '.join(WINDOWS)}, found '{self.window}'")
 
@@ -225,6 +231,7 @@ def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
+    _check_archive(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's doubts about a file that it then refuses
@@ -234,7 +241,12 @@ def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
     except Exception as error:  # a broken zip file raises whatever the damaged bytes lead to
         raise UserError(f"{path}: expected a checkpoint, found a damaged or different file") from error
     needed = {"format", "name", "config", "audio", "weights"}
-    if not (isinstance(checkpoint, dict) and needed <= checkpoint.keys() and isinstance(checkpoint["format"], int)):
+    if not (
+        isinstance(checkpoint, dict)
+        and needed <= checkpoint.keys()
+        and isinstance(checkpoint["format"], int)
+        and isinstance(checkpoint["name"], str)
+    ):
         raise UserError(f"{path}: expected a checkpoint of this program, found another kind of file")
     if checkpoint["format"] > CHECKPOINT_FORMAT:
         raise UserError(
@@ -245,18 +257,72 @@ def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
     return checkpoint
 
 
+def _check_archive(path: Path) -> None:
+    """Raise UserError unless a file is a zip archive, as torch.save writes, that unpacks to no more than its size.
+
+    So nothing in it can ask for more memory than it has bytes: not by compression, nor in torch's older formats.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        with path.open("rb") as file:
+            kind = "a damaged or different file" if file.read(2) == b"PK" else "other data or code (not run)"
+        raise UserError(f"{path}: expected a checkpoint of plain values, found {kind}") from error
+    if size > path.stat().st_size:
+        raise UserError(f"{path}: expected a checkpoint, found a file that claims {size} bytes of contents")
+
+
+@contextlib.contextmanager
+def _no_more_than(weights: dict[str, torch.Tensor]) -> Iterator[None]:
+    """Within, networks are made without memory for their numbers; ValueError at one with more layers than `weights`."""
+    parameters = 0
+
+    def count(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter | None) -> None:
+        nonlocal parameters
+        parameters += parameter is not None
+        if parameters > len(weights):
+            raise ValueError(f"weights for {len(weights)} parameters, and more in its configuration")
+
+    hook = torch.nn.modules.module.register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        hook.remove()
+
+
+def _check_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Raise ValueError if `weights` do not hold every number of a network that was made without memory."""
+    for name, expected in network.state_dict().items():
+        found = weights.get(name)
+        if not isinstance(found, torch.Tensor) or (found.shape, found.dtype) != (expected.shape, expected.dtype):
+            what = f"{tuple(found.shape)} of {found.dtype}" if isinstance(found, torch.Tensor) else "none"
+            raise ValueError(f"expected {name} of size {tuple(expected.shape)}, found {what}")
+        if found.untyped_storage().nbytes() < found.numel() * found.element_size():
+            raise ValueError(f"expected {found.numel()} numbers of {name}, found fewer, repeated")
+
+
 def load_network(path: str | Path, network_class: type) -> tuple[torch.nn.Module, AudioConfig, dict]:
-    """Rebuild a network from its checkpoint alone. Returns (network in eval mode, its AudioConfig, checkpoint)."""
+    """Rebuild a network from its checkpoint alone. Returns (network in eval mode, its AudioConfig, checkpoint).
+
+    Raises UserError, before memory is taken, if the configuration asks for another network than the weights are of.
+    """
     checkpoint = load_checkpoint(path, network_class.name)
     try:
-        network = network_class(network_class.Config(**checkpoint["config"]))
+        config = network_class.Config(**checkpoint["config"])
+        with _no_more_than(checkpoint["weights"]):
+            _check_weights(network_class(config), checkpoint["weights"])
+        network = network_class(config)
         network.load_state_dict(checkpoint["weights"])
         audio = AudioConfig(**checkpoint["audio"])
         if audio.bins != network.config.bins:
             raise ValueError(f"{audio.bins} bins of sound, {network.config.bins} of the network")
-    except (TypeError, ValueError, RuntimeError, UserError) as error:
+        with torch.inference_mode():  # some values, such as a dropout of NaN, are only met on the way
+            network.eval()(torch.zeros(1, 1, audio.bins))
+    except Exception as error:  # values of the wrong kind raise whatever they lead to
         raise UserError(f"{path}: its parts do not fit together: {error}".splitlines()[0]) from error
-    return network.eval(), audio, checkpoint
+    return network, audio, checkpoint
 
 
 # ---------------------------------------------------------------------------------------------- seed and device

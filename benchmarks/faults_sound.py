@@ -1,0 +1,139 @@
+"""Damaged sound files by the thousand through the separation scripts: does each end with a result or with one line?
+
+    python benchmarks/faults_sound.py --files 20000 --output results/faults/sound.json
+
+WAV, FLAC, OGG, MP3 (and M4A where there is ffmpeg) with flipped bits, cut off, with wrong headers and huge lengths, see
+mutations.py. Each goes through the main() of separate_feedforward.py or separate_RNN.py in a forked process (forked.py
+tells the limits), and one in 200 through the command line as well. A result must be whole, finite and as long as its
+other stem. What breaks a promise is kept in --keep FOLDER. The exit status is 1 if anything does.
+"""
+
+import argparse
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+import numpy as np  # noqa: E402
+import soundfile  # noqa: E402
+import torch  # noqa: E402
+from forked import PATIENCE, Counts, Ended, run_forked, write_report  # noqa: E402
+from mutations import damaged, whole_files  # noqa: E402
+
+import separate_feedforward  # noqa: E402
+import separate_RNN  # noqa: E402
+from errors import UserError, command, make_folder  # noqa: E402
+from Model import FeedforwardNetwork  # noqa: E402
+from Model_RNN import RecurrentNetwork  # noqa: E402
+from util import AudioConfig, save_checkpoint  # noqa: E402
+
+SCRIPTS = {FeedforwardNetwork: separate_feedforward, RecurrentNetwork: separate_RNN}
+OUTPUTS = ("wav", "wav", "wav", "flac", "ogg", "mp3")
+START_UP = 10.0  # processor seconds more that loading Python and torch may take
+
+
+def make_networks(folder: Path) -> dict[type, Path]:
+    """Checkpoints of small networks with weights as they come."""
+    audio, paths = AudioConfig(8000, 256, 128), {}
+    for network_class in SCRIPTS:
+        torch.manual_seed(0)
+        network = network_class(network_class.Config(bins=audio.bins, hidden=16, code=8))
+        paths[network_class] = folder / f"{network_class.name}.pt"
+        save_checkpoint(paths[network_class], network, audio)
+    return paths
+
+
+def look_at(stems: Path) -> str:
+    """What is wrong with a result, '' if nothing."""
+    files = sorted(stems.iterdir())
+    if len(files) != 2:
+        return f"exit status 0 with {len(files)} files: {[file.name for file in files]}"
+    lengths = set()
+    for file in files:
+        samples, _ = soundfile.read(file, always_2d=True)
+        if not np.isfinite(samples).all():
+            return f"{file.name} is not finite"
+        lengths.add(samples.shape)
+    return "" if len(lengths) == 1 and len(samples) else f"stems of {lengths} samples and channels"
+
+
+def separate_damaged(
+    rng: np.random.Generator, song: Path, networks: dict[type, Path], folder: Path, fork: bool = True
+) -> tuple[Ended, str]:
+    """Separate a file. Returns how that ended and what was wrong about it."""
+    stems = folder / "stems"
+    shutil.rmtree(stems, ignore_errors=True)
+    stems.mkdir()
+    network_class = list(SCRIPTS)[rng.integers(2)]
+    piped = song.suffix == ".wav" and rng.random() < 0.2
+    argv = ["-" if piped else str(song), "--output", f"{stems}/{{stem}}.{OUTPUTS[rng.integers(len(OUTPUTS))]}"]
+    argv += ["--stems", "both", "--quiet", "--device", "cpu", "--checkpoint", str(networks[network_class])]
+    if fork:
+        script = SCRIPTS[network_class]
+        ended = run_forked(lambda: script.main(argv), folder, song if piped else None)
+    else:
+        line = [sys.executable, str(ROOT / f"separate_{network_class.name}.py"), *argv]
+        before = os.times()
+        with (song if piped else Path(os.devnull)).open("rb") as data:
+            try:
+                run = subprocess.run(line, stdin=data, capture_output=True, text=True, timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                run = subprocess.CompletedProcess(line, -signal.SIGKILL, "", "")
+        spent = sum(os.times()[2:4]) - sum(before[2:4]) - START_UP
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024  # of all runs so far
+        ended = Ended(run.returncode, run.stdout, run.stderr, spent, peak)
+    fault = ended.fault()
+    if not fault:
+        left = [file.name for file in stems.iterdir()]
+        fault = look_at(stems) if ended.status == 0 else f"exit status 1 left {left}" if left else ""
+    return ended, fault
+
+
+def run_campaign(count: int, seed: int, lines: int, keep: Path | None) -> dict:
+    counts, whole = Counts(), Counts()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        networks, files = make_networks(folder), whole_files(folder)
+        for number in range(count):
+            rng = np.random.default_rng([seed, number])
+            extension = list(files)[number % len(files)]
+            song = folder / f"song.{extension}"
+            song.write_bytes(damaged(rng, extension, files))
+            by_line = [False, True] if lines and number % max(1, count // lines) == 0 else [False]
+            for real in by_line:
+                ended, fault = separate_damaged(rng, song, networks, folder, fork=not real)
+                (whole if real else counts).add(extension, f"{seed}-{number}.{extension}", ended, fault)
+                if fault:
+                    print(f"{seed}-{number}.{extension}: {fault}", file=sys.stderr, flush=True)
+                    if keep:
+                        shutil.copy(song, make_folder(keep) / f"{seed}-{number}.{extension}")
+    return {"forked": counts.report(), "through the command line": whole.report()}
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--files", type=int, default=20000, help="how many (%(default)s)")
+    parser.add_argument("--lines", type=int, default=100, help="of them through the command line too (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the damage (%(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy files there that break a promise")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts there")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    report = run_campaign(options.files, options.seed, options.lines, options.keep)
+    what = "damaged sound files through separate_feedforward.py and separate_RNN.py"
+    write_report(what, report, options.output, argv)
+    faults = report["forked"]["faults"] + report["through the command line"]["faults"]
+    if faults:
+        raise UserError(f"{faults} runs broke a promise, see above")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

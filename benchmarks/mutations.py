@@ -1,0 +1,210 @@
+"""Sound files that are wrong in every way: whole ones of many kinds, and what damages them."""
+
+import io
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+KINDS = {  # extension -> (format, sample type) as libsndfile calls them
+    "wav": [
+        *(("WAV", name) for name in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")),
+        *(("WAV", name) for name in ("ULAW", "IMA_ADPCM", "MS_ADPCM", "GSM610", "G721_32")),
+        *(("WAVEX", "PCM_16"), ("RF64", "PCM_16"), ("W64", "PCM_16")),
+    ],
+    "flac": [("FLAC", "PCM_S8"), ("FLAC", "PCM_16"), ("FLAC", "PCM_24")],
+    "ogg": [("OGG", "VORBIS"), ("OGG", "OPUS")],
+    "mp3": [("MP3", "MPEG_LAYER_III")],
+}
+EXTREMES = (0, 1, 2, 0x7F, 0x80, 0xFF, 1000, 0x7FFF, 0xFFFF, 10**7, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
+HEADER = 128  # bytes in which most of what a file says about itself lies
+
+
+def whole_files(folder: Path) -> dict[str, list[bytes]]:
+    """Sound of each kind by extension, 0.2 s in one or two channels; M4A too where there is ffmpeg."""
+    rng, files = np.random.default_rng(0), {}
+    for extension, kinds in KINDS.items():
+        for file_format, subtype in kinds:
+            for channels, rate in ((1, 8000), (2, 48000 if subtype == "OPUS" else 44100)):
+                if (subtype in ("GSM610", "G721_32") and channels > 1) or (subtype == "OPUS" and rate == 44100):
+                    continue
+                time = np.arange(rate // 5)[:, None] / rate
+                tone = 0.3 * np.sin(2 * np.pi * 300 * time) + 0.05 * rng.standard_normal((len(time), channels))
+                file = io.BytesIO()
+                soundfile.write(file, tone, rate, subtype, format=file_format)
+                files.setdefault(extension, []).append(file.getvalue())
+    if shutil.which("ffmpeg"):
+        (folder / "whole.wav").write_bytes(files["wav"][2])
+        command = ["ffmpeg", "-v", "error", "-y", "-i", folder / "whole.wav", "-c:a", "aac", folder / "whole.m4a"]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        files["m4a"] = [(folder / "whole.m4a").read_bytes()]
+    return files
+
+
+# ---------------------------------------------------------------------------------------------- damage to any file
+
+
+def place(rng: np.random.Generator, data: bytes) -> int:
+    """Somewhere in the file, half of the times in its header."""
+    return int(rng.integers(max(1, min(len(data), HEADER) if rng.random() < 0.5 else len(data))))
+
+
+def flip_bits(rng: np.random.Generator, data: bytes) -> bytes:
+    changed = bytearray(data)
+    for _ in range(1 << rng.integers(8)):
+        changed[place(rng, data)] ^= 1 << rng.integers(8)
+    return bytes(changed)
+
+
+def truncate(rng: np.random.Generator, data: bytes) -> bytes:
+    return data[: place(rng, data)]
+
+
+def write_extreme(rng: np.random.Generator, data: bytes) -> bytes:
+    """A number of 1, 2, 4 or 8 bytes, in either order, that no writer expects."""
+    size, value, at = 1 << int(rng.integers(4)), int(rng.choice(EXTREMES)), place(rng, data)
+    number = (value % (1 << 8 * size)).to_bytes(size, "little" if rng.random() < 0.7 else "big")
+    return data[:at] + number + data[at + size :]
+
+
+def overwrite(rng: np.random.Generator, data: bytes) -> bytes:
+    at, size = place(rng, data), int(1 << rng.integers(12))
+    return data[:at] + (rng.bytes(size) if rng.random() < 0.5 else bytes(size)) + data[at + size :]
+
+
+def insert(rng: np.random.Generator, data: bytes) -> bytes:
+    at = place(rng, data)
+    return data[:at] + rng.bytes(int(1 << rng.integers(12))) + data[at:]
+
+
+def delete(rng: np.random.Generator, data: bytes) -> bytes:
+    at = place(rng, data)
+    return data[:at] + data[at + int(1 << rng.integers(12)) :]
+
+
+def repeat(rng: np.random.Generator, data: bytes) -> bytes:
+    start, end = sorted((place(rng, data), place(rng, data)))
+    return data[:end] + data[start:end] * int(rng.integers(1, 4)) + data[end:]
+
+
+ANY = (flip_bits, truncate, write_extreme, overwrite, insert, delete, repeat)
+
+
+# ---------------------------------------------------------------------------------------------- headers that lie
+
+
+def lie_in_wav(rng: np.random.Generator, data: bytes) -> bytes:
+    """Another format, number of channels, rate, size of a frame or of a sample, or length."""
+    changed, at, end = bytearray(data), data.find(b"fmt "), data.find(b"data")
+    if at < 0 or end < 0:
+        return write_extreme(rng, data)
+    fields = [  # offset, struct's letter, values
+        (at + 8, "<H", (0, 1, 2, 3, 6, 7, 17, 49, 80, 85, 0xFFFE, 0xFFFF)),
+        (at + 10, "<H", (0, 1, 3, 6, 64, 255, 256, 1000, 1024, 1025, 0xFFFF)),
+        (at + 12, "<I", (0, 1, 2, 100, 999, 1000, 12345, 44101, 96000, 768000, 10**7, 0x7FFFFFFF, 0xFFFFFFFF)),
+        (at + 20, "<H", EXTREMES[:9]),
+        (at + 22, "<H", (0, 1, 7, 8, 12, 16, 24, 32, 33, 64, 255, 0xFFFF)),
+        (end + 4, "<I", EXTREMES),
+        (4, "<I", EXTREMES),
+    ]
+    for index in rng.choice(len(fields), rng.integers(1, 4), replace=False):
+        offset, letter, values = fields[index]
+        struct.pack_into(letter, changed, offset, int(rng.choice(values)) % (1 << 8 * struct.calcsize(letter)))
+    return bytes(changed)
+
+
+def lie_in_flac(rng: np.random.Generator, data: bytes) -> bytes:
+    """Other sizes of blocks, rate (20 bits), channels (3), bits (5) or samples (36) in the first block's header."""
+    changed = bytearray(data)
+    if rng.random() < 0.5:
+        known = int.from_bytes(data[18:26], "big")
+        for shift, bits in ((44, 20), (41, 3), (36, 5), (0, 36)):
+            if rng.random() < 0.4:
+                value = int(rng.choice([0, 1, (1 << bits) - 1, rng.integers(1 << bits)]))
+                known = known & ~(((1 << bits) - 1) << shift) | value << shift
+        changed[18:26] = known.to_bytes(8, "big")
+    else:
+        changed[8:12] = rng.bytes(4)
+    return bytes(changed)
+
+
+def _checksum_table() -> list[int]:
+    table = []
+    for byte in range(256):
+        value = byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value & 0x80000000 else 0)) & 0xFFFFFFFF
+        table.append(value)
+    return table
+
+
+TABLE = _checksum_table()
+
+
+def mend_pages(data: bytes) -> bytes:
+    """An OGG file with the checksums of its pages made right, so that decoders look at what is in them."""
+    changed, at = bytearray(data), data.find(b"OggS")
+    while at >= 0 and at + 27 <= len(data):
+        end = at + 27 + data[at + 26] + sum(data[at + 27 : at + 27 + data[at + 26]])
+        changed[at + 22 : at + 26] = bytes(4)
+        value = 0
+        for byte in changed[at:end]:
+            value = (value << 8 ^ TABLE[value >> 24 ^ byte]) & 0xFFFFFFFF
+        changed[at + 22 : at + 26] = value.to_bytes(4, "little")
+        at = data.find(b"OggS", max(end, at + 4))
+    return bytes(changed)
+
+
+def lie_in_ogg(rng: np.random.Generator, data: bytes) -> bytes:
+    """Another position, channels or rate, or any damage, behind right checksums."""
+    kind = rng.integers(3)
+    if kind == 0:
+        at = data.rfind(b"OggS") + 6  # the last page's position: the length of the sound
+        return mend_pages(data[:at] + int(rng.choice(EXTREMES)).to_bytes(8, "little") + data[at + 8 :])
+    if kind == 1:
+        at = 28 + int(rng.integers(16))  # of the codec's header
+        return mend_pages(data[:at] + int(rng.choice(EXTREMES)).to_bytes(4, "little") + data[at + 4 :])
+    return mend_pages(ANY[rng.integers(len(ANY))](rng, data))
+
+
+def lie_in_mp3(rng: np.random.Generator, data: bytes) -> bytes:
+    """Another header of one frame or of all, or another number of frames in the tag that counts them."""
+    changed = bytearray(data)
+    tag = max(data.find(b"Xing"), data.find(b"Info"))
+    if tag > 0 and rng.random() < 0.3:
+        changed[tag + 8 : tag + 12] = int(rng.choice(EXTREMES)).to_bytes(4, "big")
+        return bytes(changed)
+    at, every, header = data.find(b"\xff"), rng.random() < 0.3, rng.bytes(3)
+    while 0 <= at < len(data) - 4:
+        if data[at + 1] & 0xE0 == 0xE0 and (every or rng.random() < 0.1):
+            changed[at + 1 : at + 4] = bytes([data[at + 1] & 0xE0 | header[0] & 0x1F, header[1], header[2]])
+        at = data.find(b"\xff", at + 1)
+    return bytes(changed)
+
+
+LIES: dict[str, Callable[[np.random.Generator, bytes], bytes]] = {
+    "wav": lie_in_wav,
+    "flac": lie_in_flac,
+    "ogg": lie_in_ogg,
+    "mp3": lie_in_mp3,
+}
+
+
+def damaged(rng: np.random.Generator, extension: str, files: dict[str, list[bytes]]) -> bytes:
+    """A file of this kind with one to three kinds of damage."""
+    data = files[extension][rng.integers(len(files[extension]))]
+    for _ in range(rng.integers(1, 4)):
+        if extension in LIES and rng.random() < 0.4:
+            data = LIES[extension](rng, data)
+        elif rng.random() < 0.05:  # half of this and half of another
+            other = [*files][rng.integers(len(files))]
+            data = data[: len(data) // 2] + files[other][0][len(files[other][0]) // 2 :]
+        else:
+            data = ANY[rng.integers(len(ANY))](rng, data)
+        if not data:
+            break
+    return data
