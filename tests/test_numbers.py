@@ -34,7 +34,7 @@ ODD = {
     "smallest": np.resize([5e-324, -1e-310, 1e-45], RATE),
     "beyond full scale": 10 * SOUND,
     "as if integers": 2.0**31 * SOUND,
-    "near the loudest": LOUDEST / 2 * np.sign(SOUND),
+    "near the loudest": LOUDEST / 4 * np.sign(SOUND),
     "from soft to loud": SOUND * 10 ** (np.linspace(-400, 240, RATE) / 20),
 }
 WRONG = {
