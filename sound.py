@@ -164,7 +164,7 @@ def _read(file: soundfile.SoundFile, path: Path, dtype: str, start: int, samples
     while wanted > 0:
         try:
             with _silence if file.format == "MP3" else contextlib.nullcontext():
-                if wanted == expected:
+                if wanted == expected and start > 0:  # some sample types cannot be read but from their beginning
                     file.seek(start)
                 block = file.read(min(wanted, size), dtype, always_2d=True)  # (samples, channels)
         except soundfile.LibsndfileError as error:

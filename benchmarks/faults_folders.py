@@ -184,7 +184,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     report = run_campaign(options.folders, options.seed)
-    write_report("damaged datasets through Data.py and prepare_dataset.py", report, options.output, argv)
+    print(write_report("damaged datasets through Data.py and prepare_dataset.py", report, options.output, argv))
     faults = sum(own["faults"] for own in report.values())
     if faults:
         raise UserError(f"{faults} runs broke a promise, see above")

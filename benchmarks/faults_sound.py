@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,7 +97,8 @@ def separate_damaged(
     return ended, fault
 
 
-def run_campaign(count: int, seed: int, lines: int, keep: Path | None) -> dict:
+def run_campaign(count: int, seed: int, lines: int, keep: Path | None) -> Iterator[dict]:
+    """The counts so far, again and again."""
     counts, whole = Counts(), Counts()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -114,7 +116,8 @@ def run_campaign(count: int, seed: int, lines: int, keep: Path | None) -> dict:
                     print(f"{seed}-{number}.{extension}: {fault}", file=sys.stderr, flush=True)
                     if keep:
                         shutil.copy(song, make_folder(keep) / f"{seed}-{number}.{extension}")
-    return {"forked": counts.report(), "through the command line": whole.report()}
+            if number % 1000 == 999 or number == count - 1:
+                yield {"forked": counts.report(), "through the command line": whole.report()}
 
 
 @command
@@ -127,9 +130,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts there")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    report = run_campaign(options.files, options.seed, options.lines, options.keep)
     what = "damaged sound files through separate_feedforward.py and separate_RNN.py"
-    write_report(what, report, options.output, argv)
+    for report in run_campaign(options.files, options.seed, options.lines, options.keep):
+        text = write_report(what, report, options.output, argv)
+    print(text)
     faults = report["forked"]["faults"] + report["through the command line"]["faults"]
     if faults:
         raise UserError(f"{faults} runs broke a promise, see above")

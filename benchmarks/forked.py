@@ -119,8 +119,8 @@ class Counts:
         }
 
 
-def write_report(what: str, report: dict, path: Path | None, argv: list[str] | None) -> None:
-    """Print a campaign's counts with what made them, and write them to a file."""
+def write_report(what: str, report: dict, path: Path | None, argv: list[str] | None) -> str:
+    """A campaign's counts with what made them, as text; written to a file if one is given."""
     facts = {
         "what": what,
         "command": " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *(sys.argv[1:] if argv is None else argv)]),
@@ -129,8 +129,8 @@ def write_report(what: str, report: dict, path: Path | None, argv: list[str] | N
         "limits": f"{SECONDS} s of processor time, {BYTES >> 20} MB",
     }
     text = json.dumps({**facts, **report}, indent=1)
-    print(text)
     if path:
         make_folder(path.parent)
         with whole_file(path) as temporary:
             temporary.write_text(text + "\n")
+    return text

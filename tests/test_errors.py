@@ -181,7 +181,7 @@ def bad_checkpoints(folder, trained) -> dict:
         "no such checkpoint": folder / "missing.pt",
         "expected a checkpoint of the feedforward network, found one of RNN": trained / "savedModel_RNN_best.pt",
         "expected checkpoint format 1, found the newer 99": save("newer.pt", {**good, "format": 99}),
-        "cut.pt: expected a checkpoint, found a damaged or different file": write_bytes(
+        "cut.pt: expected a checkpoint of plain values, found a damaged or different file": write_bytes(
             folder / "cut.pt", whole[: len(whole) // 2]
         ),
         "expected a checkpoint of this program, found another kind": save("other.pt", {"weights": {}}),
