@@ -31,7 +31,7 @@ def score(arguments: list[str], checkpoint: Path) -> tuple[str, float]:
     output = checkpoint.parent / f"evaluation_{Path(arguments[0]).name}"
     run("evaluate.py", *arguments, "--checkpoint", f"network={checkpoint}", "--output", str(output))
     report = json.loads((output / "evaluation.json").read_text())
-    data = " ".join([Path(arguments[0]).name, *arguments[1:]])
+    data = Path(arguments[0]).name
     if "MIR-1K" in report:
         return f"{data}: GNSDR v2.1", report["MIR-1K"]["network"]["GNSDR v2.1"]
     return f"{data}: mean SDR v3", report["scores"]["vocals"]["network"]["SDR v3 sources"]["mean"]
@@ -65,7 +65,7 @@ def main() -> None:
     last = load_checkpoint(Path(str(best).replace("_best", "_last")))
     history = last["history"]
     row = {
-        "data": last["trained_on"],
+        "data": last["trained_on"].split(",")[0],
         "name": options.name,
         "network": last["name"],
         "command": shlex.join(options.command),
