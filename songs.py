@@ -1,10 +1,13 @@
-"""A song and its voice, in whatever files they are: pieces of them, at any rate, without loading one whole."""
+"""A song and its voice, in whatever files they are: pieces of them, at any rate, without loading one whole.
+
+Or, where many pieces are wanted of few songs, from memory: see `keep`.
+"""
 
 import dataclasses
 import functools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from sound import sound_info
 from stem_files import read_stem_file, stem_file_header
 from util import resample, wavread
 
+FULL_SCALE = 1 << 15  # of 16-bit samples
 MIR1K_LEVEL = 0.1  # RMS of either source after scaling, -20 dB; the protocol's unit energy up to a common factor
 
 
@@ -153,6 +157,42 @@ class StemFile(Song):
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         samples = self.samples - start if samples is None else samples
         return read_stem_file(self.mixture, start, samples, self.rate, self.channels)
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptSong(Song):
+    """A song that was decoded once and is kept in memory: it reads the same samples as the one it was made of."""
+
+    song: Song
+    sound: np.ndarray = dataclasses.field(compare=False, repr=False)  # (2, samples), float32, or int16 where exact
+
+    @classmethod
+    def of(cls, song: Song) -> "KeptSong":
+        sound = song.read()
+        integers = (sound * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+        facts = {field.name: getattr(song, field.name) for field in dataclasses.fields(Song)}
+        return cls(**facts, song=song, sound=integers if np.array_equal(_scaled(integers), sound) else sound)
+
+    @property
+    def artist(self) -> str:
+        return self.song.artist
+
+    def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
+        return _scaled(self.sound[:, start : None if samples is None else start + samples])
+
+
+def _scaled(sound: np.ndarray) -> np.ndarray:
+    return sound * np.float32(1 / FULL_SCALE) if sound.dtype == np.int16 else sound
+
+
+def keep(songs: Iterable[Song], megabytes: float) -> Iterator[Song]:
+    """The same songs, of which the first are decoded and kept in memory, as many as there is room for."""
+    left = megabytes * 1e6
+    for song in songs:
+        if 8 * song.samples <= left:  # what it takes while it is decoded
+            song = KeptSong.of(song)
+            left -= song.sound.nbytes
+        yield song
 
 
 def _common_header(first: Path, *others: Path) -> tuple[int, int, int]:

@@ -238,7 +238,7 @@ def describe_data(options: argparse.Namespace, dataset: DSD100Dataset) -> str:
     return f"{data}, in {'whole songs' if dataset.whole_songs else 'excerpts'}"
 
 
-MAY_CHANGE = ("output", "epochs", "patience", "device", "workers", "threads", "resume", "overwrite", "command")
+MAY_CHANGE = ("output", "epochs", "patience", "device", "keep", "workers", "threads", "resume", "overwrite", "command")
 
 
 def lasting(options: argparse.Namespace) -> dict:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torchvision.transforms import Compose
+from tqdm import tqdm
 
 from Data import (
     DSD100Dataset,
@@ -21,6 +22,7 @@ from Data import (
 from errors import UserError, command
 from layouts import add_dataset_arguments, find_songs
 from locking import only_writer
+from songs import keep
 from training import Run, lasting, make_loader, measure_input, train
 from util import AudioConfig, choose_device, load_checkpoint, load_network, set_seed
 
@@ -31,6 +33,7 @@ RANGES = {  # of the options that are numbers
     "excerpt": (0.1, 3600),
     "remix": (0, 1),
     "equalizer": (0, 100),
+    "keep": (0, 1_000_000),
     "workers": (0, 256),
     "epochs": (1, 1_000_000),
     "patience": (1, 1_000_000),
@@ -68,6 +71,8 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
     add("--speed", type=float, nargs=2, metavar=("LOW", "HIGH"), default=[0.7, 1.4], help=speed)
     equalizer = "spread of a random equaliser's octave bands, for voice and accompaniment (%(default)s)"
     add("--equalizer", type=float, metavar="DB", default=2.0, help=equalizer)
+    keep = "of songs kept in memory once they are decoded; the others are read again and again (%(default)s)"
+    add("--keep", type=int, metavar="MB", default=2000, help=keep)
     add("--workers", type=int, default=0, help="processes that read and transform songs (%(default)s)")
 
     add = parser.add_argument_group("learning").add_argument
@@ -185,6 +190,8 @@ def start(
     transforms += [Remix(options.remix), make_spectrum]
     if shuffle_frames:
         transforms.append(ShuffleFrameOrder())
+    # Validation goes through a song once an epoch: what it would gain is better spent on the songs to train on.
+    songs["Train"] = list(keep(tqdm(songs["Train"], "reading", leave=False, disable=None, unit="song"), options.keep))
     whole_songs = options.sequences == "songs"
     train_set = DSD100Dataset(songs["Train"], audio, Compose(transforms), options.excerpt, options.seed, whole_songs)
     valid_set = DSD100Dataset(songs["Valid"], audio, make_spectrum, options.excerpt, whole_songs=True)

@@ -24,7 +24,7 @@ IMPORTS = {
     "loss": set(),
     "plots": {"errors", "util"},
     "training": {"errors", "util", "songs", "Data", "loss", "plots"},
-    "training_command": {"errors", "util", "layouts", "locking", "Data", "training"},
+    "training_command": {"errors", "util", "layouts", "locking", "songs", "Data", "training"},
     "streams": {"errors", "sound"},
     "separation": {"errors", "util"},
     "stems": {"errors", "streams", "separation", "sound", "util"},
