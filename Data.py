@@ -13,6 +13,7 @@ for any number of workers.
 
 import argparse
 import dataclasses
+import functools
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -67,8 +68,8 @@ class Excerpt:
         sources = torch.stack([self._stft(vocals, audio), accompaniment])  # (2, frames, bins)
         if self.equalizer is not None:
             sources *= equalizer_curves(self.equalizer, self.audio)[:, None]
-        voice, accompaniment = self.gain * sources
-        return torch.stack([voice + accompaniment, voice])
+        voice, accompaniment = sources.mul_(self.gain)
+        return torch.stack([accompaniment.add_(voice), voice])
 
     def _read(self, song: Song, shift: float, audio: AudioConfig) -> np.ndarray:
         """A song's mixture and vocals (2, samples), with the context that the outer frames need."""
@@ -99,10 +100,15 @@ def at_speed(audio: AudioConfig, speed: float) -> AudioConfig:
 
 def equalizer_curves(decibels: np.ndarray, audio: AudioConfig) -> torch.Tensor:
     """Gains (sources, bins) of equalisers set to decibels (sources, len(OCTAVES)): straight lines from band to band."""
-    frequencies = np.arange(audio.bins) * audio.sample_rate / audio.block
-    position = np.log2(np.maximum(frequencies, 1.0))
+    position = _octave_of_bins(audio)
     curves = np.stack([np.interp(position, np.log2(OCTAVES), bands) for bands in decibels])
     return torch.from_numpy(10 ** (curves / 20)).float()
+
+
+@functools.lru_cache
+def _octave_of_bins(audio: AudioConfig) -> np.ndarray:
+    frequencies = np.arange(audio.bins) * audio.sample_rate / audio.block
+    return np.log2(np.maximum(frequencies, 1.0))
 
 
 class DSD100Dataset(Dataset):
@@ -202,10 +208,13 @@ class Remix:
     def __call__(self, excerpt: Excerpt) -> Excerpt:
         if excerpt.rng.random() >= self.probability:
             return excerpt
-        others = [song for song in excerpt.songs if song is not excerpt.song]
+        songs = excerpt.songs
+        own = next((number for number, song in enumerate(songs) if song is excerpt.song), len(songs))
+        others = len(songs) - (own < len(songs))
         if not others:
             return excerpt
-        backing = others[excerpt.rng.integers(len(others))]
+        drawn = excerpt.rng.integers(others)
+        backing = songs[drawn + (drawn >= own)]
         shift = excerpt.rng.uniform(0, backing.samples / backing.rate)
         gain = 10 ** (excerpt.rng.uniform(-self.decibels, self.decibels) / 20)
         return dataclasses.replace(excerpt, backing=backing, backing_shift=shift, backing_gain=gain)
@@ -225,10 +234,11 @@ class MakeMagnitudeSpectrum:
     def __call__(self, excerpt: Excerpt) -> dict:
         mixture, vocals = excerpt.spectra()  # each (frames, bins), complex
         magnitude = mixture.abs()
-        voice = vocals.abs()
         if self.projected:
             along = (vocals * mixture.conj()).real / magnitude.clamp(min=1e-12)
             voice = along.clamp(min=0).minimum(magnitude)
+        else:
+            voice = vocals.abs()
         return {
             "mixture": magnitude,
             "vocals": voice,

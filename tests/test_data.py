@@ -31,6 +31,7 @@ from Data import (
 from layouts import find_songs
 from loss import kl_divergence, mean_over_frames
 from Model import FeedforwardNetwork
+from songs import KeptSong, keep
 from util import AudioConfig, load_network, resample, stft, wavwrite
 
 AUDIO = AudioConfig(RATE, 256, 128)
@@ -285,3 +286,32 @@ def test_collate_pads_and_a_padded_song_has_the_loss_of_the_song_alone(dataset, 
         assert padded[row, :length].mean().item() == pytest.approx(alone[row].item(), rel=1e-5)
     together = mean_over_frames(padded, batch["lengths"]).item()
     assert together == pytest.approx(np.average([loss.item() for loss in alone], weights=batch["lengths"]), rel=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------- kept in memory
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_kept_songs_read_the_same_samples_from_memory(tmp_path, subtype):
+    mixture, vocals = make_song("song", 0.5)
+    mixture = 9 * mixture if subtype == "FLOAT" else mixture  # louder than integers can be
+    for name, waveform in (("mixture", mixture), ("vocals", vocals)):
+        (tmp_path / "song").mkdir(exist_ok=True)
+        wavwrite(tmp_path / "song" / f"{name}.wav", waveform, RATE, subtype)
+    song = find_songs(tmp_path)["Test"][0]
+    (kept,) = keep([song], 1)
+    assert kept.sound.dtype == (np.int16 if subtype == "PCM_16" else np.float32)
+    expected = [song.read(), song.read(100, 50), song.read_looped(RATE, -30, 9000), song.read_at(11025, 50, 300)]
+    for path in tmp_path.glob("*/*"):
+        path.unlink()
+    found = [kept.read(), kept.read(100, 50), kept.read_looped(RATE, -30, 9000), kept.read_at(11025, 50, 300)]
+    for one, other in zip(expected, found, strict=True):
+        assert one.dtype == other.dtype and np.array_equal(one, other)
+    assert (kept.artist, kept.seconds) == (song.artist, song.seconds)
+
+
+def test_no_more_songs_are_kept_than_there_is_room_for(dataset):
+    songs = find_songs(dataset)["Train"]
+    room = 8 * (songs[0].samples + songs[1].samples) / 1e6
+    assert [isinstance(song, KeptSong) for song in keep(songs, room)] == [True, True, False]
+    assert [isinstance(song, KeptSong) for song in keep(songs, 0)] == [False] * 3
