@@ -1,20 +1,34 @@
 """The single-frame network: an encoder-decoder that sees one magnitude spectrum and predicts its mask."""
 
 import dataclasses
-import itertools
 
 import torch
 from torch import nn
 
+from encoders import ENCODERS, BandJoin, BandSplit, ConvJoin, ConvSplit, Mixer, conv_bands, layers
+
 
 @dataclasses.dataclass(frozen=True)
 class FeedforwardConfig:
-    """Layer sizes: bins -> hidden -> code (encoder), code -> hidden -> bins (decoder); share of dropout."""
+    """Layer sizes and share of dropout.
+
+    With the encoder "dense", bins -> hidden -> code, and the decoder code -> hidden -> bins. With "bands" or "conv",
+    bins -> bands x features, then `mixers`, in which bands tell each other what they found through `exchange` units.
+    """
 
     bins: int = 2049
     hidden: int = 1000
     code: int = 400
     dropout: float = 0.0
+    encoder: str = "dense"
+    bands: int = 24
+    features: int = 64
+    mixers: int = 2
+    exchange: int = 256
+
+    def __post_init__(self):
+        if self.encoder not in ENCODERS:
+            raise ValueError(f"encoder {self.encoder!r}, expected one of {', '.join(ENCODERS)}")
 
 
 class Compression(nn.Module):
@@ -50,22 +64,28 @@ class Compression(nn.Module):
         self.deviation.copy_(spectrum.std(0).clamp(min=0.1))
 
 
-def layers(*sizes: int, dropout: float = 0.0) -> list[nn.Module]:
-    """Linear layers of these sizes, each followed by leaky ReLU; Xavier initialisation (Glorot and Bengio 2010)."""
-    modules = []
-    for inputs, outputs in itertools.pairwise(sizes):
-        linear = nn.Linear(inputs, outputs)
-        nn.init.xavier_uniform_(linear.weight, gain=nn.init.calculate_gain("leaky_relu", 0.01))
-        nn.init.zeros_(linear.bias)
-        modules += [linear, nn.LeakyReLU(0.01), nn.Dropout(dropout)]
-    return modules
-
-
 def make_encoder(config: FeedforwardConfig) -> nn.Sequential:
-    return nn.Sequential(*layers(config.bins, config.hidden, config.code, dropout=config.dropout))
+    """Compressed magnitude (..., bins) -> code: (..., code) if dense, else (..., bands, features)."""
+    if config.encoder == "dense":
+        return nn.Sequential(*layers(config.bins, config.hidden, config.code, dropout=config.dropout))
+    if config.encoder == "bands":
+        split = BandSplit(config.bins, config.bands, config.features)
+    else:
+        split = ConvSplit(config.features)
+    return nn.Sequential(split, *make_mixers(config))
+
+
+def make_mixers(config: FeedforwardConfig) -> list[nn.Module]:
+    bands = config.bands if config.encoder == "bands" else conv_bands(config.bins)
+    return [Mixer(bands, config.features, config.exchange, config.dropout) for _ in range(config.mixers)]
 
 
 def make_decoder(config: FeedforwardConfig) -> nn.Sequential:
+    """Code -> mask (..., bins)."""
+    if config.encoder == "bands":
+        return nn.Sequential(BandJoin(config.bins, config.bands, config.features), nn.Sigmoid())
+    if config.encoder == "conv":
+        return nn.Sequential(ConvJoin(config.bins, config.features), nn.Sigmoid())
     output = nn.Linear(config.hidden, config.bins)
     nn.init.xavier_uniform_(output.weight)
     nn.init.zeros_(output.bias)
@@ -87,5 +107,5 @@ class FeedforwardNetwork(nn.Module):
 
     def forward(self, magnitude: torch.Tensor, state: None = None) -> tuple[torch.Tensor, None]:
         """magnitude: (batch, frames, bins), linear. Returns mask (batch, frames, bins) in [0, 1], and `state`."""
-        code = self.encoder(self.compression(magnitude))  # (batch, frames, code)
+        code = self.encoder(self.compression(magnitude))  # (batch, frames, code) or (batch, frames, bands, features)
         return self.decoder(code), state

@@ -19,6 +19,7 @@ from Data import (
     Rescale,
     ShuffleFrameOrder,
 )
+from encoders import ENCODERS
 from errors import UserError, command
 from layouts import add_dataset_arguments, find_songs
 from locking import only_writer
@@ -41,6 +42,7 @@ RANGES = {  # of the options that are numbers
     "learning_rate": (1e-9, 100),
     "weight_decay": (0, 100),
     "dropout": (0, 1),
+    "memory": (1, 65536),
     "seed": (0, 2**63 - 1),
     "threads": (1, 256),
 }
@@ -76,7 +78,11 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
     add("--workers", type=int, default=0, help="processes that read and transform songs (%(default)s)")
 
     add = parser.add_argument_group("learning").add_argument
+    encoder = "fully connected, by bands, or convolutional: see encoders.py"
+    add("--encoder", choices=ENCODERS, help=f"{encoder} (dense{or_first})")
     if starts_from is not None:
+        memory = network_class.Config.memory
+        add("--memory", type=int, metavar="UNITS", default=memory, help="of the LSTM, for each band (%(default)s)")
         first = Run(Path(), starts_from.name).best
         add("--init", metavar="CHECKPOINT", help=f"to start from, or 'scratch' (default: {first} in the output folder)")
     add("--epochs", type=int, default=60, help="the learning rate falls to 0 over these (%(default)s)")
@@ -98,7 +104,7 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
     if options.resume and options.overwrite:
         parser.error("--resume and --overwrite exclude each other")
     for name, (least, most) in RANGES.items():
-        value = getattr(options, name)
+        value = getattr(options, name, None)
         if value is not None and not least <= value <= most:  # not the other way round, which would let NaN pass
             parser.error(f"--{name.replace('_', '-')} must be from {least} to {most}, found {value}")
     if not 0.1 <= options.speed[0] <= options.speed[1] <= 10:
@@ -128,11 +134,14 @@ def make_network(
     network_class: type, starts_from: type | None, options: argparse.Namespace, folder: Path
 ) -> tuple[torch.nn.Module, AudioConfig]:
     """A new network, on its own or from the weights of a `starts_from`."""
-    given = {name: getattr(options, name) for name in ("sample_rate", "block", "hop")}
+    given = {name: getattr(options, name) for name in ("sample_rate", "block", "hop", "encoder")}
     given = {name: value for name, value in given.items() if value is not None}
+    sizes = {"dropout": options.dropout} | ({"memory": options.memory} if starts_from else {})
     if starts_from is None or options.init == "scratch":
+        if "encoder" in given:
+            sizes["encoder"] = given.pop("encoder")
         audio = AudioConfig(**given)
-        return network_class(network_class.Config(bins=audio.bins, dropout=options.dropout)), audio
+        return network_class(network_class.Config(bins=audio.bins, **sizes)), audio
     path = Path(options.init) if options.init else Run(folder, starts_from.name).best
     if not path.exists():
         raise UserError(
@@ -140,10 +149,12 @@ def make_network(
             "or give another one or 'scratch' with --init"
         )
     first, audio, _ = load_network(path, starts_from)
+    config = dataclasses.asdict(first.config)
     for name, value in given.items():
-        if getattr(audio, name) != value:
-            raise UserError(f"{path}: expected {name} {value}, found {getattr(audio, name)}")
-    config = dataclasses.asdict(first.config) | {"dropout": options.dropout}
+        found = config[name] if name in config else getattr(audio, name)
+        if found != value:
+            raise UserError(f"{path}: expected {name} {value}, found {found}")
+    config |= sizes
     network = network_class(network_class.Config(**config))
     network.start_from(first)
     return network, audio
