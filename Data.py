@@ -46,7 +46,7 @@ class Excerpt:
     first: int
     last: int
     audio: AudioConfig
-    songs: Sequence[Song]  # of the same split
+    songs: Sequence[Song]  # whose accompaniment may take the place of its own
     rng: np.random.Generator
     shift: float = 0.0
     speed: float = 1.0
@@ -116,6 +116,7 @@ class DSD100Dataset(Dataset):
 
     whole_songs: random numbers are drawn once for a song instead of once for an excerpt, so that the excerpts of a
     song stay consecutive pieces of one mixture, for training and validating with the state carried over.
+    accompaniments: songs from which Remix may take them; by default the same songs.
     """
 
     def __init__(
@@ -126,8 +127,10 @@ class DSD100Dataset(Dataset):
         excerpt_seconds: float,
         seed: int = 0,
         whole_songs: bool = False,
+        accompaniments: Sequence[Song] | None = None,
     ):
         self.songs, self.audio, self.transform = list(songs), audio, transform
+        self.accompaniments = self.songs if accompaniments is None else list(accompaniments)
         self.seed, self.whole_songs = seed, whole_songs
         length = max(1, round(excerpt_seconds * audio.sample_rate / audio.hop))  # in frames
         self.excerpts = []  # (song's index, first frame, last frame + 1); only a song's last one may be shorter
@@ -143,7 +146,7 @@ class DSD100Dataset(Dataset):
         epoch, index = key
         song_index, first, last = self.excerpts[index]
         rng = np.random.default_rng([self.seed, epoch, song_index if self.whole_songs else index])
-        return self.transform(Excerpt(self.songs[song_index], first, last, self.audio, self.songs, rng))
+        return self.transform(Excerpt(self.songs[song_index], first, last, self.audio, self.accompaniments, rng))
 
 
 # ---------------------------------------------------------------------------------------------- transforms
@@ -197,7 +200,7 @@ class Rescale:
 
 
 class Remix:
-    """With `probability`, put the accompaniment of another song of the split under these vocals.
+    """With `probability`, put the accompaniment of another song under these vocals; always, if they have none.
 
     It starts anywhere in that song and is up to `decibels` louder or softer than it was.
     """
@@ -206,15 +209,14 @@ class Remix:
         self.probability, self.decibels = probability, decibels
 
     def __call__(self, excerpt: Excerpt) -> Excerpt:
-        if excerpt.rng.random() >= self.probability:
-            return excerpt
+        chosen = excerpt.rng.random() < self.probability
         songs = excerpt.songs
-        own = next((number for number, song in enumerate(songs) if song is excerpt.song), len(songs))
-        others = len(songs) - (own < len(songs))
-        if not others:
+        own = next((number for number, song in enumerate(songs) if song is excerpt.song), None)
+        others = len(songs) - (own is not None)
+        if others == 0 or not (chosen or own is None):
             return excerpt
         drawn = excerpt.rng.integers(others)
-        backing = songs[drawn + (drawn >= own)]
+        backing = songs[drawn if own is None else drawn + (drawn >= own)]
         shift = excerpt.rng.uniform(0, backing.samples / backing.rate)
         gain = 10 ** (excerpt.rng.uniform(-self.decibels, self.decibels) / 20)
         return dataclasses.replace(excerpt, backing=backing, backing_shift=shift, backing_gain=gain)

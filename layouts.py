@@ -282,6 +282,18 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(path for path in parent.glob("*") if path.is_dir() and not path.name.startswith("."))
 
 
+def find_sounds(root: str | Path, kind: type[Song]) -> list[Song]:
+    """All sound files below a folder as songs of a `kind` that is one file; sorted. UserError if there are none."""
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder")
+    folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
+    paths = [path for folder in folders for path in _sound_files(folder)]
+    if not paths:
+        raise UserError(f"{root}: expected sound files ({', '.join(SOUND_SUFFIXES)}), found none")
+    return [kind.open(str(path.relative_to(root).with_suffix("")), path) for path in paths]
+
+
 def sound_file(folder: Path, stem: str) -> Path | None:
     """The sound file called `stem` in `folder`, whatever its format; None if there is none."""
     paths = (folder / (stem + suffix) for suffix in SOUND_SUFFIXES)

@@ -159,6 +159,26 @@ class StemFile(Song):
         return read_stem_file(self.mixture, start, samples, self.rate, self.channels)
 
 
+class Voice(Song):
+    """A voice alone: one sound file of any number of channels, without an accompaniment of its own."""
+
+    @classmethod
+    def open(cls, name: str, path: Path) -> Song:
+        return cls(name, path, path, *_common_header(path))
+
+    def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
+        voice = wavread(self.vocals, start, samples)[0].mean(axis=0)
+        return np.stack([voice, voice])
+
+
+class Accompaniment(Voice):
+    """Music without a voice: one sound file."""
+
+    def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
+        music = wavread(self.mixture, start, samples)[0].mean(axis=0)
+        return np.stack([music, np.zeros_like(music)])
+
+
 @dataclasses.dataclass(frozen=True)
 class KeptSong(Song):
     """A song that was decoded once and is kept in memory: it reads the same samples as the one it was made of."""

@@ -233,8 +233,11 @@ def train(
 
 def describe_data(options: argparse.Namespace, dataset: DSD100Dataset) -> str:
     """What a network was trained on, in words: kept in its checkpoint, shown when it is used."""
-    minutes = sum(song.samples / song.rate for song in dataset.songs) / 60
+    minutes = sum(song.seconds for song in dataset.songs) / 60
     data = f"{Path(options.dataset).resolve().name}: {len(dataset.songs)} songs, {minutes:.0f} minutes"
+    for what in ("voices", "accompaniments"):
+        if folder := getattr(options, what):
+            data += f" with the {what} of {Path(folder).resolve().name}"
     return f"{data}, in {'whole songs' if dataset.whole_songs else 'excerpts'}"
 
 

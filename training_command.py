@@ -21,9 +21,9 @@ from Data import (
 )
 from encoders import ENCODERS
 from errors import UserError, command
-from layouts import add_dataset_arguments, find_songs
+from layouts import add_dataset_arguments, find_songs, find_sounds
 from locking import only_writer
-from songs import keep
+from songs import Accompaniment, Voice, keep
 from training import Run, lasting, make_loader, measure_input, train
 from util import AudioConfig, choose_device, load_checkpoint, load_network, set_seed
 
@@ -69,6 +69,9 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
     add("--sequences", choices=("excerpts", "songs"), default="excerpts", help=sequences)
     remix = "probability of another song's accompaniment under an excerpt's vocals (%(default)s)"
     add("--remix", type=float, metavar="P", default=0.8, help=remix)
+    voices = "sound files of voices alone to train on as well, under which Remix puts accompaniments"
+    add("--voices", metavar="FOLDER", help=voices)
+    add("--accompaniments", metavar="FOLDER", help="sound files of music without a voice, for Remix as well")
     speed = "range of an excerpt's random speed; 1 1 for none (%(default)s)"
     add("--speed", type=float, nargs=2, metavar=("LOW", "HIGH"), default=[0.7, 1.4], help=speed)
     equalizer = "spread of a random equaliser's octave bands, for voice and accompaniment (%(default)s)"
@@ -191,6 +194,8 @@ def start(
     for split in ("Train", "Valid"):
         if not songs[split]:
             raise UserError(f"{options.dataset}: expected songs to train and to validate on, found none in {split}")
+    voices = find_sounds(options.voices, Voice) if options.voices else []
+    accompaniments = find_sounds(options.accompaniments, Accompaniment) if options.accompaniments else []
     if resumed is not None:
         network, audio, _ = load_network(run.last, network_class)
     else:
@@ -202,9 +207,19 @@ def start(
     if shuffle_frames:
         transforms.append(ShuffleFrameOrder())
     # Validation goes through a song once an epoch: what it would gain is better spent on the songs to train on.
-    songs["Train"] = list(keep(tqdm(songs["Train"], "reading", leave=False, disable=None, unit="song"), options.keep))
+    read_from = tqdm([*songs["Train"], *voices, *accompaniments], "reading", leave=False, disable=None, unit="song")
+    kept = list(keep(read_from, options.keep))
+    voices_from, accompaniments_from = len(songs["Train"]), len(songs["Train"]) + len(voices)
     whole_songs = options.sequences == "songs"
-    train_set = DSD100Dataset(songs["Train"], audio, Compose(transforms), options.excerpt, options.seed, whole_songs)
+    train_set = DSD100Dataset(
+        kept[:accompaniments_from],
+        audio,
+        Compose(transforms),
+        options.excerpt,
+        options.seed,
+        whole_songs,
+        accompaniments=kept[:voices_from] + kept[accompaniments_from:],
+    )
     valid_set = DSD100Dataset(songs["Valid"], audio, make_spectrum, options.excerpt, whole_songs=True)
     train_loader = make_loader(train_set, options, shuffle=True)
     if resumed is None and (starts_from is None or options.init == "scratch"):

@@ -28,10 +28,10 @@ from Data import (
     collate_fn,
     equalizer_curves,
 )
-from layouts import find_songs
+from layouts import find_songs, find_sounds
 from loss import kl_divergence, mean_over_frames
 from Model import FeedforwardNetwork
-from songs import KeptSong, keep
+from songs import Accompaniment, KeptSong, Voice, keep
 from util import AudioConfig, load_network, resample, stft, wavwrite
 
 AUDIO = AudioConfig(RATE, 256, 128)
@@ -161,6 +161,23 @@ def test_remix_puts_another_accompaniment_under_these_vocals(dataset):
     assert torch.allclose(mixture, vocals + remixed.backing_gain * (other_mixture - other_vocals), atol=1e-6)
     assert 10 ** (-6 / 20) <= remixed.backing_gain <= 10 ** (6 / 20)
     assert len({Remix(1.0)(excerpt_of(dataset, seed)).backing.name for seed in range(20)}) == 2  # never its own
+
+
+def test_a_voice_alone_always_gets_an_accompaniment_and_music_gives_one(tmp_path):
+    time = np.arange(2 * RATE) / RATE
+    for name, frequency in (("voices/a/one", 500), ("music/two", 1000)):
+        (tmp_path / name).parent.mkdir(parents=True)
+        wavwrite(tmp_path / f"{name}.wav", 0.1 * np.sin(2 * np.pi * frequency * time), RATE, "FLOAT")
+    voices, music = find_sounds(tmp_path / "voices", Voice), find_sounds(tmp_path / "music", Accompaniment)
+    assert [song.name for song in (*voices, *music)] == ["a/one", "two"]
+    voices, music = keep(voices, 100), list(keep(music, 100))
+    transform = Compose([Remix(0.0, 0.0), MakeMagnitudeSpectrum()])
+    sample = DSD100Dataset(list(voices), AUDIO, transform, 0.5, accompaniments=music)[0, 1]
+    peaks = {name: sample[name].mean(0) for name in ("mixture", "vocals")}
+    assert peaks["vocals"].argmax() == 500 / RATE * AUDIO.block
+    tone = round(1000 / RATE * AUDIO.block)
+    assert peaks["mixture"][tone] == pytest.approx(float(peaks["vocals"].max()), rel=0.1)
+    assert peaks["vocals"][tone] < 0.01 * peaks["mixture"][tone]
 
 
 def test_remixed_speed_is_the_voice_s_alone(dataset):

@@ -1,14 +1,22 @@
 """The contract of both networks, their sizes, and that they learn."""
 
+import itertools
+
 import pytest
 import torch
 
+from encoders import ENCODERS, band_edges, conv_bands
 from loss import kl_divergence
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork, RNNConfig
 
 NETWORKS = [FeedforwardNetwork(FeedforwardConfig(bins=33)), RecurrentNetwork(RNNConfig(bins=33))]
-both = pytest.mark.parametrize("network", [network.eval() for network in NETWORKS], ids=lambda network: network.name)
+for encoder in ("bands", "conv"):
+    NETWORKS.append(FeedforwardNetwork(FeedforwardConfig(bins=33, encoder=encoder, bands=5, features=8)))
+    NETWORKS.append(RecurrentNetwork(RNNConfig(bins=33, encoder=encoder, bands=5, features=8, memory=6)))
+both = pytest.mark.parametrize(
+    "network", [network.eval() for network in NETWORKS], ids=lambda network: f"{network.name} {network.config.encoder}"
+)
 
 
 def sizes(module: torch.nn.Module) -> list[tuple[int, int]]:
@@ -55,9 +63,9 @@ def test_memory_is_what_tells_them_apart():
     """Only the recurrent mask of a frame depends on the frames before it, neither on those after it."""
     magnitude = torch.rand(1, 10, 33)
     earlier, later = magnitude.clone(), magnitude.clone()
-    earlier[:, 2] *= 3
-    later[:, 8] *= 3
-    for network, remembers in zip(NETWORKS, (False, True), strict=True):
+    earlier[:, 2], later[:, 8] = torch.rand(2, 33)
+    for network in NETWORKS:
+        remembers = network.name == "RNN"
         mask, _ = network(magnitude)
         assert torch.equal(network(earlier)[0][:, 5], mask[:, 5]) != remembers
         assert torch.equal(network(later)[0][:, :8], mask[:, :8])
@@ -69,17 +77,45 @@ def test_the_state_of_the_contract(network):
     if network.name == "feedforward":
         assert state is None
     else:
-        assert [part.shape for part in state] == [(1, 2, 200), (1, 2, 200)]
+        units = {"dense": 200, "bands": 5 * 6, "conv": conv_bands(33) * 6}[network.config.encoder]
+        assert [part.shape for part in state] == [(1, 2, units), (1, 2, units)]
 
 
-def test_recurrent_network_starts_from_the_single_frame_one():
-    first, second = FeedforwardNetwork(FeedforwardConfig(bins=33)), RecurrentNetwork(RNNConfig(bins=33))
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_recurrent_network_starts_from_the_single_frame_one(encoder):
+    first = FeedforwardNetwork(FeedforwardConfig(bins=33, encoder=encoder, bands=5))
+    second = RecurrentNetwork(RNNConfig(bins=33, encoder=encoder, bands=5))
     first.compression.measure(torch.rand(50, 33))
     second.start_from(first)
     magnitude = torch.rand(1, 4, 33)
-    assert torch.equal(second.encoder(second.compression(magnitude)), first.encoder(first.compression(magnitude)))
-    code = torch.rand(1, 4, 400)
+    code = first.encoder(first.compression(magnitude))
+    assert torch.equal(second.encoder(second.compression(magnitude)), code)
     assert torch.equal(second.decoder(code), first.decoder(code))
+
+
+@pytest.mark.parametrize("bins", [9, 33, 129, 1025, 2049])
+def test_bands_cover_all_bins_once_and_grow(bins):
+    edges = band_edges(bins, 8)
+    widths = [b - a for a, b in itertools.pairwise(edges)]
+    assert edges[0] == 0 and edges[-1] == bins and min(widths) >= 1
+    assert bins < 100 or (sorted(widths) == widths and widths[-1] > 5 * widths[0])
+
+
+def test_every_bin_reaches_its_band_and_every_band_hears_of_the_others():
+    for encoder in ("bands", "conv"):
+        network = FeedforwardNetwork(FeedforwardConfig(bins=129, encoder=encoder, bands=8, mixers=1)).eval()
+        split, mixer = network.encoder
+        for module, count in ((split, 129), (mixer, len(split(torch.rand(1, 129))[0]))):
+            values = torch.rand(1, 129) if module is split else split(torch.rand(1, 129))
+            values = values.detach().requires_grad_()
+            (slopes,) = torch.autograd.grad(module(values)[0, -1 if module is mixer else slice(None)].sum(), values)
+            reached = slopes.reshape(count, -1).abs().amax(dim=1) > 0
+            assert reached.all(), (encoder, type(module).__name__)
+
+
+def test_an_unknown_encoder_is_refused():
+    with pytest.raises(ValueError, match="encoder 'fourier', expected one of dense, bands, conv"):
+        FeedforwardConfig(encoder="fourier")
 
 
 def test_compression_has_zero_mean_and_unit_deviation_on_its_examples():
@@ -102,10 +138,11 @@ def test_mask_does_not_depend_on_the_level(network):
     assert torch.isfinite(silent).all()
 
 
+@pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("network_class", [FeedforwardNetwork, RecurrentNetwork])
-def test_overfits_two_clips(network_class):
+def test_overfits_two_clips(network_class, encoder):
     torch.manual_seed(0)
-    network = network_class(network_class.Config(bins=33))
+    network = network_class(network_class.Config(bins=33, encoder=encoder, bands=8))
     mixture = torch.rand(2, 20, 33)
     voice = mixture * (torch.rand(2, 20, 33) > 0.5)
     network.compression.measure(mixture.flatten(0, 1))
