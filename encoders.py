@@ -111,15 +111,15 @@ class ConvJoin(nn.Module):
         (long, wide), (short, narrow) = KERNELS
         self.bins = bins
         self.norm = nn.LayerNorm(features)
-        self.first = nn.ConvTranspose1d(features, features // 2, short, narrow, padding=short // 2)
-        self.second = nn.ConvTranspose1d(features // 2, 1, long, wide, padding=long // 2)
+        self.first = nn.ConvTranspose1d(features, features // 2, short, narrow)
+        self.second = nn.ConvTranspose1d(features // 2, 1, long, wide)
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         """(..., bands, features) -> (..., bins)"""
-        values = self.norm(code).flatten(0, -3).transpose(1, 2)
-        values = nn.functional.leaky_relu(self.first(values), 0.01)
-        values = self.second(values)[:, 0]
-        return nn.functional.pad(values, (0, self.bins - values.shape[-1])).unflatten(0, code.shape[:-2])
+        values = self.first(self.norm(code).flatten(0, -3).transpose(1, 2))
+        values = nn.functional.leaky_relu(values[..., KERNELS[1][0] // 2 :], 0.01)  # without what the padding saw
+        values = self.second(values)[:, 0, KERNELS[0][0] // 2 :]
+        return values[:, : self.bins].unflatten(0, code.shape[:-2])
 
 
 # ---------------------------------------------------------------------------------------------- mixing
