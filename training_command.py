@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from Data import (
 from errors import UserError, command
 from layouts import add_dataset_arguments, find_songs
 from locking import only_writer
+from parallel import hidden, joined, leads, ranks
 from songs import keep
 from training import Run, lasting, make_loader, measure_input, train
 from util import AudioConfig, choose_device, load_checkpoint, load_network, set_seed
@@ -155,7 +157,7 @@ def main(
 ) -> None:
     """Train a network from the command line. starts_from: class whose checkpoint it takes its first weights from."""
     options = parse_options(argv, network_class, starts_from)
-    with only_writer(options.output) as folder:
+    with joined(), only_writer(options.output) if leads() else nullcontext(Path(options.output)) as folder:
         try:
             start(network_class, starts_from, shuffle_frames, options, folder)
         except RuntimeError as error:
@@ -171,7 +173,8 @@ def start(
     """Begin or resume the run in a folder and train to its end."""
     run = Run(folder, network_class.name)
     resumed = resumed_checkpoint(run, options)
-    run.remove_parts()
+    if leads():
+        run.remove_parts()
     torch.set_num_threads(options.threads)
     set_seed(options.seed)
     device = choose_device(options.device)
@@ -191,7 +194,8 @@ def start(
     if shuffle_frames:
         transforms.append(ShuffleFrameOrder())
     # Validation goes through a song once an epoch: what it would gain is better spent on the songs to train on.
-    songs["Train"] = list(keep(tqdm(songs["Train"], "reading", leave=False, disable=None, unit="song"), options.keep))
+    reading = tqdm(songs["Train"], "reading", leave=False, disable=hidden(), unit="song")
+    songs["Train"] = list(keep(reading, options.keep / ranks()))
     whole_songs = options.sequences == "songs"
     train_set = DSD100Dataset(songs["Train"], audio, Compose(transforms), options.excerpt, options.seed, whole_songs)
     valid_set = DSD100Dataset(songs["Valid"], audio, make_spectrum, options.excerpt, whole_songs=True)
@@ -199,7 +203,7 @@ def start(
     if resumed is None and (starts_from is None or options.init == "scratch"):
         measure_input(network, train_loader)
 
-    if options.overwrite:
+    if options.overwrite and leads():
         for path in (run.last, run.best):
             path.unlink(missing_ok=True)  # so that nothing of the old run is taken for the new one's
 
