@@ -1,4 +1,4 @@
-"""Songs on disk -> excerpts -> transforms -> batches. A song is never loaded whole: an excerpt is read by seeking.
+"""Songs on disk -> excerpts -> transforms -> batches. An excerpt is read by seeking, or from memory.
 
     songs = find_songs("DSD100")                                             # {"Train": [Song, ...], ...}
     transform = Compose([RandomShift(30), Rescale(0.8, 1.2), MakeMagnitudeSpectrum()])

@@ -19,11 +19,11 @@ from errors import UserError
 
 
 def ranks() -> int:
-    return distributed.get_world_size() if distributed.is_initialized() else 1
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    return distributed.get_rank() if distributed.is_initialized() else 0
+    return distributed.get_rank() if ranks() > 1 else 0
 
 
 def leads() -> bool:

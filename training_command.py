@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import multiprocessing
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -195,7 +196,8 @@ def start(
         transforms.append(ShuffleFrameOrder())
     # Validation goes through a song once an epoch: what it would gain is better spent on the songs to train on.
     reading = tqdm(songs["Train"], "reading", leave=False, disable=hidden(), unit="song")
-    songs["Train"] = list(keep(reading, options.keep / ranks()))
+    copies = ranks() * (1 if multiprocessing.get_start_method() == "fork" else 1 + options.workers)
+    songs["Train"] = list(keep(reading, options.keep / copies))
     whole_songs = options.sequences == "songs"
     train_set = DSD100Dataset(songs["Train"], audio, Compose(transforms), options.excerpt, options.seed, whole_songs)
     valid_set = DSD100Dataset(songs["Valid"], audio, make_spectrum, options.excerpt, whole_songs=True)
