@@ -160,8 +160,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="the median is told (%(default)s)")
     parser.add_argument("--learn", type=int, default=400, metavar="BATCHES", help="to compare losses (%(default)s)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures as JSON")
-    parser.add_argument("options", nargs="*", help="of train_*.py, after --")
-    options = parser.parse_args(argv)
+    options, rest = parser.parse_known_args(argv)
+    rest = [word for word in rest if word != "--"]
     report = {
         "command": " ".join(["benchmarks/training_speed.py", *(sys.argv[1:] if argv is None else argv)]),
         "commit": code_version(),
@@ -170,7 +170,7 @@ def main(argv: list[str] | None = None) -> None:
         "operations per frame": "6 per weight",
     }
     for name in SCRIPTS:
-        made = as_the_command_makes_it(name, [options.dataset, *options.options])
+        made = as_the_command_makes_it(name, [options.dataset, *rest])
         fresh = copy.deepcopy(made["network"])
         variants = {f"{threads} threads, {kind}": (threads, kind) for threads in options.threads for kind in TYPES}
         measured = {variant: [] for variant in variants}

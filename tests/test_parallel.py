@@ -100,9 +100,9 @@ def test_ctrl_c_ends_both_ranks_soon_and_a_resumed_run_equals_an_uninterrupted_o
     started = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     wait_for(lambda: not any(map(alive, both)), 60)
-    assert time.monotonic() - started < 10
-    process.communicate()
-    assert process.returncode != 0 and not hidden(stopped)
+    assert time.monotonic() - started < 25  # mostly Python's exit, on a busy machine; after 30 torchrun kills them
+    _, said = process.communicate()
+    assert process.returncode != 0 and "interrupted" in said.splitlines() and not hidden(stopped)
     assert len(rows(stopped, "feedforward")) < 4
     end(start("feedforward", *options, stopped, "--resume"))
     assert len(rows(stopped, "feedforward")) == 4
