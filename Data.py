@@ -1,4 +1,4 @@
-"""Songs on disk -> excerpts -> transforms -> batches. A song is never loaded whole: an excerpt is read by seeking.
+"""Songs on disk -> excerpts -> transforms -> batches. An excerpt is read by seeking, or from memory.
 
     songs = find_songs("DSD100")                                             # {"Train": [Song, ...], ...}
     transform = Compose([RandomShift(30), Rescale(0.8, 1.2), MakeMagnitudeSpectrum()])
@@ -266,16 +266,17 @@ class Batches:
 
     For a dataset of excerpts, every excerpt once, in random order if `shuffle`. For one of whole songs, row b of
     successive batches goes through one song after the other, so that a state can be carried from batch to batch; a
-    row that has run out of songs is left out, and rows keep their order.
+    row that has run out of songs is left out, and rows keep their order. Of every batch, `share` is given: all, or what
+    one of several processes is to train with, perhaps nothing.
     """
 
     def __init__(self, dataset: DSD100Dataset, batch_size: int, shuffle: bool = True):
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
-        self.epoch = 0
+        self.epoch, self.share = 0, slice(None)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for batch in self._batches():
-            yield [(self.epoch, index) for index in batch]
+            yield [(self.epoch, index) for index in batch[self.share]]
 
     def __len__(self) -> int:
         return len(self._batches())
@@ -304,7 +305,12 @@ class Batches:
 
 
 def collate_fn(samples: list[dict]) -> dict:
-    """Pad samples to a batch: mixture and vocals (batch, frames, bins), lengths (batch,) in frames, names, starts."""
+    """Pad samples to a batch: mixture and vocals (batch, frames, bins), lengths (batch,) in frames, names, starts.
+
+    Of no samples it makes an empty dictionary.
+    """
+    if not samples:
+        return {}
     return {
         "mixture": torch.nn.utils.rnn.pad_sequence([sample["mixture"] for sample in samples], batch_first=True),
         "vocals": torch.nn.utils.rnn.pad_sequence([sample["vocals"] for sample in samples], batch_first=True),

@@ -206,10 +206,14 @@ def _scaled(sound: np.ndarray) -> np.ndarray:
 
 
 def keep(songs: Iterable[Song], megabytes: float) -> Iterator[Song]:
-    """The same songs, of which the first are decoded and kept in memory, as many as there is room for."""
+    """The same songs, of which the first are decoded and kept in memory, as many as there is room for.
+
+    None that takes more than a tenth of the room: for a moment, decoding takes several times as much.
+    """
     left = megabytes * 1e6
+    longest = left / 10
     for song in songs:
-        if 8 * song.samples <= left:  # what it takes while it is decoded
+        if 8 * song.samples <= min(left, longest):
             song = KeptSong.of(song)
             left -= song.sound.nbytes
         yield song

@@ -24,6 +24,7 @@ from Data import (
 )
 from errors import UserError, whole_file
 from loss import SmoothedLoss, kl_divergence, mean_over_frames
+from parallel import average_gradients, hidden, leads, ranks, same_everywhere, seed_epoch, share, sums
 from plots import plot_losses, plot_spectrograms
 from songs import Song
 from util import AudioConfig, save_checkpoint
@@ -59,32 +60,37 @@ def run_epoch(
 
     reverse: the other divergence as loss; bfloat16: learn with matrix products of 16 bits, judge with 32.
     For a dataset of whole songs the state is carried from batch to batch and detached (truncated back-propagation
-    through time). Raises UserError at a non-finite loss.
+    through time). Of several ranks, each goes through its share of the batches. Raises UserError at a non-finite loss.
     """
     network.train(optimizer is not None)
     total, frames, smoothed, state = 0.0, 0, SmoothedLoss(), None
     started = time.perf_counter()
-    progress = tqdm(loader, title, file=sys.stderr, leave=False, disable=None, unit="batch")
+    progress = tqdm(loader, title, file=sys.stderr, leave=False, disable=hidden(), unit="batch")
     with torch.set_grad_enabled(optimizer is not None):
         for number, batch in enumerate(progress, 1):
-            mixture, vocals = batch["mixture"].to(device), batch["vocals"].to(device)  # (batch, frames, bins)
-            state = carry_state(state, batch["starts"]) if loader.dataset.whole_songs else None
-            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and optimizer is not None):
-                mask, state = network(mixture, state)
-            loss = mean_over_frames(kl_divergence(vocals, mask.float() * mixture, reverse), batch["lengths"])
-            value = loss.item()
-            if not math.isfinite(value):
-                songs = ", ".join(sorted(set(batch["names"])))
-                raise UserError(f"{title}, batch {number}: expected a finite loss, found {value} (songs: {songs})")
+            count = 0
             if optimizer is not None:
                 optimizer.zero_grad()
-                loss.backward()
+            if batch:  # the last batch may be too small for a share of it
+                mixture, vocals = batch["mixture"].to(device), batch["vocals"].to(device)  # (batch, frames, bins)
+                state = carry_state(state, batch["starts"]) if loader.dataset.whole_songs else None
+                with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and optimizer is not None):
+                    mask, state = network(mixture, state)
+                loss = mean_over_frames(kl_divergence(vocals, mask.float() * mixture, reverse), batch["lengths"])
+                value, count = loss.item(), int(batch["lengths"].sum())
+                if not math.isfinite(value):
+                    songs = ", ".join(sorted(set(batch["names"])))
+                    raise UserError(f"{title}, batch {number}: expected a finite loss, found {value} (songs: {songs})")
+                total, frames = total + value * count, frames + count
+                rate = ranks() * frames / (time.perf_counter() - started)
+                progress.set_postfix_str(f"loss {smoothed.update(value):.4g}, {rate:.0f} frames/s", refresh=False)
+            if optimizer is not None:
+                if count:
+                    loss.backward()
+                average_gradients(network, count)
                 torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
                 optimizer.step()
-            count = int(batch["lengths"].sum())
-            total, frames = total + value * count, frames + count
-            rate = frames / (time.perf_counter() - started)
-            progress.set_postfix_str(f"loss {smoothed.update(value):.4g}, {rate:.0f} frames/s", refresh=False)
+    total, frames = sums(total, frames)
     return total / frames
 
 
@@ -185,6 +191,9 @@ def train(
     resumed: the run's last checkpoint, to go on from there with the same result as if it had not been stopped.
     """
     network.to(device)
+    same_everywhere(network)
+    for loader in (train_loader, valid_loader):
+        loader.batch_sampler.share = share()
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
     )  # fused: a third of the time for the small batches that learn best
@@ -194,7 +203,8 @@ def train(
         torch.set_rng_state(resumed["rng_state"])
         torch.cuda.set_rng_state_all(resumed["cuda_rng_states"])
         history = resumed["history"]
-        run.write_results(resumed, network, audio, valid_loader.dataset.songs[0], device)  # if it was killed before
+        if leads():  # if it was killed before
+            run.write_results(resumed, network, audio, valid_loader.dataset.songs[0], device)
     reverse = options.divergence == "reverse"
 
     while len(history) < options.epochs:
@@ -209,6 +219,7 @@ def train(
         started = time.perf_counter()
         title = f"epoch {epoch}/{options.epochs}"
         train_loader.batch_sampler.epoch = epoch
+        seed_epoch(options.seed, epoch)
         train_loss = run_epoch(network, train_loader, device, title, optimizer, reverse, options.bfloat16)
         valid_loss = run_epoch(network, valid_loader, device, f"{title}, validation", reverse=reverse)
         seconds = round(time.perf_counter() - started, 1)
@@ -227,8 +238,9 @@ def train(
         }
         state = {"optimizer": optimizer.state_dict(), "rng_state": torch.get_rng_state()}
         state |= {"cuda_rng_states": torch.cuda.get_rng_state_all(), "options": lasting(options)}
-        save_checkpoint(run.last, network, audio, **facts, **state)
-        run.write_results(facts, network, audio, valid_loader.dataset.songs[0], device)
+        if leads():
+            save_checkpoint(run.last, network, audio, **facts, **state)
+            run.write_results(facts, network, audio, valid_loader.dataset.songs[0], device)
 
 
 def describe_data(options: argparse.Namespace, dataset: DSD100Dataset) -> str:

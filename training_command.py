@@ -2,7 +2,9 @@
 
 import argparse
 import dataclasses
+import multiprocessing
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -23,7 +25,8 @@ from encoders import ENCODERS
 from errors import UserError, command
 from layouts import add_dataset_arguments, find_songs, find_sounds
 from locking import only_writer
-from songs import Accompaniment, Voice, keep
+from parallel import hidden, joined, leads, ranks
+from songs import Accompaniment, Song, Voice, keep
 from training import Run, lasting, make_loader, measure_input, train
 from util import AudioConfig, choose_device, load_checkpoint, load_network, set_seed
 
@@ -163,13 +166,36 @@ def make_network(
     return network, audio
 
 
+def make_training_set(
+    songs: list[Song], audio: AudioConfig, transform: Compose, options: argparse.Namespace
+) -> DSD100Dataset:
+    """The songs and the voices alone to train on, and all accompaniments there are, as far as they fit in memory."""
+    voices = find_sounds(options.voices, Voice) if options.voices else []
+    accompaniments = find_sounds(options.accompaniments, Accompaniment) if options.accompaniments else []
+    # Validation goes through a song once an epoch: what it would gain is better spent on the songs to train on.
+    reading = tqdm([*songs, *voices, *accompaniments], "reading", leave=False, disable=hidden(), unit="song")
+    copies = ranks() * (1 if multiprocessing.get_start_method() == "fork" else 1 + options.workers)
+    kept = iter(list(keep(reading, options.keep / copies)))
+    songs, voices, accompaniments = ([next(kept) for _ in part] for part in (songs, voices, accompaniments))
+    whole_songs = options.sequences == "songs"
+    return DSD100Dataset(
+        [*songs, *voices],
+        audio,
+        transform,
+        options.excerpt,
+        options.seed,
+        whole_songs,
+        accompaniments=[*songs, *accompaniments],
+    )
+
+
 @command
 def main(
     network_class: type, argv: list[str] | None = None, starts_from: type | None = None, shuffle_frames: bool = False
 ) -> None:
     """Train a network from the command line. starts_from: class whose checkpoint it takes its first weights from."""
     options = parse_options(argv, network_class, starts_from)
-    with only_writer(options.output) as folder:
+    with joined(), only_writer(options.output) if leads() else nullcontext(Path(options.output)) as folder:
         try:
             start(network_class, starts_from, shuffle_frames, options, folder)
         except RuntimeError as error:
@@ -185,7 +211,8 @@ def start(
     """Begin or resume the run in a folder and train to its end."""
     run = Run(folder, network_class.name)
     resumed = resumed_checkpoint(run, options)
-    run.remove_parts()
+    if leads():
+        run.remove_parts()
     torch.set_num_threads(options.threads)
     set_seed(options.seed)
     device = choose_device(options.device)
@@ -194,8 +221,6 @@ def start(
     for split in ("Train", "Valid"):
         if not songs[split]:
             raise UserError(f"{options.dataset}: expected songs to train and to validate on, found none in {split}")
-    voices = find_sounds(options.voices, Voice) if options.voices else []
-    accompaniments = find_sounds(options.accompaniments, Accompaniment) if options.accompaniments else []
     if resumed is not None:
         network, audio, _ = load_network(run.last, network_class)
     else:
@@ -206,26 +231,13 @@ def start(
     transforms += [Remix(options.remix), make_spectrum]
     if shuffle_frames:
         transforms.append(ShuffleFrameOrder())
-    # Validation goes through a song once an epoch: what it would gain is better spent on the songs to train on.
-    read_from = tqdm([*songs["Train"], *voices, *accompaniments], "reading", leave=False, disable=None, unit="song")
-    kept = list(keep(read_from, options.keep))
-    voices_from, accompaniments_from = len(songs["Train"]), len(songs["Train"]) + len(voices)
-    whole_songs = options.sequences == "songs"
-    train_set = DSD100Dataset(
-        kept[:accompaniments_from],
-        audio,
-        Compose(transforms),
-        options.excerpt,
-        options.seed,
-        whole_songs,
-        accompaniments=kept[:voices_from] + kept[accompaniments_from:],
-    )
+    train_set = make_training_set(songs["Train"], audio, Compose(transforms), options)
     valid_set = DSD100Dataset(songs["Valid"], audio, make_spectrum, options.excerpt, whole_songs=True)
     train_loader = make_loader(train_set, options, shuffle=True)
     if resumed is None and (starts_from is None or options.init == "scratch"):
         measure_input(network, train_loader)
 
-    if options.overwrite:
+    if options.overwrite and leads():
         for path in (run.last, run.best):
             path.unlink(missing_ok=True)  # so that nothing of the old run is taken for the new one's
 
