@@ -295,6 +295,17 @@ def test_recurrent_network_needs_a_first_one_that_fits(trained, dataset, tmp_pat
     first = trained / "savedModel_feedforward_best.pt"
     line = fails(capsys, train_RNN.main, dataset, *QUICK, "--output", tmp_path, "--init", first, "--block", "512")
     assert "savedModel_feedforward_best.pt: expected block 512, found 256" in line
+    line = fails(capsys, train_RNN.main, dataset, *QUICK, "--output", tmp_path, "--init", first, "--encoder", "conv")
+    assert "expected encoder conv, found dense" in line
+
+
+def test_folders_of_voices_and_accompaniments_without_sound(dataset, tmp_path, capsys):
+    argv = [dataset, *QUICK, *AUDIO_OPTIONS, "--output", tmp_path / "run"]
+    (tmp_path / "empty").mkdir()
+    for option in ("--voices", "--accompaniments"):
+        assert "nowhere: no such folder" in fails(capsys, train_feedforward.main, *argv, option, tmp_path / "nowhere")
+        line = fails(capsys, train_feedforward.main, *argv, option, tmp_path / "empty")
+        assert "empty: expected sound files (.wav" in line and line.endswith("found none")
 
 
 @pytest.mark.parametrize("script", [train_feedforward, train_RNN])

@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 
+import numpy as np
 import pytest
 import torch
 from conftest import AUDIO_OPTIONS, QUICK, RATE
@@ -18,7 +19,7 @@ from layouts import find_songs
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
 from training import carry_state, learning_rate
-from util import AudioConfig, load_network
+from util import AudioConfig, load_network, wavwrite
 
 ENDINGS = {"best.pt", "last.pt", "loss.csv", "loss.png", "spectrograms.png"}
 
@@ -270,6 +271,37 @@ def test_options_arrive(dataset, tmp_path, monkeypatch):
     assert [song.name for song in seen["valid"].dataset.songs] == ["coral"]
     assert "ember" in [song.name for song in seen["loader"].dataset.songs]
     assert seen["loader"].dataset.seed == 9
+
+
+def test_encoder_and_memory_arrive(dataset, tmp_path, monkeypatch):
+    base = [str(dataset), "--device", "cpu", "--output", str(tmp_path), *AUDIO_OPTIONS]
+    for script, more in ((train_feedforward, []), (train_RNN, ["--init", "scratch"])):
+        assert intercepted(monkeypatch, [*base, *more], script)["network"].config.encoder == "dense"
+        seen = intercepted(monkeypatch, [*base, *more, "--encoder", "conv"], script)
+        assert seen["network"].config.encoder == "conv"
+    seen = intercepted(monkeypatch, [*base, *more, "--encoder", "bands", "--memory", "17"], train_RNN)
+    assert (seen["network"].config.encoder, seen["network"].lstm.hidden_size) == ("bands", 17)
+
+
+def test_the_encoder_is_that_of_the_network_it_starts_from(dataset, tmp_path, monkeypatch):
+    argv = [str(dataset), *QUICK, "--output", str(tmp_path)]
+    assert train_feedforward.main([*argv, *AUDIO_OPTIONS, "--encoder", "bands", "--epochs", "1"]) == 0
+    network = intercepted(monkeypatch, argv, train_RNN)["network"]
+    assert network.config.encoder == "bands"
+    first = weights_of(tmp_path, "feedforward", "best")
+    assert all(torch.equal(first[key], network.state_dict()[key]) for key in first)
+
+
+def test_voices_are_trained_on_and_accompaniments_are_drawn_from(dataset, tmp_path, monkeypatch):
+    for folder in ("voices", "music"):
+        (tmp_path / folder).mkdir()
+        wavwrite(tmp_path / folder / "sound.wav", 0.1 * np.random.default_rng(0).standard_normal(RATE), RATE)
+    argv = [str(dataset), "--device", "cpu", "--output", str(tmp_path), *AUDIO_OPTIONS]
+    argv += ["--voices", str(tmp_path / "voices"), "--accompaniments", str(tmp_path / "music")]
+    data = intercepted(monkeypatch, argv)["loader"].dataset
+    assert [song.name for song in data.songs] == ["amber", "basil", "coral", "sound"]
+    assert [song.name for song in data.accompaniments] == ["amber", "basil", "coral", "sound"]
+    assert data.songs[3].read().std() > 0.05 and not data.accompaniments[3].read()[1].any()
 
 
 def test_learning_options_arrive(dataset, tmp_path, monkeypatch):
