@@ -1,8 +1,6 @@
-"""What the campaigns of faults share: tiny songs, training in a process that can be killed, comparing, counting."""
+"""What the campaigns of faults share: tiny songs, training in a process that can be killed, comparing."""
 
-import json
 import os
-import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +14,6 @@ from conftest import AUDIO_OPTIONS, QUICK, write_dataset  # noqa: E402
 
 import train_feedforward  # noqa: E402
 import train_RNN  # noqa: E402
-from evaluation_report import code_version  # noqa: E402
 
 __all__ = ["write_dataset"]
 SCRIPTS = {"feedforward": train_feedforward, "RNN": train_RNN}
@@ -81,16 +78,3 @@ def _same(one, other) -> bool:
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(_same, one, other))
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
-
-
-def write_counts(path: Path, counts: dict) -> None:
-    """Write a campaign's counts with what they are about."""
-    about = {
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
-        "commit": code_version(),
-        "machine": f"{platform.system()}, {os.cpu_count()} cores",
-        "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(about | counts, indent=1) + "\n")
-    print(f"{path}: {', '.join(counts)}", flush=True)
