@@ -16,6 +16,7 @@ import resource
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -204,6 +205,7 @@ def write_report(what: str, report: dict, path: Path | None, argv: list[str] | N
             "Python": platform.python_version(),
             "torch": str(torch.__version__),
             "libsndfile": soundfile.__libsndfile_version__,
+            "ffmpeg": _ffmpeg_version(),
         },
     }
     text = json.dumps({**facts, **report}, indent=1)
@@ -212,3 +214,9 @@ def write_report(what: str, report: dict, path: Path | None, argv: list[str] | N
         with whole_file(path) as temporary:
             temporary.write_text(text + "\n")
     return text
+
+
+def _ffmpeg_version() -> str:
+    if not shutil.which("ffmpeg"):
+        return "none"
+    return subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout.split()[2]
