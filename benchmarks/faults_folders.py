@@ -148,6 +148,7 @@ class Case:
     layout: str
     rng: np.random.Generator
     place: Path
+    beside: set[Path] = dataclasses.field(default_factory=set)  # what the damage itself has put there, through a link
 
     @property
     def source(self) -> Path:
@@ -164,9 +165,9 @@ class Case:
         return prepare_dataset.main([str(self.source), str(self.target), "--rate", str(RATE)])
 
     def fault(self, ended: Ended, is_new: bool) -> str:
-        beside = sorted(path.name for path in self.place.iterdir() if path not in (self.source, self.target))
+        beside = set(self.place.iterdir()) - self.beside - {self.source, self.target}
         if ended.fault() or beside:
-            return ended.fault() or f"wrote {beside}"
+            return ended.fault() or f"wrote {sorted(path.name for path in beside)}"
         return look_at(self.target) if is_new and (self.target / "Mixtures").exists() else ""
 
 
@@ -176,6 +177,7 @@ def make_case(number: int, seed: int, whole: Path, sounds: dict[str, list[bytes]
     shutil.copytree(whole / layout, case.source)
     for _ in range(case.rng.integers(1, 6)):
         harm(case.rng, case.source, sounds)
+    case.beside.update(case.place.iterdir())
     return case
 
 
