@@ -17,7 +17,7 @@ import train_RNN  # noqa: E402
 import training  # noqa: E402
 from errors import whole_file  # noqa: E402
 
-__all__ = ["seconds_to_end", "write_dataset"]
+__all__ = ["AUDIO_OPTIONS", "seconds_to_end", "write_dataset"]
 SCRIPTS = {"feedforward": train_feedforward, "RNN": train_RNN}
 
 
