@@ -23,11 +23,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import soundfile
-import torch
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
 
-from errors import make_folder, whole_file
-from evaluation_report import code_version
+import soundfile  # noqa: E402
+import torch  # noqa: E402
+
+from errors import make_folder, whole_file  # noqa: E402
+from evaluation_report import code_version  # noqa: E402
 
 SECONDS, BYTES = 10, 1 << 30  # that a run may take
 PATIENCE = 100.0  # seconds on the clock after which a run that takes no processor time is said to hang
