@@ -296,7 +296,8 @@ def create_sound(
         file_format = "RF64"
 
     def failure(error: soundfile.LibsndfileError) -> UserError:
-        return UserError(f"{path}: cannot be written ({rate} Hz, {channels} channels): {error.error_string}")
+        cause = _refusal(temporary) or error.error_string
+        return UserError(f"{path}: cannot be written ({rate} Hz, {channels} channels): {cause}")
 
     def put(samples: np.ndarray) -> None:  # (samples, channels)
         if subtype in BITS:  # libsndfile itself would cut off, not round
@@ -326,6 +327,16 @@ def create_sound(
         _check_end(temporary, path, writer.samples)
         if file_format == "OGG":
             _number_stream(temporary)
+
+
+def _refusal(path: Path) -> str:
+    """Why the operating system takes no more bytes, which libsndfile calls 'System error.'; '' if it does."""
+    try:
+        with path.open("ab") as file:
+            file.write(bytes(1 << 16))
+    except OSError as error:
+        return error.strerror
+    return ""
 
 
 def _check_end(temporary: Path, path: str | Path, samples: int) -> None:

@@ -1,8 +1,6 @@
-"""What the campaigns of faults share: tiny songs, training in a process that can be killed, comparing, counting."""
+"""What the campaigns of faults share: tiny songs, training in a process that can be killed, comparing."""
 
-import json
 import os
-import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +10,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch  # noqa: E402
-from conftest import AUDIO_OPTIONS, QUICK, write_dataset  # noqa: E402
+from conftest import AUDIO_OPTIONS, QUICK, seconds_to_end, write_dataset  # noqa: E402
 
 import train_feedforward  # noqa: E402
 import train_RNN  # noqa: E402
-from evaluation_report import code_version  # noqa: E402
+import training  # noqa: E402
+from errors import whole_file  # noqa: E402
 
-__all__ = ["write_dataset"]
+__all__ = ["AUDIO_OPTIONS", "seconds_to_end", "write_dataset"]
 SCRIPTS = {"feedforward": train_feedforward, "RNN": train_RNN}
 
 
@@ -55,13 +54,24 @@ def ended(process: int) -> int:
 
 
 def train(script, options: list[str], folder: Path) -> Callable[[], int]:
-    """Begin the run, or resume it where there is one."""
+    """Begin the run, or resume it where there is one. Pictures are written, but not drawn: it takes nearly all the time
+    of such short epochs."""
     resume = ["--resume"] if list(folder.glob("*_last.pt")) else []
-    return lambda: script.main([*options, "--output", str(folder), *resume])
+
+    def run() -> int:
+        training.plot_losses = training.plot_spectrograms = write_no_picture
+        return script.main([*options, "--output", str(folder), *resume])
+
+    return run
+
+
+def write_no_picture(path: Path, *_) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_bytes(bytes(1 << 16))
 
 
 def same_run(folder: Path, straight: Path) -> bool:
-    """Whether weights, optimiser and random state of both checkpoints and all losses are the same, bit for bit."""
+    """Whether weights, optimiser and random state of all checkpoints and all losses are the same, bit for bit."""
     for path in straight.glob("*.pt"):
         one, other = (torch.load(place / path.name, weights_only=True) for place in (folder, straight))
         for checkpoint in (one, other):
@@ -71,8 +81,11 @@ def same_run(folder: Path, straight: Path) -> bool:
                 row.pop("seconds")
         if not _same(one, other):
             return False
-    curves = [path.read_text().splitlines() for path in (*folder.glob("*.csv"), *straight.glob("*.csv"))]
-    return _same(*([line.rsplit(",", 1)[0] for line in lines] for lines in curves))
+    for path in straight.glob("*_loss.csv"):
+        curves = [(place / path.name).read_text().splitlines() for place in (folder, straight)]
+        if not _same(*([line.rsplit(",", 1)[0] for line in lines] for lines in curves)):  # all but the seconds
+            return False
+    return True
 
 
 def _same(one, other) -> bool:
@@ -81,16 +94,3 @@ def _same(one, other) -> bool:
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(_same, one, other))
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
-
-
-def write_counts(path: Path, counts: dict) -> None:
-    """Write a campaign's counts with what they are about."""
-    about = {
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
-        "commit": code_version(),
-        "machine": f"{platform.system()}, {os.cpu_count()} cores",
-        "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(about | counts, indent=1) + "\n")
-    print(f"{path}: {', '.join(counts)}", flush=True)

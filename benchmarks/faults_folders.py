@@ -9,12 +9,14 @@ nothing may appear beside its folder. Limits are those of forked.py. The exit st
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from forked import Counts, run_forked, write_report  # noqa: E402
+from forked import LIMITS, Counts, Ended, run_all, write_report  # noqa: E402
 from mutations import ANY, damaged, whole_files  # noqa: E402
 
 import Data  # noqa: E402
@@ -32,6 +34,7 @@ from layouts import read_dataset  # noqa: E402
 from util import wavwrite  # noqa: E402
 
 RATE = 8000
+AT_ONCE = 50  # datasets that are damaged, and then looked at
 LAYOUTS = {  # names of files; what is no mixture and no vocals is another stem
     "course": [
         f"{folder}/{split}/{song}/{stem}.wav"
@@ -137,42 +140,70 @@ def look_at(target: Path) -> str:
     return f"unfinished: {left}" if left else f"unreadable: {errors[0]}" if errors else ""
 
 
-def run_campaign(count: int, seed: int) -> dict:
-    counts = {"Data.py": Counts(), "prepare_dataset.py": Counts(), "prepare_dataset.py again": Counts()}
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        sounds = whole_files(folder)
-        for layout, files in LAYOUTS.items():
-            make_dataset(folder / "whole" / layout, files)
+@dataclasses.dataclass
+class Case:
+    """A damaged dataset, alone in its folder, and the place for the prepared one."""
 
-        for number in range(count):
-            rng = np.random.default_rng([seed, number])
-            layout = list(LAYOUTS)[number % len(LAYOUTS)]
-            place = folder / "place"
-            source, target = place / "source", place / "target"
-            shutil.rmtree(place, ignore_errors=True)
-            shutil.copytree(folder / "whole" / layout, source)
-            for _ in range(rng.integers(1, 6)):
-                harm(rng, source, sounds)
-            prepare = functools.partial(prepare_dataset.main, [str(source), str(target), "--rate", str(RATE)])
-            for name, call in (
-                ("Data.py", functools.partial(Data.main, [str(source)])),
-                ("prepare_dataset.py", prepare),
-                ("prepare_dataset.py again", prepare),
-            ):
-                if name.endswith("again"):
-                    harm_manifest(rng, target / prepare_dataset.MANIFEST)
-                ended = run_forked(call, folder)
-                fault = ended.fault()
-                beside = sorted(path.name for path in place.iterdir() if path not in (source, target))
-                if not fault and beside:
-                    fault = f"wrote {beside}"
-                if not fault and name == "prepare_dataset.py" and (target / "Mixtures").exists():
-                    fault = look_at(target)
-                counts[name].add(layout, f"{seed}-{number}", ended, fault)
-                if fault:
-                    print(f"{name} {seed}-{number} {layout}: {fault}", file=sys.stderr, flush=True)
-    return {name: own.report() for name, own in counts.items()}
+    name: str
+    layout: str
+    rng: np.random.Generator
+    place: Path
+    beside: set[Path] = dataclasses.field(default_factory=set)  # what the damage itself has put there, through a link
+
+    @property
+    def source(self) -> Path:
+        return self.place / "source"
+
+    @property
+    def target(self) -> Path:
+        return self.place / "target"
+
+    def look(self) -> int:
+        return Data.main([str(self.source)])
+
+    def prepare(self) -> int:
+        return prepare_dataset.main([str(self.source), str(self.target), "--rate", str(RATE)])
+
+    def fault(self, ended: Ended, is_new: bool) -> str:
+        beside = set(self.place.iterdir()) - self.beside - {self.source, self.target}
+        if ended.fault() or beside:
+            return ended.fault() or f"wrote {sorted(path.name for path in beside)}"
+        return look_at(self.target) if is_new and (self.target / "Mixtures").exists() else ""
+
+
+def make_case(number: int, seed: int, whole: Path, sounds: dict[str, list[bytes]], folder: Path) -> Case:
+    layout = list(LAYOUTS)[number % len(LAYOUTS)]
+    case = Case(f"{seed}-{number}", layout, np.random.default_rng([seed, number]), folder / str(number))
+    shutil.copytree(whole / layout, case.source)
+    for _ in range(case.rng.integers(1, 6)):
+        harm(case.rng, case.source, sounds)
+    case.beside.update(case.place.iterdir())
+    return case
+
+
+def run_campaign(count: int, seed: int) -> Iterator[dict]:
+    """The counts so far, again and again."""
+    rounds = {"Data.py": Case.look, "prepare_dataset.py": Case.prepare, "prepare_dataset.py again": Case.prepare}
+    counts = {name: Counts() for name in rounds}
+    with tempfile.TemporaryDirectory() as temporary:
+        sounds, whole = whole_files(Path(temporary)), Path(temporary) / "whole"
+        for layout, files in LAYOUTS.items():
+            make_dataset(whole / layout, files)
+        for start in range(0, count, AT_ONCE):
+            with tempfile.TemporaryDirectory(dir=temporary) as folder:
+                numbers = range(start, min(start + AT_ONCE, count))
+                cases = [make_case(number, seed, whole, sounds, Path(folder)) for number in numbers]
+                for name, work in rounds.items():
+                    if name.endswith("again"):
+                        for case in cases:
+                            harm_manifest(case.rng, case.target / prepare_dataset.MANIFEST)
+                    calls = [functools.partial(work, case) for case in cases]
+                    for case, ended in zip(cases, run_all(calls, Path(temporary)), strict=True):
+                        fault = case.fault(ended, name == "prepare_dataset.py")
+                        counts[name].add(case.layout, case.name, ended, fault)
+                        if fault:
+                            print(f"{name} {case.name} {case.layout}: {fault}", file=sys.stderr, flush=True)
+            yield {name: own.report() for name, own in counts.items()}
 
 
 @command
@@ -183,8 +214,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts there")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    report = run_campaign(options.folders, options.seed)
-    print(write_report("damaged datasets through Data.py and prepare_dataset.py", report, options.output, argv))
+    what = "damaged datasets through Data.py and prepare_dataset.py"
+    for report in run_campaign(options.folders, options.seed):
+        text = write_report(what, LIMITS | report, options.output, argv)
+    print(text)
     faults = sum(own["faults"] for own in report.values())
     if faults:
         raise UserError(f"{faults} runs broke a promise, see above")

@@ -9,20 +9,28 @@ limit.
 import collections
 import dataclasses
 import json
+import math
 import os
+import platform
 import resource
 import select
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import soundfile
-import torch
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
 
-from errors import make_folder, whole_file
-from evaluation_report import code_version
+import soundfile  # noqa: E402
+import torch  # noqa: E402
+
+from errors import make_folder, whole_file  # noqa: E402
+from evaluation_report import code_version  # noqa: E402
 
 SECONDS, BYTES = 10, 1 << 30  # that a run may take
 PATIENCE = 100.0  # seconds on the clock after which a run that takes no processor time is said to hang
@@ -57,41 +65,107 @@ class Ended:
         return ""
 
 
-def run_forked(call: Callable[[], int | None], folder: Path, stdin: Path | None = None) -> Ended:
-    """call() in a forked process; what it prints goes through files in `folder`."""
-    out, err = folder / "stdout", folder / "stderr"
+def run_forked(call: Callable[[], int | None], folder: Path) -> Ended:
+    return run_all([call], folder)[0]
+
+
+def run_all(calls: Sequence[Callable[[], int | None]], folder: Path) -> list[Ended]:
+    """Every call() in a forked process; what they print goes through files in `folder`.
+
+    They share a process, since forking takes longer than most of them, until one breaks a promise or ends it.
+    """
+    ended = []
+    while len(ended) < len(calls):
+        ended += _run_some(calls[len(ended) :], folder)
+    return ended
+
+
+def reading(path: Path, call: Callable[[], int | None]) -> Callable[[], int | None]:
+    """The call, with a file as its standard input."""
+
+    def run() -> int | None:
+        _redirect(0, path, os.O_RDONLY)
+        return call()
+
+    return run
+
+
+def _run_some(calls: Sequence[Callable[[], int | None]], folder: Path) -> list[Ended]:
+    """The first calls, at least one, in one process."""
+    folder = Path(tempfile.mkdtemp(dir=folder))
+    log = folder / "ended"
+    log.touch()
     sys.stdout.flush(), sys.stderr.flush()
     child = os.fork()
     if child == 0:
-        _be_the_child(call, stdin or Path(os.devnull), out, err)
-    handle = os.pidfd_open(child)
-    if not select.select([handle], [], [], PATIENCE)[0]:
-        os.killpg(child, signal.SIGKILL)
+        try:
+            _be_the_child(calls, folder, log)
+        finally:
+            os._exit(70)
+    handle, size = os.pidfd_open(child), -1
+    while not select.select([handle], [], [], PATIENCE)[0]:
+        if log.stat().st_size == size:  # nothing has ended for so long
+            os.killpg(child, signal.SIGKILL)
+        size = log.stat().st_size
     os.close(handle)
     _, status, usage = os.wait4(child, 0)
-    seconds = usage.ru_utime + usage.ru_stime  # of its own and of what it started
-    texts = [path.read_text(errors="replace") for path in (out, err)]
-    return Ended(os.waitstatus_to_exitcode(status), *texts, seconds, usage.ru_maxrss * 1024)
+    facts = [json.loads(line) for line in log.read_text().splitlines()]
+    if status:  # the last one has ended the process; seconds are its own and of what it started
+        seconds = usage.ru_utime + usage.ru_stime - sum(fact[1] for fact in facts)
+        facts.append((os.waitstatus_to_exitcode(status), seconds, usage.ru_maxrss * 1024))
+    ended = []
+    for number, (status, seconds, peak) in enumerate(facts):
+        ended.append(Ended(status, *_said(folder, number), seconds, peak))
+    shutil.rmtree(folder)
+    return ended
 
 
-def _be_the_child(call: Callable[[], int | None], stdin: Path, out: Path, err: Path) -> None:
-    status = 99
-    try:
-        os.setpgid(0, 0)  # so that what it starts can be ended with it
-        for number, path, flags in ((0, stdin, os.O_RDONLY), (1, out, os.O_WRONLY), (2, err, os.O_WRONLY)):
-            os.dup2(os.open(path, flags | (os.O_CREAT | os.O_TRUNC if number else 0), 0o600), number)
-        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in enumerate("rww"))
-        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (size + ROOM, size + ROOM))
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-        status = call() or 0
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 98
-    except BaseException:
-        traceback.print_exc()
-    finally:
+def _files(folder: Path, number: int) -> tuple[Path, Path]:
+    return folder / f"{number}.stdout", folder / f"{number}.stderr"
+
+
+def _said(folder: Path, number: int) -> list[str]:
+    return [path.read_text(errors="replace") for path in _files(folder, number)]
+
+
+def _redirect(number: int, path: Path, flags: int) -> None:
+    file = os.open(path, flags, 0o600)
+    os.dup2(file, number)
+    os.close(file)
+
+
+def _spent() -> float:
+    """Processor seconds of this process and of those that it has waited for."""
+    return sum(os.times()[:4])
+
+
+def _be_the_child(calls: Sequence[Callable[[], int | None]], folder: Path, log: Path) -> None:
+    os.setpgid(0, 0)  # so that what it starts can be ended with it
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + ROOM, size + ROOM))
+    for number, call in enumerate(calls):
+        before, status = _spent(), 99
+        try:
+            _redirect(0, Path(os.devnull), os.O_RDONLY)
+            for stream, path in enumerate(_files(folder, number), 1):
+                _redirect(stream, path, os.O_WRONLY | os.O_CREAT)
+            sys.stdin, sys.stdout, sys.stderr = (
+                os.fdopen(file, mode, closefd=False) for file, mode in enumerate("rww")
+            )
+            resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(before) + SECONDS, resource.RLIM_INFINITY))
+            status = call() or 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 98
+        except BaseException:
+            traceback.print_exc()
         sys.stdout.flush(), sys.stderr.flush()
-        os._exit(status)
+        peaks = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        fact = status, _spent() - before, max(peaks) * 1024
+        with log.open("a") as file:
+            print(json.dumps(fact), file=file)
+        if Ended(status, *_said(folder, number), *fact[1:]).fault():
+            break
+    os._exit(0)
 
 
 class Counts:
@@ -119,14 +193,23 @@ class Counts:
         }
 
 
+LIMITS = {"limits": f"{SECONDS} s of processor time, {BYTES >> 20} MB"}
+
+
 def write_report(what: str, report: dict, path: Path | None, argv: list[str] | None) -> str:
     """A campaign's counts with what made them, as text; written to a file if one is given."""
+    arguments = sys.argv[1:] if argv is None else argv
     facts = {
         "what": what,
-        "command": " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *(sys.argv[1:] if argv is None else argv)]),
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments]),
         "commit": code_version(),
-        "versions": {"libsndfile": soundfile.__libsndfile_version__, "torch": str(torch.__version__)},
-        "limits": f"{SECONDS} s of processor time, {BYTES >> 20} MB",
+        "machine": f"{platform.system()}, {os.cpu_count()} cores",
+        "versions": {
+            "Python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "libsndfile": soundfile.__libsndfile_version__,
+            "ffmpeg": _ffmpeg_version(),
+        },
     }
     text = json.dumps({**facts, **report}, indent=1)
     if path:
@@ -134,3 +217,9 @@ def write_report(what: str, report: dict, path: Path | None, argv: list[str] | N
         with whole_file(path) as temporary:
             temporary.write_text(text + "\n")
     return text
+
+
+def _ffmpeg_version() -> str:
+    if not shutil.which("ffmpeg"):
+        return "none"
+    return subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout.split()[2]

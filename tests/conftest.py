@@ -1,5 +1,8 @@
 """A tiny dataset in the course's layout, and networks trained on it once for all tests."""
 
+import os
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +46,20 @@ def write_dataset(root: Path) -> Path:
         for index, name in enumerate(names):
             write_song(root, split, name, seconds=2.0 + 0.3 * index)
     return root
+
+
+def seconds_to_end(process: subprocess.Popen) -> float:
+    """Wait for a process. Returns how long it still ran or waited, without the time when a busy machine had no
+    processor for it."""
+
+    def without_processor() -> float:
+        return int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[1]) / 1e9
+
+    started, before = time.monotonic(), without_processor()
+    while not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+        assert time.monotonic() < started + 300
+        time.sleep(0.005)
+    return time.monotonic() - started - (without_processor() - before)
 
 
 @pytest.fixture(scope="session")

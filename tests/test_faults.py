@@ -82,6 +82,28 @@ def test_the_campaigns_see_what_hangs(tmp_path, monkeypatch):
     assert forked.run_forked(lambda: time.sleep(99), tmp_path).fault() == "did not end in time"
 
 
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs file systems of its own, as Linux has")
+def test_short_campaign_of_full_disks(tmp_path):
+    line = [sys.executable, str(ROOT / "benchmarks" / "faults_disk.py"), "--runs", "5", "--seed", "1"]
+    run = subprocess.run([*line, "--output", str(tmp_path / "counts.json")], capture_output=True, text=True)
+    if "unshare failed" in run.stderr:
+        pytest.skip("may not mount file systems")
+    assert run.returncode == 0, run.stderr
+    report = json.loads((tmp_path / "counts.json").read_text())
+    counts = [own for own in report.values() if isinstance(own, dict) and "runs" in own]
+    assert sum(own["runs"] for own in counts) == 10 and not any(own["faults"] for own in counts)
+
+
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [("faults_memory.py", ["--steps", "300", "--hours", "0.2"]), ("faults_same.py", ["--runs", "1"])],
+)
+def test_short_campaigns_of_long_runs_and_of_the_same_again(script, options):
+    line = [sys.executable, str(ROOT / "benchmarks" / script), *options]
+    run = subprocess.run(line, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
 def test_whole_files_are_whole(tmp_path):
     """So that what the campaigns refuse is refused for its damage; and pages are mended as their writer made them."""
     for extension, files in whole_files(tmp_path).items():

@@ -92,7 +92,7 @@ def test_sound_files_are_whole_or_not_there(tmp_path, suffix, subtype):
             with files_up_to(limit):
                 write()
         except UserError as error:
-            assert "song" in str(error) and "cannot be written" in str(error)
+            assert re.search(r"song.*: cannot be written.*: (File too large|its end is missing)", str(error))
             assert not list(tmp_path.iterdir())
         else:  # of an MP3 file, what lies behind the last sample may be missing
             assert suffix == "mp3" and size - limit < 400 and len(soundfile.read(path)[0]) == samples == 30000
