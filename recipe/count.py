@@ -1,6 +1,6 @@
 """Count what folders of sound hold: speakers or pieces, and minutes of each package, from the headers alone.
 
-    python recipe/count.py voices sung music --output results/recipe.json
+    python recipe/count.py speech sung music --output results/recipe.json
 
 A folder is laid out as the other scripts write it: <folder>/<package>/<speaker>/*.flac, or <folder>/<package>/*.flac.
 """

@@ -1,9 +1,9 @@
-"""Fetch voices that speak, from games and teaching programs in Debian: to train with `--voices`, or to make sing.
+"""Fetch voices that speak, from games and teaching programs in Debian: to make sing, or to train with `--voices`.
 
-    python recipe/fetch_voices.py voices                       # everything, one package after the other
-    python recipe/fetch_voices.py voices --only gcin-voice      # some packages
+    python recipe/fetch_voices.py speech                       # everything, one package after the other
+    python recipe/fetch_voices.py speech --only gcin-voice      # some packages
 
-Needs apt-get and dpkg (Debian, Ubuntu; `apt-get update` first). Writes voices/<package>/<speaker>/<number>.flac: mono,
+Needs apt-get and dpkg (Debian, Ubuntu; `apt-get update` first). Writes speech/<package>/<speaker>/<number>.flac: mono,
 32 kHz, pieces of about 40 s, at most ten minutes of a speaker. Every clip is freed of hum, steady noise and pauses and
 brought to -20 dB; speakers whose sound is dull or noisy are left out. A package that is there is left as it is. The
 licences, in SOURCES, are the packages'; nothing of it is in this repository.

@@ -79,7 +79,7 @@ def find(source: Source, root: Path) -> list[tuple[Path, re.Match]]:
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[tuple[Path, Path]]:
     """Yield (folder, scratch): two empty folders beside `path`. If the block succeeds, the first takes its name."""
-    parent = make_folder(path.parent)
+    parent = make_folder(path.parent).resolve()  # programs run elsewhere
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=parent) as temporary:
         made, scratch = Path(temporary) / "made", Path(temporary) / "scratch"
         made.mkdir()

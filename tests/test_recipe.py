@@ -1,5 +1,6 @@
 """The recipe for more voices and music: what is chosen, cut, summed and sung; made-up packages, no network."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import count
 import fetch_music
 import fetch_voices
 import numpy as np
@@ -122,7 +124,8 @@ def test_voices_are_fetched_by_speaker(shop, tmp_path, capsys, monkeypatch):
     pack(shop, "game-data", files | {"voices/Short/a.flac": talk(1)}, archive="sounds.zip")
     source = Source("game-data", "MIT", "talk", "voices/(?!Robot)([^/]+)/", "sounds.zip")
     monkeypatch.setattr(fetch_voices, "SOURCES", (source,))
-    assert fetch_voices.main([str(tmp_path / "voices")]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert fetch_voices.main(["voices"]) == 0
     assert "game-data: 1 speakers, 0.1 minutes (MIT)" in capsys.readouterr().out
     made = [path.relative_to(tmp_path / "voices").as_posix() for path in (tmp_path / "voices").rglob("*.flac")]
     assert made == ["game-data/Ada/00.flac"]
@@ -330,3 +333,21 @@ def test_each_voice_reads_two_poems():
     assert synthesise_voices.poem("if_sara", 5, 0) == ("en-us", 5)
     assert synthesise_voices.poem("if_sara", 5, 1) == ("it", 0)
     assert set(synthesise_voices.OWN.values()) < set(synthesise_voices.POEMS)
+
+
+def test_what_folders_hold_is_counted(tmp_path, capsys):
+    for path in (
+        "sung/game/ada/00",
+        "sung/game/ada/01",
+        "sung/game/bea/00",
+        "music/a/one",
+        "music/a/two",
+        "music/b/one",
+    ):
+        packages.write_flac(tmp_path / f"{path}.flac", talk(30, rate=8000), 8000)
+    out = tmp_path / "recipe.json"
+    assert count.main([str(tmp_path / "sung"), str(tmp_path / "music"), "--output", str(out)]) == 0
+    counts = json.loads(out.read_text())
+    assert counts["sung"] == {"packages": {"game": {"number": 2, "minutes": 1.5}}, "all": {"number": 2, "minutes": 1.5}}
+    assert counts["music"]["all"] == {"number": 3, "minutes": 1.5}
+    assert "expected <package>/*.flac" in fails(capsys, count.main, tmp_path / "sung/game/ada")
