@@ -31,25 +31,23 @@ STEMS = ("song", "guitar", "rhythm")  # files that make up the song that their f
 
 # Left out are pieces in which the recurrent network heard much voice, or whether it was right or not.
 SOURCES = (
-    Source("asc-music", "GPL-2+", "electronic", r"/music/"),
-    Source("btanks-data", "GPL-2 with an exception", "electronic", r"/tunes/"),
-    Source("extremetuxracer-data", "GPL-2+", "electronic", r"/music/"),
-    Source("flare-game", "CC-BY-SA-3.0+", "orchestral, sampled", r"/music/(?!wind_)"),
-    Source("freedroidrpg-data", "GPL-2+", "electronic, ambient", r"/music/"),
-    Source("freeorion-data", "CC-BY-SA-3.0", "ambient", r"/artificial_intelligence"),
-    Source("fretsonfire-songs-muldjord", "CC-BY-SA-3.0", "metal band, stems", r"/songs/"),
-    Source("fretsonfire-songs-sectoid", "MIT", "metal, stems", r"/songs/"),
-    Source("hyperrogue-music", "CC-BY-SA-3.0", "ambient, orchestral", r"/hr"),
-    Source("lincity-ng-data", "GPL-2+", "electronic", r"/music/(?!.*City Blues)"),
-    Source("lugaru-data", "CC-BY-SA-3.0", "percussion", r"/Music"),
-    Source("megaglest-data", "CC-BY-SA-3.0", "folk, orchestral", r"/music/(?!asak|aminos|music_indian)"),
-    Source("singularity-music", "CC-BY-SA-3.0", "electronic", r"/music/"),
-    Source("supertux-data", "GPL-2+", "pop, chiptune", r"/music/(?!.*chipdisko)"),
-    Source(
-        "supertuxkart-data", "CC-BY-SA-3.0 or 4.0, GPL", "pop, rock, folk", r"/music/|/tracks/(?!intro|black_forest)"
-    ),
-    Source("torcs-data", "GPL-2+", "rock", r"/music/"),
-    Source("warzone2100-music", "CC-BY-SA-3.0+ or GPL-2+", "ambient, orchestral", r"/music/"),
+    Source("asc-music", "GPL-2+", "strategy", r"/music/"),
+    Source("btanks-data", "GPL-2 with an exception", "tank battles", r"/tunes/"),
+    Source("extremetuxracer-data", "GPL-2+", "ski racing", r"/music/"),
+    Source("flare-game", "CC-BY-SA-3.0+", "role playing", r"/music/(?!wind_)"),
+    Source("freedroidrpg-data", "GPL-2+", "role playing", r"/music/"),
+    Source("freeorion-data", "CC-BY-SA-3.0", "strategy in space", r"/artificial_intelligence"),
+    Source("fretsonfire-songs-muldjord", "CC-BY-SA-3.0", "guitar playing; stems of a metal band", r"/songs/"),
+    Source("fretsonfire-songs-sectoid", "MIT", "guitar playing; stems", r"/songs/"),
+    Source("hyperrogue-music", "CC-BY-SA-3.0", "maze", r"/hr"),
+    Source("lincity-ng-data", "GPL-2+", "city building", r"/music/(?!.*City Blues)"),
+    Source("lugaru-data", "CC-BY-SA-3.0", "fighting", r"/Music"),
+    Source("megaglest-data", "CC-BY-SA-3.0", "strategy", r"/music/(?!asak|aminos|music_indian)"),
+    Source("singularity-music", "CC-BY-SA-3.0", "simulation", r"/music/"),
+    Source("supertux-data", "GPL-2+", "jump and run", r"/music/(?!.*chipdisko)"),
+    Source("supertuxkart-data", "CC-BY-SA-3.0 or 4.0, GPL", "kart racing", r"/music/|/tracks/(?!intro|black_forest)"),
+    Source("torcs-data", "GPL-2+", "car racing", r"/music/"),
+    Source("warzone2100-music", "CC-BY-SA-3.0+ or GPL-2+", "strategy", r"/music/"),
 )
 
 

@@ -25,7 +25,7 @@ PEAK = 0.95  # at most
 class Source:
     """A Debian package with sounds.
 
-    licence: of the sounds, as debian/copyright or the text beside them names it; what: they are, for the reader;
+    licence: of the sounds, as debian/copyright or the text beside them names it; what: they are, or the game is about;
     pattern: found in the path, below the package's root, of those that are meant; archive: the zip file that they lie
     in, if they do.
     """

@@ -208,10 +208,16 @@ def test_speakers_are_told_by_their_paths(package, tmp_path):
     assert speakers == {path: who for path, who in PATHS[package].items() if who is not None}
 
 
-def test_readme_names_every_package_with_its_licence():
+def test_readme_tells_what_every_package_holds():
     text = (ROOT / "README.md").read_text()
-    for source in (*fetch_voices.SOURCES, *fetch_music.SOURCES):
-        assert f"| `{source.package}` | {source.what} | {source.licence} |" in text
+    counts = json.loads((ROOT / "results/recipe.json").read_text())
+    for kind, sources in (("speech", fetch_voices.SOURCES), ("music", fetch_music.SOURCES)):
+        for source in sources:
+            made = counts[kind]["packages"][source.package]
+            numbers = f"{made['number']} | {made['minutes']:.1f}"
+            assert f"| `{source.package}` | {source.what} | {numbers} | {source.licence} |" in text
+    for kind in counts:
+        assert f"{counts[kind]['all']['minutes']:.0f} minutes" in text
 
 
 # ---------------------------------------------------------------------------------------------- speech
