@@ -27,12 +27,10 @@ RATE = fetch_voices.RATE
 
 
 def talk(seconds: float, rate: int = RATE, noise: float = 0.0) -> np.ndarray:
-    """Syllables of 0.3 s with pauses of 0.7 s: a pulse train up to the highest frequencies, (samples,)."""
-    rng = np.random.default_rng(0)
+    """Syllables of 0.3 s with pauses of 0.7 s: a sawtooth, harmonics up to the highest frequencies, (samples,)."""
     time = np.arange(round(seconds * rate)) / rate
-    pulses = (np.diff(np.floor(time * 150), prepend=0) > 0).astype(np.float32)
-    hiss = noise * rng.standard_normal(len(time))
-    return (0.5 * pulses * (time % 1 < 0.3) + hiss).astype(np.float32)
+    hiss = noise * np.random.default_rng(0).standard_normal(len(time))
+    return (0.5 * (150 * time % 1 - 0.5) * (time % 1 < 0.3) + hiss).astype(np.float32)
 
 
 def rms(waveform: np.ndarray) -> float:
