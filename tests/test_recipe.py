@@ -277,12 +277,10 @@ def test_melody_keeps_consonants_and_draws_out_vowels():
 
 
 def test_notes_are_of_the_scale():
-    scale, rng = [-5, 0, 4, 7], np.random.default_rng(0)
-    notes, degree = sing.walk(1000, scale, 1, rng)
-    drift = np.std(np.diff(notes))
-    assert len(notes) == 1000 and 0 <= degree < 4 and drift < 2
+    notes, degree = sing.walk(20000, [-5, 0, 4, 7], 1, np.random.default_rng(0))  # some two hundred
+    assert len(notes) == 20000 and 0 <= degree < 4
     starts = np.flatnonzero(np.abs(np.diff(notes)) > 2)
-    assert np.all(np.diff(starts) >= 0.15 / sing.HOP - 1)  # no note is shorter
+    assert len(starts) > 50 and np.diff(starts).min() >= 0.15 / sing.HOP - 1  # no note is shorter
     np.testing.assert_allclose(sing.glide(np.full(50, 60.0), 5), 60)
     glided = sing.glide(np.repeat([60.0, 64.0], 50), 5)
     assert len(glided) == 100 and np.abs(np.diff(glided)).max() < 1
