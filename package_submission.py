@@ -34,6 +34,7 @@ CODE = (
     "LICENSE",
     "tests/*.py",
     "benchmarks/*.py",
+    "recipe/*",
     "docs/*.png",
     "results/**/*",
     "report/**/*",
