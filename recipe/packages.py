@@ -89,11 +89,11 @@ def new_folder(path: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def library(name: str):
-    """A library that only this folder needs, imported when it is used. UserError if it is not installed."""
+    """A library that only this folder needs, imported when it is used. UserError if it cannot be."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(f"{name}: not installed; pip install -r recipe/requirements.txt") from error
+        raise UserError(f"{name}: {error}; pip install -r recipe/requirements.txt") from error
 
 
 def fetch_all(

@@ -154,9 +154,9 @@ def test_programs_that_are_missing_or_fail(tmp_path):
 def test_libraries_that_are_missing(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyworld", None)
     line = fails(capsys, sing.main, tmp_path, tmp_path / "sung")
-    assert line == "error: pyworld: not installed; pip install -r recipe/requirements.txt"
+    assert line.startswith("error: pyworld: ") and line.endswith("; pip install -r recipe/requirements.txt")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert fails(capsys, synthesise_voices.main, tmp_path).startswith("error: onnxruntime: not installed; ")
+    assert fails(capsys, synthesise_voices.main, tmp_path).startswith("error: onnxruntime: ")
 
 
 def test_level():
