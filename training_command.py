@@ -89,8 +89,10 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
     if starts_from is not None:
         memory = network_class.Config.memory
         add("--memory", type=int, metavar="UNITS", default=memory, help="of the LSTM, for each band (%(default)s)")
-        first = Run(Path(), starts_from.name).best
-        add("--init", metavar="CHECKPOINT", help=f"to start from, or 'scratch' (default: {first} in the output folder)")
+        default = f"{Run(Path(), starts_from.name).best} in the output folder"
+    else:
+        default = "scratch"
+    add("--init", metavar="CHECKPOINT", help=f"to start from, also one of this network; or 'scratch' ({default})")
     add("--epochs", type=int, default=60, help="the learning rate falls to 0 over these (%(default)s)")
     add("--patience", type=int, default=20, help="stop after so many epochs without a better one (%(default)s)")
     add("--batch-size", type=int, default=batch_size, help="excerpts, or songs side by side (%(default)s)")
@@ -136,33 +138,42 @@ def resumed_checkpoint(run: Run, options: argparse.Namespace) -> dict | None:
     return checkpoint
 
 
+def starts_from_scratch(starts_from: type | None, options: argparse.Namespace) -> bool:
+    return options.init == "scratch" or (options.init is None and starts_from is None)
+
+
 def make_network(
     network_class: type, starts_from: type | None, options: argparse.Namespace, folder: Path
 ) -> tuple[torch.nn.Module, AudioConfig]:
-    """A new network, on its own or from the weights of a `starts_from`."""
+    """A new network: on its own, from the weights of a `starts_from`, or from those of one of its own kind."""
     given = {name: getattr(options, name) for name in ("sample_rate", "block", "hop", "encoder")}
     given = {name: value for name, value in given.items() if value is not None}
     sizes = {"dropout": options.dropout} | ({"memory": options.memory} if starts_from else {})
-    if starts_from is None or options.init == "scratch":
+    if starts_from_scratch(starts_from, options):
         if "encoder" in given:
             sizes["encoder"] = given.pop("encoder")
         audio = AudioConfig(**given)
         return network_class(network_class.Config(bins=audio.bins, **sizes)), audio
     path = Path(options.init) if options.init else Run(folder, starts_from.name).best
     if not path.exists():
+        train_first = f"run train_{starts_from.name}.py first, or " if starts_from else ""
         raise UserError(
-            f"{path}: expected the checkpoint to start from, found none; run train_{starts_from.name}.py first, "
-            "or give another one or 'scratch' with --init"
+            f"{path}: expected the checkpoint to start from, found none; {train_first}"
+            "give another one or 'scratch' with --init"
         )
-    first, audio, _ = load_network(path, starts_from)
+    of_its_kind = starts_from is None or load_checkpoint(path)["name"] == network_class.name
+    first, audio, _ = load_network(path, network_class if of_its_kind else starts_from)
     config = dataclasses.asdict(first.config)
     for name, value in given.items():
         found = config[name] if name in config else getattr(audio, name)
         if found != value:
             raise UserError(f"{path}: expected {name} {value}, found {found}")
-    config |= sizes
-    network = network_class(network_class.Config(**config))
-    network.start_from(first)
+    if of_its_kind:
+        network = network_class(dataclasses.replace(first.config, dropout=options.dropout))
+        network.load_state_dict(first.state_dict())
+    else:
+        network = network_class(network_class.Config(**config | sizes))
+        network.start_from(first)
     return network, audio
 
 
@@ -234,7 +245,7 @@ def start(
     train_set = make_training_set(songs["Train"], audio, Compose(transforms), options)
     valid_set = DSD100Dataset(songs["Valid"], audio, make_spectrum, options.excerpt, whole_songs=True)
     train_loader = make_loader(train_set, options, shuffle=True)
-    if resumed is None and (starts_from is None or options.init == "scratch"):
+    if resumed is None and starts_from_scratch(starts_from, options):
         measure_input(network, train_loader)
 
     if options.overwrite and leads():
