@@ -233,7 +233,7 @@ def train(
             "epoch": epoch,
             "best_valid_loss": min(valid_loss, best["valid_loss"]),
             "history": history,
-            "trained_on": describe_data(options, train_loader.dataset),
+            "trained_on": resumed["trained_on"] if resumed else describe_data(options, train_loader.dataset),
             "command": options.command,
         }
         state = {"optimizer": optimizer.state_dict(), "rng_state": torch.get_rng_state()}
@@ -250,10 +250,11 @@ def describe_data(options: argparse.Namespace, dataset: DSD100Dataset) -> str:
     for what in ("voices", "accompaniments"):
         if folder := getattr(options, what):
             data += f" with the {what} of {Path(folder).resolve().name}"
-    return f"{data}, in {'whole songs' if dataset.whole_songs else 'excerpts'}"
+    return f"{data}, in {'whole songs' if dataset.whole_songs else 'excerpts'}{options.before}"
 
 
-MAY_CHANGE = ("output", "epochs", "patience", "device", "keep", "workers", "threads", "resume", "overwrite", "command")
+MAY_CHANGE = ("output", "epochs", "patience", "device", "keep", "workers", "threads", "resume", "overwrite")
+MAY_CHANGE += ("command", "before")
 
 
 def lasting(options: argparse.Namespace) -> dict:

@@ -117,6 +117,7 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
             parser.error(f"--{name.replace('_', '-')} must be from {least} to {most}, found {value}")
     if not 0.1 <= options.speed[0] <= options.speed[1] <= 10:
         parser.error(f"--speed must be LOW <= HIGH, both from 0.1 to 10, found {options.speed}")
+    options.before = ""  # what a network to start from was trained on
     options.command = " ".join([f"train_{network_class.name}.py", *(sys.argv[1:] if argv is None else argv)])
     return options
 
@@ -162,7 +163,7 @@ def make_network(
             "give another one or 'scratch' with --init"
         )
     of_its_kind = starts_from is None or load_checkpoint(path)["name"] == network_class.name
-    first, audio, _ = load_network(path, network_class if of_its_kind else starts_from)
+    first, audio, checkpoint = load_network(path, network_class if of_its_kind else starts_from)
     config = dataclasses.asdict(first.config)
     for name, value in given.items():
         found = config[name] if name in config else getattr(audio, name)
@@ -171,6 +172,7 @@ def make_network(
     if of_its_kind:
         network = network_class(dataclasses.replace(first.config, dropout=options.dropout))
         network.load_state_dict(first.state_dict())
+        options.before = f"; before that, {checkpoint.get('trained_on', 'unknown data')}"
     else:
         network = network_class(network_class.Config(**config | sizes))
         network.start_from(first)

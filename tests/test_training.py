@@ -292,6 +292,23 @@ def test_the_encoder_is_that_of_the_network_it_starts_from(dataset, tmp_path, mo
     assert all(torch.equal(first[key], network.state_dict()[key]) for key in first)
 
 
+@pytest.mark.parametrize("script", [train_feedforward, train_RNN])
+def test_goes_on_with_a_network_of_its_kind_and_other_songs(trained, dataset, tmp_path, monkeypatch, script):
+    name = script.__name__.removeprefix("train_")
+    first = trained / f"savedModel_{name}_best.pt"
+    argv = [str(dataset), *QUICK, "--output", str(tmp_path), "--init", str(first), "--hold-out", "coral"]
+    network = intercepted(monkeypatch, argv, script)["network"]
+    weights = weights_of(trained, name, "best")
+    assert all(torch.equal(weights[key], network.state_dict()[key]) for key in weights)
+    monkeypatch.undo()
+    assert script.main(argv) == 0
+    last = torch.load(tmp_path / f"savedModel_{name}_last.pt", weights_only=True)
+    expected = "tiny songs: 3 songs, 0 minutes, in excerpts; before that, tiny songs: 3 songs, 0 minutes, in excerpts"
+    assert last["trained_on"] == expected
+    assert script.main([*argv, "--resume", "--epochs", "3"]) == 0
+    assert torch.load(tmp_path / f"savedModel_{name}_last.pt", weights_only=True)["trained_on"] == expected
+
+
 def test_voices_are_trained_on_and_accompaniments_are_drawn_from(dataset, tmp_path, monkeypatch):
     for folder in ("voices", "music"):
         (tmp_path / folder).mkdir()
