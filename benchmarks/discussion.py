@@ -10,6 +10,7 @@ Writes measures.json. Everything happens at the networks' rate, mono, with the v
 import argparse
 import dataclasses
 import hashlib
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -39,9 +40,11 @@ from measures import (
 )
 from tqdm import tqdm
 
+from encoders import BandJoin, BandSplit, ConvJoin, ConvSplit, Mixer, band_edges
 from errors import UserError, command, make_folder, whole_file
 from evaluation_report import code_version
 from layouts import add_dataset_arguments, find_songs
+from Model import FeedforwardConfig
 from separation import find_checkpoint
 from songs import Song
 from summary import bootstrap
@@ -52,6 +55,7 @@ BLOCKS = (512, 1024, 2048, 4096, 8192)  # samples
 OVERLAPS = (2, 4)  # block / hop: the course's and the pretrained networks'
 ROOMS = (0.3, 1.0)  # seconds of reverberation
 RATIOS = (-10, 0, 10)  # dB, voice to accompaniment
+WHOLE = (BandSplit, BandJoin, ConvSplit, ConvJoin, Mixer)  # parts of a network that are told as one layer
 SECOND_VOICE = -6.0  # dB, against the first
 PROTOCOL = (
     f"Mono, at the networks' rate, every voice at the same RMS. Frames of {1000 * FRAME:g} ms; rest: the voice is "
@@ -78,38 +82,61 @@ def load_networks(paths: dict[str, Path | None]) -> tuple[dict[str, Mask], Audio
             "trained on": checkpoint.get("trained_on", "unknown data"),
             "command": checkpoint.get("command", "unknown"),
             "audio": dataclasses.asdict(audio),
+            "widths of bands in Hz": widths(network.config, audio),
             "config": dataclasses.asdict(network.config),
             "course's sizes": {
                 "audio": dataclasses.asdict(AudioConfig()),
                 "config": dataclasses.asdict(network.Config()),
             },
-            "weights": sum(parameter.numel() for parameter in network.parameters()),
-            "parts": {part: layers_of(module) for part, module in network.named_children()},
+            "weights": weights_of(network),
+            "weights of the course's layers for these bins": weights_of(type(network)(network.Config(bins=audio.bins))),
+            "parts": layers_of(network),
         }
     if len(audios) > 1:
         raise UserError(f"expected networks of the same rate, block and hop, found {' and '.join(map(str, audios))}")
     return masks, audios.pop(), facts
 
 
-def layers_of(part: torch.nn.Module) -> list[dict]:
-    """A network's layers that hold weights, in order: their kind and their sizes."""
-    layers = []
-    for module in part.modules():
-        if not any(True for _ in module.parameters(recurse=False)):
-            continue
-        inputs, outputs = (
-            next((getattr(module, name) for name in names if hasattr(module, name)), None)
-            for names in (
-                ("in_features", "in_channels", "input_size"),
-                ("out_features", "out_channels", "hidden_size"),
-            )
-        )
-        kernel = getattr(module, "kernel_size", None)
-        weights = sum(parameter.numel() for parameter in module.parameters(recurse=False))
-        layers.append(
-            {"kind": type(module).__name__, "in": inputs, "out": outputs, "kernel": kernel, "weights": weights}
-        )
-    return layers
+def widths(config: FeedforwardConfig, audio: AudioConfig) -> list[float]:
+    """How wide each band is, from the lowest to the highest; none if the network does not look at bands."""
+    if config.encoder != "bands":
+        return []
+    edges = band_edges(config.bins, config.bands)
+    return [(b - a) * audio.sample_rate / audio.block for a, b in itertools.pairwise(edges)]
+
+
+def weights_of(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def layers_of(network: torch.nn.Module) -> dict[str, list[dict]]:
+    """Each part's layers in the order in which a frame goes through them: kind, shape of what comes out, weights.
+
+    What splits, joins or mixes bands counts as one layer. A shape is [units] or [bands, features].
+    """
+    parts = {name: [] for name, _ in network.named_children()}
+
+    def listen(part: str, module: torch.nn.Module) -> None:
+        if not isinstance(module, WHOLE) and not any(True for _ in module.parameters(recurse=False)):
+            for inner in module.children():
+                listen(part, inner)
+            return
+
+        def note(module: torch.nn.Module, inputs: tuple, output: torch.Tensor | tuple) -> None:
+            output = output if isinstance(output, torch.Tensor) else output[0]  # an LSTM's comes with its state
+            shape = [size for size in output.shape if size > 1]  # one song, one frame
+            parts[part].append({"kind": type(module).__name__, "shape": shape, "weights": weights_of(module)})
+
+        handles.append(module.register_forward_hook(note))
+
+    handles = []
+    for name, module in network.named_children():
+        listen(name, module)
+    with torch.inference_mode():
+        network(torch.ones(1, 1, network.config.bins))
+    for handle in handles:
+        handle.remove()
+    return parts
 
 
 # ---------------------------------------------------------------------------------------------- what is measured

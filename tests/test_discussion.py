@@ -12,9 +12,11 @@ from conftest import RATE, make_song
 from PIL import Image
 from test_errors import fails
 
+from encoders import ENCODERS
 from Model import FeedforwardNetwork
+from Model_RNN import RecurrentNetwork
 from separation import separate
-from util import AudioConfig, load_network
+from util import AudioConfig, load_network, save_checkpoint
 
 
 @pytest.fixture
@@ -117,8 +119,8 @@ def test_discussion_command(dataset, trained, tmp_path):
     assert discussion.main(commands(dataset, trained, tmp_path)) == 0
     found = json.loads((tmp_path / "measures.json").read_text())
     assert found["songs"] == 2 and found["networks"]["RNN"]["parts"]["lstm"][0]["kind"] == "LSTM"
-    sizes = [layer["out"] for layer in found["networks"]["feedforward"]["parts"]["encoder"]]
-    assert sizes == [1000, 400] and found["networks"]["feedforward"]["audio"]["block"] == 256
+    sizes = [layer["shape"] for layer in found["networks"]["feedforward"]["parts"]["encoder"]]
+    assert sizes == [[1000], [400]] and found["networks"]["feedforward"]["audio"]["block"] == 256
     where = found["where"]
     assert where["ideal ratio mask"]["voiced"]["SDR"] > where["RNN"]["voiced"]["SDR"]
     loud, soft = (found["kinds of sound"]["RNN"][f"voice at {ratio} dB"]["SDR"]["mean"] for ratio in (10, -10))
@@ -127,6 +129,33 @@ def test_discussion_command(dataset, trained, tmp_path):
     assert phase["true phase"]["mean"] > phase["mixture's phase"]["mean"]
     assert {(row["block"], row["hop"]) for row in found["blocks"]} >= {(512, 256), (512, 128), (8192, 2048)}
     assert not found["above the network's band"]
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_record_of_the_networks(encoder, tmp_path):
+    audio, paths = AudioConfig(RATE, 256, 128), {}
+    for kind in (FeedforwardNetwork, RecurrentNetwork):
+        sizes = {"memory": 20} if kind is RecurrentNetwork else {}
+        network = kind(kind.Config(bins=audio.bins, encoder=encoder, bands=6, features=8, mixers=1, **sizes))
+        paths[kind.name] = tmp_path / f"{kind.name}.pt"
+        save_checkpoint(paths[kind.name], network, audio)
+    facts = discussion.load_networks(paths)[2]
+    for own in facts.values():
+        layers = [layer for part in own["parts"].values() for layer in part]
+        assert sum(layer["weights"] for layer in layers) == own["weights"]
+        assert layers[-1]["shape"] == [audio.bins]
+    course = facts["feedforward"]["weights of the course's layers for these bins"]
+    assert (facts["feedforward"]["weights"] == course) == (encoder == "dense")
+    parts = {part: [layer["kind"] for layer in layers] for part, layers in facts["RNN"]["parts"].items()}
+    if encoder == "bands":
+        assert parts["encoder"] == ["BandSplit", "Mixer"] and parts["decoder"] == ["BandJoin"]
+        assert parts["fuse"] == ["Linear", "Mixer"]
+        shapes = [facts["RNN"]["parts"][part][0]["shape"] for part in ("encoder", "lstm", "fuse")]
+        assert shapes == [[6, 8], [6, 20], [6, 8]]
+        widths = facts["RNN"]["widths of bands in Hz"]
+        assert len(widths) == 6 and widths[0] < widths[-1] and sum(widths) == audio.bins * RATE / 256
+    else:
+        assert facts["RNN"]["widths of bands in Hz"] == []
 
 
 def test_cases_command(dataset, trained, tmp_path, monkeypatch, capsys):

@@ -7,10 +7,15 @@ import shutil
 from pathlib import Path
 
 import build
+import discussion
 import pytest
 from test_errors import fails
 
+from encoders import ENCODERS
 from errors import UserError
+from Model import FeedforwardNetwork
+from Model_RNN import RecurrentNetwork
+from util import AudioConfig, save_checkpoint
 
 ROOT = Path(__file__).parent.parent
 
@@ -120,6 +125,40 @@ def test_a_missing_file_stops_the_build(copy, file, capsys, monkeypatch):
 def test_a_sentence_that_is_no_longer_true_stops_the_build(copy):
     change_json(copy / "results" / "discussion" / "songs" / "cases.json", "cases", "loud", "mixture", value=3.0)
     with pytest.raises(UserError, match="no longer support this sentence: the voice is far below the music"):
+        build.build(copy)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_networks_are_drawn_whatever_their_encoder(copy, tmp_path, encoder):
+    path = copy / "results" / "discussion" / "songs" / "measures.json"
+    audio, paths = AudioConfig(16000, 2048, 512), {}
+    for kind in (FeedforwardNetwork, RecurrentNetwork):
+        paths[kind.name] = tmp_path / f"{kind.name}.pt"
+        save_checkpoint(paths[kind.name], kind(kind.Config(bins=audio.bins, encoder=encoder)), audio)
+    facts = discussion.load_networks(paths)[2]
+    change_json(path, "networks", value=facts)
+    drawn = build.build(copy)
+    assert 6 <= len(re.findall(rb"/Type\s*/Page\b", drawn)) <= 10
+    facts["RNN"]["parts"]["lstm"][0]["shape"][-1] += 1
+    change_json(path, "networks", value=facts)
+    assert build.build(copy) != drawn
+
+
+def test_what_the_networks_learnt_from_is_told(copy):
+    told = "600 songs, 138 minutes with the voices of sung with the accompaniments of music, in excerpts"
+    recipe = {"speech": {"packages": {}}, "sung": {}, "music": {}}
+    for kind, number, minutes in (("speech", 86, 140.2), ("sung", 86, 70.3), ("music", 9, 30.5)):
+        recipe[kind]["all"] = {"number": number, "minutes": minutes}
+    (copy / "results" / "recipe.json").unlink(missing_ok=True)
+    for name in ("discussion/songs/measures.json", "songs/evaluation.json"):
+        path = copy / "results" / name
+        path.write_text(re.sub(r"\d+ songs, \d+ minutes[^,\"]*, in excerpts", told, path.read_text()))
+    with pytest.raises(UserError, match=r"recipe\.json"):
+        build.build(copy)
+    (copy / "results" / "recipe.json").write_text(json.dumps(recipe))
+    build.build(copy)
+    change_json(copy / "results" / "recipe.json", "sung", "all", "number", value=601)
+    with pytest.raises(UserError, match="the pretrained networks learn from clips and from the recipe's voices"):
         build.build(copy)
 
 
