@@ -4,8 +4,8 @@
     bands   a layer of its own for each band of neighbouring bins: code (..., bands, features)
     conv    convolutions along frequency, the same for all bins: code (..., bands, features)
 
-The last two look at parts of the spectrum, and mix what they found: `Mixer`. They have a quarter of the weights or
-fewer, and what they learn of one singer holds better for another; they take about twice the time.
+The last two look at parts of the spectrum, and mix what they found: `Mixer`. They have a third of the weights or
+fewer, and what they learn of one singer holds better for another; they take up to twice the time.
 """
 
 import itertools
