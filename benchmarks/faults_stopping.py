@@ -125,6 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--stops", type=int, default=10, help="by Ctrl-C and SIGTERM, likewise (%(default)s)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts there")
     chosen = parser.parse_args(argv)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and all they start
     random.seed(0)
     counts, wrong = {}, 0
     with tempfile.TemporaryDirectory() as folder:
