@@ -1,6 +1,8 @@
 """A tiny dataset in the course's layout, and networks trained on it once for all tests."""
 
 import os
+import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +15,8 @@ import train_feedforward
 import train_RNN
 from util import wavwrite
 
+# The shell's background jobs ignore Ctrl-C, and so would the scripts that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # on a busy machine, two are many times slower for networks as small as these
 
 RATE = 8000
@@ -75,3 +79,13 @@ def trained(dataset, tmp_path_factory) -> Path:
     assert train_feedforward.main([*common, *AUDIO_OPTIONS]) == 0
     assert train_RNN.main(common) == 0
     return folder
+
+
+@pytest.fixture
+def museval(tmp_path, monkeypatch):
+    """The module, which at its import asks for ffmpeg although its metrics never start it: a stand-in will do."""
+    for program in ("ffmpeg", "ffprobe"):
+        if shutil.which(program) is None:
+            (tmp_path / program).touch(0o755)
+            monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    return pytest.importorskip("museval")

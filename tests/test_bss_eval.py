@@ -112,8 +112,7 @@ def test_equals_mir_eval(sources, name):
     np.testing.assert_allclose(np.stack(found), np.stack(expected), rtol=0, atol=1e-6)
 
 
-def test_framewise_equals_museval():
-    museval = pytest.importorskip("museval")
+def test_framewise_equals_museval(museval):
     references, estimates = noisy_song(samples=41000)
     references[0, 16000:25000] = 0  # a silent frame
     expected = museval.metrics.bss_eval(

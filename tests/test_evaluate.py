@@ -146,12 +146,11 @@ def test_mir1k_protocol(trained, tmp_path):
     assert "| system | GNSDR v2.1 | 95 % interval of GNSDR v2.1 |" in (tmp_path / "evaluation.md").read_text()
 
 
-def test_framewise_and_second_opinion(three_songs, tmp_path):
+def test_framewise_and_second_opinion(three_songs, tmp_path, museval):
     data, songs = three_songs
     report, rows = run(data, tmp_path, "--framewise", "--check-with-mir-eval")
     assert report["largest difference from mir_eval"][SDR]["difference"] < 1e-4
     assert report["largest difference from mir_eval"][SDR]["rows compared"] == len(rows)
-    museval = pytest.importorskip("museval")
     mixture, vocals = songs["three"]
     references, estimates = np.stack([vocals, mixture - vocals]), np.stack([mixture, mixture])
     expected = museval.metrics.bss_eval(
