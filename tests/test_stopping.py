@@ -132,7 +132,8 @@ def evaluation(dataset, trained, tmp_path):
     wait_for(lambda: len(children(process.pid)) == 2)
     yield process
     process.kill()
-    process.communicate()
+    process.wait()
+    process.stderr.close()
 
 
 def test_a_lost_judge_is_told(evaluation, tmp_path):
