@@ -58,7 +58,7 @@ def command(main: Callable[..., None]) -> Callable[..., int]:
             print(f"error: {printable(text)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt as stop:
-            print("interrupted", file=sys.stderr)
+            print("interrupted\n", end="", file=sys.stderr)  # one write: several ranks may say it at once
             settle()
             return stop_status(stop)
         return 0
