@@ -66,6 +66,31 @@ def test_everything_in_odd_paths_spawned_and_without_a_network(trained, tmp_path
         assert all(spawned[key].equal(usual[key]) for key in usual)
 
 
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs file systems of its own, as Linux has")
+def test_beside_code_that_nobody_may_write(tmp_path):
+    """The project's folder mounted read-only, for whoever may write everywhere else: nothing is missed there."""
+    data, out = write_dataset(tmp_path / "data"), tmp_path / "out"
+    out.mkdir()
+    script = """
+        set -e
+        mount --bind "$1" "$1" && mount -o remount,bind,ro "$1"
+        ! touch "$1/Data.py" 2> touched
+        python="$2" project="$1" data="$3"
+        shift 3
+        "$python" "$project/train_feedforward.py" "$data" "$@"
+        "$python" "$project/separate_feedforward.py" "$data/Mixtures/Test/ember" --output stems
+    """
+    given = [ROOT, sys.executable, data, *QUICK, *AUDIO_OPTIONS]
+    line = ["unshare", "--map-root-user", "--mount", "bash", "-c", script, "bash", *map(str, given)]
+    run = subprocess.run(line, cwd=out, capture_output=True, text=True)
+    if "unshare" in run.stderr:
+        pytest.skip("may not mount")
+    assert run.returncode == 0, run.stderr
+    assert "Read-only file system" in (out / "touched").read_text()
+    names = {path.name for path in out.iterdir()}
+    assert {"savedModel_feedforward_best.pt", "stems"} <= names
+
+
 def test_a_network_that_is_wanted_is_noticed(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(NO_NETWORK)
     code = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9')"

@@ -23,7 +23,8 @@ SCRIPTS = {"feedforward": (train_feedforward, []), "RNN": (train_RNN, ["--init",
 def start(name: str, *argv, **options) -> subprocess.Popen:
     """A script in a process group of its own, as a terminal starts it."""
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # Of more --workers than cores, torch warns.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore:This DataLoader will create"}
     arguments = [sys.executable, str(ROOT / f"{name}.py"), *map(str, argv)]
     return subprocess.Popen(arguments, env=environment, **pipes, **options)
 
