@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 from scipy.fft import next_fast_len
+from scipy.signal import fftconvolve
 from torch.utils.data import Dataset
 
 from errors import command
@@ -54,6 +55,8 @@ class Excerpt:
     backing: Song | None = None
     backing_shift: float = 0.0
     backing_gain: float = 1.0
+    drive: float | None = None  # of a saturated voice, in dB: see `saturate`
+    room: np.ndarray | None = None  # impulse response of a reverberation that is added to the voice
     equalizer: np.ndarray | None = None  # of voice and accompaniment, dB in each octave band: (2, len(OCTAVES))
 
     def spectra(self) -> torch.Tensor:
@@ -65,6 +68,10 @@ class Excerpt:
         else:
             mixture, other_vocals = self._read(self.backing, self.backing_shift, self.audio)
             accompaniment = self.backing_gain * self._stft(mixture - other_vocals, self.audio)
+        if self.drive is not None:
+            vocals = saturate(vocals, self.drive)
+        if self.room is not None:
+            vocals = vocals + fftconvolve(vocals, self.room)[: len(vocals)]
         sources = torch.stack([self._stft(vocals, audio), accompaniment])  # (2, frames, bins)
         if self.equalizer is not None:
             sources *= equalizer_curves(self.equalizer, self.audio)[:, None]
@@ -103,6 +110,16 @@ def equalizer_curves(decibels: np.ndarray, audio: AudioConfig) -> torch.Tensor:
     position = _octave_of_bins(audio)
     curves = np.stack([np.interp(position, np.log2(OCTAVES), bands) for bands in decibels])
     return torch.from_numpy(10 ** (curves / 20)).float()
+
+
+def saturate(waveform: np.ndarray, drive: float) -> np.ndarray:
+    """Soft clipping (tanh) with the limit at three times the RMS, less `drive` dB; the RMS stays."""
+    level = np.sqrt(np.mean(waveform**2))
+    if level == 0:
+        return waveform
+    limit = 3 * level * 10 ** (-drive / 20)
+    bent = np.tanh(waveform / limit)
+    return bent * (level / np.sqrt(np.mean(bent**2)))
 
 
 @functools.lru_cache
@@ -189,6 +206,28 @@ class RandomEqualizer:
         return dataclasses.replace(excerpt, equalizer=excerpt.rng.normal(0, self.decibels, (2, len(OCTAVES))))
 
 
+class RandomEffects:
+    """What mixing desks do to a voice: with `probability` each, saturate it, and put it in a room.
+
+    The room is noise that decays exponentially, by 60 dB in 0.2 to 1.5 s, 5 to 18 dB softer than the voice.
+    """
+
+    def __init__(self, probability: float = 0.4):
+        self.probability = probability
+
+    def __call__(self, excerpt: Excerpt) -> Excerpt:
+        rng, rate = excerpt.rng, excerpt.audio.sample_rate
+        if rng.random() < self.probability:
+            excerpt = dataclasses.replace(excerpt, drive=rng.uniform(0, 12))
+        if rng.random() < self.probability:
+            seconds, level, first = rng.uniform(0.2, 1.5), rng.uniform(-18, -5), rng.uniform(0, 0.04)
+            time = np.arange(round(seconds * rate)) / rate
+            room = rng.standard_normal(len(time)) * 10 ** (-3 * time / seconds) * (time >= first)
+            room *= 10 ** (level / 20) / np.sqrt(np.sum(room**2))
+            excerpt = dataclasses.replace(excerpt, room=room.astype(np.float32))
+        return excerpt
+
+
 class Rescale:
     """Multiply mixture and vocals by a random factor."""
 
@@ -202,11 +241,11 @@ class Rescale:
 class Remix:
     """With `probability`, put the accompaniment of another song under these vocals; always, if they have none.
 
-    It starts anywhere in that song and is up to `decibels` louder or softer than it was.
+    It starts anywhere in that song and is from `softest` to `loudest` dB louder than it was.
     """
 
-    def __init__(self, probability: float = 0.5, decibels: float = 6.0):
-        self.probability, self.decibels = probability, decibels
+    def __init__(self, probability: float = 0.5, softest: float = -6.0, loudest: float = 6.0):
+        self.probability, self.softest, self.loudest = probability, softest, loudest
 
     def __call__(self, excerpt: Excerpt) -> Excerpt:
         chosen = excerpt.rng.random() < self.probability
@@ -218,7 +257,7 @@ class Remix:
         drawn = excerpt.rng.integers(others)
         backing = songs[drawn if own is None else drawn + (drawn >= own)]
         shift = excerpt.rng.uniform(0, backing.samples / backing.rate)
-        gain = 10 ** (excerpt.rng.uniform(-self.decibels, self.decibels) / 20)
+        gain = 10 ** (excerpt.rng.uniform(self.softest, self.loudest) / 20)
         return dataclasses.replace(excerpt, backing=backing, backing_shift=shift, backing_gain=gain)
 
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from Data import (
     DSD100Dataset,
     MakeMagnitudeSpectrum,
+    RandomEffects,
     RandomEqualizer,
     RandomShift,
     RandomSpeed,
@@ -36,6 +37,7 @@ RANGES = {  # of the options that are numbers
     "hop": (1, 1 << 20),
     "excerpt": (0.1, 3600),
     "remix": (0, 1),
+    "effects": (0, 1),
     "equalizer": (0, 100),
     "keep": (0, 1_000_000),
     "workers": (0, 256),
@@ -72,11 +74,15 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
     add("--sequences", choices=("excerpts", "songs"), default="excerpts", help=sequences)
     remix = "probability of another song's accompaniment under an excerpt's vocals (%(default)s)"
     add("--remix", type=float, metavar="P", default=0.8, help=remix)
+    gain = "range of its random gain in dB (%(default)s)"
+    add("--gain", type=float, nargs=2, metavar=("LOW", "HIGH"), default=[-6.0, 6.0], help=gain)
     voices = "sound files of voices alone to train on as well, under which Remix puts accompaniments"
     add("--voices", metavar="FOLDER", help=voices)
     add("--accompaniments", metavar="FOLDER", help="sound files of music without a voice, for Remix as well")
     speed = "range of an excerpt's random speed; 1 1 for none (%(default)s)"
     add("--speed", type=float, nargs=2, metavar=("LOW", "HIGH"), default=[0.7, 1.4], help=speed)
+    effects = "probability of saturation, and of reverberation, of the voice (%(default)s)"
+    add("--effects", type=float, metavar="P", default=0.0, help=effects)
     equalizer = "spread of a random equaliser's octave bands, for voice and accompaniment (%(default)s)"
     add("--equalizer", type=float, metavar="DB", default=2.0, help=equalizer)
     keep = "of songs kept in memory once they are decoded; the others are read again and again (%(default)s)"
@@ -117,6 +123,8 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
             parser.error(f"--{name.replace('_', '-')} must be from {least} to {most}, found {value}")
     if not 0.1 <= options.speed[0] <= options.speed[1] <= 10:
         parser.error(f"--speed must be LOW <= HIGH, both from 0.1 to 10, found {options.speed}")
+    if not -100 <= options.gain[0] <= options.gain[1] <= 100:
+        parser.error(f"--gain must be LOW <= HIGH, both from -100 to 100, found {options.gain}")
     options.before = ""  # what a network to start from was trained on
     options.command = " ".join([f"train_{network_class.name}.py", *(sys.argv[1:] if argv is None else argv)])
     return options
@@ -241,7 +249,7 @@ def start(
 
     make_spectrum = MakeMagnitudeSpectrum(projected=options.target == "projection")
     transforms = [RandomShift(), RandomSpeed(*options.speed), RandomEqualizer(options.equalizer), Rescale()]
-    transforms += [Remix(options.remix), make_spectrum]
+    transforms += [Remix(options.remix, *options.gain), RandomEffects(options.effects), make_spectrum]
     if shuffle_frames:
         transforms.append(ShuffleFrameOrder())
     train_set = make_training_set(songs["Train"], audio, Compose(transforms), options)

@@ -44,7 +44,9 @@ class Scan:
     def __enter__(self): return self
     def __exit__(self, *error): pass
     def close(self): pass
-os.listdir, os.scandir = (lambda *arguments: shuffled(listdir(*arguments))), Scan
+class List:  # not a function, which would become a method where Python 3.10 makes it an attribute of a class
+    def __call__(self, *arguments): return shuffled(listdir(*arguments))
+os.listdir, os.scandir = List(), Scan
 """
 DRIVER = """
 import json, sys

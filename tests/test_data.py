@@ -18,6 +18,7 @@ from Data import (
     DSD100Dataset,
     Excerpt,
     MakeMagnitudeSpectrum,
+    RandomEffects,
     RandomEqualizer,
     RandomShift,
     RandomSpeed,
@@ -27,6 +28,7 @@ from Data import (
     at_speed,
     collate_fn,
     equalizer_curves,
+    saturate,
 )
 from layouts import find_songs, find_sounds
 from loss import kl_divergence, mean_over_frames
@@ -153,7 +155,7 @@ def test_random_speed_equals_resampling(dataset, speed):
 
 
 def test_remix_puts_another_accompaniment_under_these_vocals(dataset):
-    plain, remixed = excerpt_of(dataset), Remix(1.0, 6.0)(excerpt_of(dataset))
+    plain, remixed = excerpt_of(dataset), Remix(1.0, -6.0, 6.0)(excerpt_of(dataset))
     assert Remix(0.0)(excerpt_of(dataset)).backing is None
     mixture, vocals = remixed.spectra()
     assert torch.equal(vocals, plain.spectra()[1])
@@ -171,7 +173,7 @@ def test_a_voice_alone_always_gets_an_accompaniment_and_music_gives_one(tmp_path
     voices, music = find_sounds(tmp_path / "voices", Voice), find_sounds(tmp_path / "music", Accompaniment)
     assert [song.name for song in (*voices, *music)] == ["a/one", "two"]
     voices, music = keep(voices, 100), list(keep(music, 100))
-    transform = Compose([Remix(0.0, 0.0), MakeMagnitudeSpectrum()])
+    transform = Compose([Remix(0.0, 0.0, 0.0), MakeMagnitudeSpectrum()])
     sample = DSD100Dataset(list(voices), AUDIO, transform, 0.5, accompaniments=music)[0, 1]
     peaks = {name: sample[name].mean(0) for name in ("mixture", "vocals")}
     assert peaks["vocals"].argmax() == 500 / RATE * AUDIO.block
@@ -203,6 +205,41 @@ def test_random_equalizer_colours_voice_and_accompaniment_apart(dataset):
                 assert expected.abs().max() > 1e-5 and torch.allclose(source[:, int(position)], expected, rtol=1e-3)
 
 
+def test_random_effects_change_the_voice_and_leave_the_accompaniment(dataset):
+    plain, dry = excerpt_of(dataset), RandomEffects(0.0)(excerpt_of(dataset))
+    assert torch.equal(plain.spectra(), dry.spectra())
+    wet = RandomEffects(1.0)(excerpt_of(dataset))
+    assert 0 <= wet.drive <= 12 and 0.2 * RATE <= len(wet.room) <= 1.5 * RATE
+    assert -18 <= 10 * np.log10(np.sum(wet.room**2)) <= -5
+    early, late = np.array_split(wet.room[round(0.04 * RATE) :], 2)
+    assert np.sum(late**2) < 0.01 * np.sum(early**2)
+    (mixture, vocals), (plain_mixture, plain_vocals) = wet.spectra(), plain.spectra()
+    assert torch.allclose(mixture - vocals, plain_mixture - plain_vocals, atol=1e-6)
+    assert not torch.allclose(vocals, plain_vocals, atol=1e-3)
+    drawn = [RandomEffects(0.5)(excerpt_of(dataset, seed)) for seed in range(40)]
+    assert 10 < sum(excerpt.drive is not None for excerpt in drawn) < 30
+    assert 10 < sum(excerpt.room is not None for excerpt in drawn) < 30
+
+
+def test_reverberation_is_the_voice_again_later(dataset):
+    room = np.zeros(AUDIO.hop + 1, np.float32)
+    room[-1] = 0.5
+    plain, echo = excerpt_of(dataset), dataclasses.replace(excerpt_of(dataset), room=room)
+    vocals, expected = echo.spectra()[1], plain.spectra()[1]
+    once = AUDIO.block // AUDIO.hop  # frames from which on a frame a hop earlier lies within the excerpt
+    assert torch.allclose(vocals[once:], expected[once:] + 0.5 * expected[once - 1 : -1], atol=1e-6)
+
+
+def test_saturation_clips_softly_and_keeps_the_level():
+    tone = np.sqrt(2) * np.sin(2 * np.pi * np.arange(1000) / 50)  # RMS of 1
+    loud, soft = saturate(tone, 12.0), saturate(tone, -60.0)
+    assert np.sqrt(np.mean(loud**2)) == pytest.approx(1) and np.abs(soft - tone).max() < 1e-5
+    limit = 3 / 10 ** (12 / 20)
+    ratio = np.tanh(tone / limit)
+    assert loud == pytest.approx(ratio / np.sqrt(np.mean(ratio**2))) and loud.max() < 0.9 * tone.max()
+    assert not saturate(np.zeros(10), 6.0).any()
+
+
 def test_equalizer_curve_is_straight_between_octaves():
     gains = equalizer_curves(np.arange(9.0)[None], AudioConfig(32000, 512, 256))[0]  # 62.5 Hz a bin, 1 dB an octave
     assert 20 * torch.log10(gains[[1, 2, 3, 4, 256]]).numpy() == pytest.approx([0, 1, np.log2(3), 2, 8], abs=1e-4)
@@ -232,7 +269,8 @@ def test_shuffle_moves_mixture_and_voice_together(dataset):
 
 
 def make_set(dataset, whole_songs: bool = False, seed: int = 0) -> DSD100Dataset:
-    transform = Compose([RandomShift(), RandomSpeed(), RandomEqualizer(), Rescale(), Remix(), MakeMagnitudeSpectrum()])
+    drawn = RandomShift(), RandomSpeed(), RandomEffects(), RandomEqualizer(), Rescale(), Remix()
+    transform = Compose([*drawn, MakeMagnitudeSpectrum()])
     return DSD100Dataset(find_songs(dataset)["Train"], AUDIO, transform, 0.5, seed, whole_songs)
 
 

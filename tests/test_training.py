@@ -267,6 +267,10 @@ def test_options_arrive(dataset, tmp_path, monkeypatch):
     assert transform(seen, "RandomEqualizer").decibels == 3
     assert transform(seen, "MakeMagnitudeSpectrum").projected and seen["valid"].dataset.transform.projected
 
+    seen = intercepted(monkeypatch, [*base, "--gain", "-4", "8", "--effects", "0.3"])
+    assert (transform(seen, "Remix").softest, transform(seen, "Remix").loudest) == (-4, 8)
+    assert transform(seen, "RandomEffects").probability == 0.3
+
     seen = intercepted(monkeypatch, [*base, "--hold-out", "coral", "--include-test", "--seed", "9"])
     assert [song.name for song in seen["valid"].dataset.songs] == ["coral"]
     assert "ember" in [song.name for song in seen["loader"].dataset.songs]
