@@ -13,17 +13,16 @@ for any number of workers.
 
 import argparse
 import dataclasses
-import functools
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from scipy.fft import next_fast_len
 from scipy.signal import fftconvolve
 from torch.utils.data import Dataset
 
+from effects import OCTAVES, at_speed, equalizer_curves, room, saturate
 from errors import command
 from inspection import inspect
 from layouts import add_dataset_arguments, read_dataset
@@ -31,8 +30,6 @@ from songs import Song
 from util import AudioConfig, stft
 
 # ---------------------------------------------------------------------------------------------- excerpts
-
-OCTAVES = 1000 * 2.0 ** np.arange(-4, 5)  # centres of an equaliser's bands in Hz, 63 Hz to 16 kHz
 
 
 @dataclasses.dataclass
@@ -90,42 +87,6 @@ class Excerpt:
         spectrum = stft(torch.from_numpy(waveform.astype(np.float32, copy=False)), audio, pad=False)
         missing = self.audio.bins - audio.bins  # bins above the band that a slower song no longer fills, or < 0: cut
         return torch.nn.functional.pad(spectrum, (0, missing))
-
-
-def at_speed(audio: AudioConfig, speed: float) -> AudioConfig:
-    """Block and hop that show a song as `audio` would show it played at `speed`, without resampling it.
-
-    With a block that is s times as long, bin k stands for a frequency s times as low, and a tape that runs s times as
-    fast brings that frequency back to bin k. The block is rounded to a length that the Fourier transform likes, and
-    the hop follows it.
-    """
-    if speed == 1:
-        return audio
-    block = 2 * next_fast_len(max(1, round(audio.block / 2 * speed)), real=True)
-    return dataclasses.replace(audio, block=block, hop=max(1, audio.hop * block // audio.block))
-
-
-def equalizer_curves(decibels: np.ndarray, audio: AudioConfig) -> torch.Tensor:
-    """Gains (sources, bins) of equalisers set to decibels (sources, len(OCTAVES)): straight lines from band to band."""
-    position = _octave_of_bins(audio)
-    curves = np.stack([np.interp(position, np.log2(OCTAVES), bands) for bands in decibels])
-    return torch.from_numpy(10 ** (curves / 20)).float()
-
-
-def saturate(waveform: np.ndarray, drive: float) -> np.ndarray:
-    """Soft clipping (tanh) with the limit at three times the RMS, less `drive` dB; the RMS stays."""
-    level = np.sqrt(np.mean(waveform**2))
-    if level == 0:
-        return waveform
-    limit = 3 * level * 10 ** (-drive / 20)
-    bent = np.tanh(waveform / limit)
-    return bent * (level / np.sqrt(np.mean(bent**2)))
-
-
-@functools.lru_cache
-def _octave_of_bins(audio: AudioConfig) -> np.ndarray:
-    frequencies = np.arange(audio.bins) * audio.sample_rate / audio.block
-    return np.log2(np.maximum(frequencies, 1.0))
 
 
 class DSD100Dataset(Dataset):
@@ -209,7 +170,7 @@ class RandomEqualizer:
 class RandomEffects:
     """What mixing desks do to a voice: with `probability` each, saturate it, and put it in a room.
 
-    The room is noise that decays exponentially, by 60 dB in 0.2 to 1.5 s, 5 to 18 dB softer than the voice.
+    The room decays in 0.2 to 1.5 s, and is 5 to 18 dB softer than the voice.
     """
 
     def __init__(self, probability: float = 0.4):
@@ -221,10 +182,7 @@ class RandomEffects:
             excerpt = dataclasses.replace(excerpt, drive=rng.uniform(0, 12))
         if rng.random() < self.probability:
             seconds, level, first = rng.uniform(0.2, 1.5), rng.uniform(-18, -5), rng.uniform(0, 0.04)
-            time = np.arange(round(seconds * rate)) / rate
-            room = rng.standard_normal(len(time)) * 10 ** (-3 * time / seconds) * (time >= first)
-            room *= 10 ** (level / 20) / np.sqrt(np.sum(room**2))
-            excerpt = dataclasses.replace(excerpt, room=room.astype(np.float32))
+            excerpt = dataclasses.replace(excerpt, room=room(rng, rate, seconds, level, first))
         return excerpt
 
 

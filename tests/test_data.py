@@ -13,7 +13,6 @@ from torchvision.transforms import Compose
 
 import songs as songs_module
 from Data import (
-    OCTAVES,
     Batches,
     DSD100Dataset,
     Excerpt,
@@ -25,11 +24,9 @@ from Data import (
     Remix,
     Rescale,
     ShuffleFrameOrder,
-    at_speed,
     collate_fn,
-    equalizer_curves,
-    saturate,
 )
+from effects import OCTAVES, at_speed, equalizer_curves, saturate
 from layouts import find_songs, find_sounds
 from loss import kl_divergence, mean_over_frames
 from Model import FeedforwardNetwork

@@ -1,0 +1,58 @@
+"""What transforms do to sound: speed, equaliser, saturation, rooms. Whether and how much, they draw: see Data.py."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import torch
+from scipy.fft import next_fast_len
+
+from util import AudioConfig
+
+OCTAVES = 1000 * 2.0 ** np.arange(-4, 5)  # centres of an equaliser's bands in Hz, 63 Hz to 16 kHz
+
+
+def at_speed(audio: AudioConfig, speed: float) -> AudioConfig:
+    """Block and hop that show a song as `audio` would show it played at `speed`, without resampling it.
+
+    With a block that is s times as long, bin k stands for a frequency s times as low, and a tape that runs s times as
+    fast brings that frequency back to bin k. The block is rounded to a length that the Fourier transform likes, and
+    the hop follows it.
+    """
+    if speed == 1:
+        return audio
+    block = 2 * next_fast_len(max(1, round(audio.block / 2 * speed)), real=True)
+    return dataclasses.replace(audio, block=block, hop=max(1, audio.hop * block // audio.block))
+
+
+def equalizer_curves(decibels: np.ndarray, audio: AudioConfig) -> torch.Tensor:
+    """Gains (sources, bins) of equalisers set to decibels (sources, len(OCTAVES)): straight lines from band to band."""
+    position = _octave_of_bins(audio)
+    curves = np.stack([np.interp(position, np.log2(OCTAVES), bands) for bands in decibels])
+    return torch.from_numpy(10 ** (curves / 20)).float()
+
+
+def saturate(waveform: np.ndarray, drive: float) -> np.ndarray:
+    """Soft clipping (tanh) with the limit at three times the RMS, less `drive` dB; the RMS stays."""
+    level = np.sqrt(np.mean(waveform**2))
+    if level == 0:
+        return waveform
+    limit = 3 * level * 10 ** (-drive / 20)
+    bent = np.tanh(waveform / limit)
+    return bent * (level / np.sqrt(np.mean(bent**2)))
+
+
+@functools.lru_cache
+def _octave_of_bins(audio: AudioConfig) -> np.ndarray:
+    frequencies = np.arange(audio.bins) * audio.sample_rate / audio.block
+    return np.log2(np.maximum(frequencies, 1.0))
+
+
+def room(rng: np.random.Generator, rate: int, seconds: float, level: float, first: float) -> np.ndarray:
+    """Impulse response of a room without the direct sound: noise that decays exponentially, by 60 dB in `seconds`.
+
+    level: of its energy in dB, relative to the direct sound's; first: seconds until the first reflection.
+    """
+    time = np.arange(round(seconds * rate)) / rate
+    reflections = rng.standard_normal(len(time)) * 10 ** (-3 * time / seconds) * (time >= first)
+    return (reflections * 10 ** (level / 20) / np.sqrt(np.sum(reflections**2))).astype(np.float32)
