@@ -8,6 +8,7 @@ Writes savedModel_RNN_best.pt, savedModel_RNN_last.pt, loss curves and a picture
 
 import sys
 
+import threads  # noqa: F401  (before torch)
 import training_command
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork

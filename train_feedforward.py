@@ -8,6 +8,7 @@ Writes savedModel_feedforward_best.pt, savedModel_feedforward_last.pt, loss curv
 
 import sys
 
+import threads  # noqa: F401  (before torch)
 import training_command
 from Model import FeedforwardNetwork
 

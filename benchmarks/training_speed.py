@@ -26,6 +26,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import threads  # noqa: F401  (before torch)
+
+# isort: split
 import torch
 
 import train_feedforward
@@ -180,11 +183,11 @@ def main(argv: list[str] | None = None) -> None:
     for name in SCRIPTS:
         made = as_the_command_makes_it(name, [options.dataset, *rest])
         fresh = copy.deepcopy(made["network"])
-        variants = {f"{threads} threads, {kind}": (threads, kind) for threads in options.threads for kind in TYPES}
+        variants = {f"{count} threads, {kind}": (count, kind) for count in options.threads for kind in TYPES}
         measured = {variant: [] for variant in variants}
         for number in range(options.rounds):
-            for variant, (threads, kind) in variants.items():
-                torch.set_num_threads(threads)
+            for variant, (count, kind) in variants.items():
+                torch.set_num_threads(count)
                 measured[variant].append(learning_speed(made, kind, number + 1, options.batches))
         own = {"weights": sum(parameter.numel() for parameter in fresh.parameters()), "audio": str(made["audio"])}
         for variant, rounds in measured.items():

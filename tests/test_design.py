@@ -1,6 +1,7 @@
 """Who imports whom, thin scripts that stay thin, and what the separation scripts must not load."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,8 +36,9 @@ IMPORTS = {
     "stems": {"errors", "streams", "separation", "sound", "util"},
     "separation_command": {"errors", "streams", "separation", "sound", "stems", "stopping", "util"},
     "bss_eval": set(),
-    "train_feedforward": {"training_command", "Model"},
-    "train_RNN": {"training_command", "Model", "Model_RNN"},
+    "threads": set(),
+    "train_feedforward": {"threads", "training_command", "Model"},
+    "train_RNN": {"threads", "training_command", "Model", "Model_RNN"},
     "separate_feedforward": {"separation_command", "Model"},
     "separate_RNN": {"separation_command", "Model_RNN"},
     "listening_page": {"errors", "util"},
@@ -95,3 +97,22 @@ def test_separation_loads_only_what_it_needs(name):
     code = f"import sys, {name}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert not {"torchvision", "matplotlib", "mir_eval", "scipy"} & set(loaded.split())
+
+
+@pytest.mark.parametrize("name", ["train_feedforward", "train_RNN"])
+@pytest.mark.parametrize("own", [None, "active"])
+def test_the_way_threads_wait_is_set_before_torch_is_loaded(name, own):
+    code = f"""
+import os, sys
+class Look:
+    def find_spec(self, module, *more):
+        if module == "torch":
+            print(os.environ.get("OMP_WAIT_POLICY"))
+            sys.exit()
+sys.meta_path.insert(0, Look())
+import {name}
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": own} if own else {}
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.stdout.strip() == (own or "passive")
