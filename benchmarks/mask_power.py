@@ -2,7 +2,7 @@ r"""Would another mask than the network's own score better? Measures the SDR of 
 
     python benchmarks/mask_power.py SONGS --output results/mask_power/songs
     python benchmarks/mask_power.py MIR-1K --include-test --hold-out bug ariel --every 2 \
-      --output results/mask_power/held_out_singers
+      --networks pretrained/eight_singers --output results/mask_power/held_out_singers
 
 Powers of the mask m, and the ratio of squares m^2 / (m^2 + (1 - m)^2) as of a Wiener filter. Writes mask_power.md. The
 SDR allows a gain only (BSS_EVAL v2.1), which one projection gives: enough to compare, and fast.
@@ -52,6 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the voice's SDR with the mask to a power.")
     add_dataset_arguments(parser)
     parser.add_argument("--every", type=int, default=1, help="only every so manieth song (%(default)s)")
+    parser.add_argument("--networks", type=Path, default=ROOT / "pretrained", metavar="FOLDER", help="(pretrained)")
     parser.add_argument("--output", type=Path, default=Path("mask_power"), metavar="FOLDER", help="(%(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -59,12 +60,12 @@ def main() -> None:
     songs = splits["Valid" if options.hold_out else "Test"][:: options.every]
     lines = ["Command: `python benchmarks/mask_power.py " + " ".join(sys.argv[1:]) + "`", ""]
     lines += [
-        f"Mean SDR of the voice in dB (BSS_EVAL v2.1: a gain is allowed), {len(songs)} songs, pretrained networks",
+        f"Mean SDR of the voice in dB (BSS_EVAL v2.1: a gain is allowed), {len(songs)} songs",
         "",
     ]
     lines += ["| | " + " | ".join(VARIANTS) + " |", "|---|" + "---:|" * len(VARIANTS)]
     for network_class in (FeedforwardNetwork, RecurrentNetwork):
-        path = ROOT / "pretrained" / f"savedModel_{network_class.name}_best.pt"
+        path = options.networks / f"savedModel_{network_class.name}_best.pt"
         network, audio, _ = load_network(path, network_class)
         scores = {name: [] for name in VARIANTS}
         for song in songs:
