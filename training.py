@@ -4,6 +4,7 @@ A network is trained through its contract alone: forward(magnitude, state=None) 
 """
 
 import argparse
+import copy
 import csv
 import dataclasses
 import itertools
@@ -30,7 +31,9 @@ from songs import Song
 from util import AudioConfig, save_checkpoint
 
 FACTS = ("epoch", "best_valid_loss", "history", "trained_on", "command")  # about a network, in both its checkpoints
+STATE = ("weights_of_last_step", "optimizer", "rng_state", "cuda_rng_states")  # only in the last: to go on from
 CLIP_NORM = 1.0  # of the gradient over all weights; training normally stays below it
+AVERAGED_STEPS = 1000  # at most, of which the weights that are judged and kept are the mean
 STATISTICS_BATCHES = 20  # from which the input's mean and deviation are measured
 
 # ---------------------------------------------------------------------------------------------- one epoch
@@ -97,6 +100,18 @@ def run_epoch(
 def learning_rate(peak: float, epoch: int, epochs: int) -> float:
     """Half a cosine from `peak` in epoch 1 down towards 0 after the last (Loshchilov and Hutter 2017, eq. 5)."""
     return peak * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / epochs))
+
+
+def follow(average: torch.nn.Module, network: torch.nn.Module, step: int) -> None:
+    """Move average's weights towards those that network has after step number `step`, 1 being the first.
+
+    An exponential moving average (Polyak and Juditsky 1992, of all steps), over a ninth of the steps so far or
+    AVERAGED_STEPS: the noise of single steps is not in it, so that one lucky epoch is not taken for the best.
+    """
+    share = max(1 / AVERAGED_STEPS, 9 / (step + 9))
+    with torch.no_grad():
+        for own, new in zip(average.parameters(), network.parameters(), strict=True):
+            own.lerp_(new, share)
 
 
 # ---------------------------------------------------------------------------------------------- one run
@@ -188,10 +203,12 @@ def train(
 ) -> None:
     """Train to the last epoch, or until validation has not improved for `patience` epochs, saving after every epoch.
 
+    What is judged and saved is an average of the weights over the last steps, see `follow`.
     resumed: the run's last checkpoint, to go on from there with the same result as if it had not been stopped.
     """
     network.to(device)
     same_everywhere(network)
+    average = copy.deepcopy(network)
     for loader in (train_loader, valid_loader):
         loader.batch_sampler.share = share()
     optimizer = torch.optim.AdamW(
@@ -199,12 +216,15 @@ def train(
     )  # fused: a third of the time for the small batches that learn best
     history = []
     if resumed is not None:
+        network.load_state_dict(resumed["weights_of_last_step"])
         optimizer.load_state_dict(resumed["optimizer"])
         torch.set_rng_state(resumed["rng_state"])
         torch.cuda.set_rng_state_all(resumed["cuda_rng_states"])
         history = resumed["history"]
         if leads():  # if it was killed before
-            run.write_results(resumed, network, audio, valid_loader.dataset.songs[0], device)
+            run.write_results(resumed, average, audio, valid_loader.dataset.songs[0], device)
+    first = next(network.parameters())
+    optimizer.register_step_post_hook(lambda *_: follow(average, network, int(optimizer.state[first]["step"])))
     reverse = options.divergence == "reverse"
 
     while len(history) < options.epochs:
@@ -221,7 +241,7 @@ def train(
         train_loader.batch_sampler.epoch = epoch
         seed_epoch(options.seed, epoch)
         train_loss = run_epoch(network, train_loader, device, title, optimizer, reverse, options.bfloat16)
-        valid_loss = run_epoch(network, valid_loader, device, f"{title}, validation", reverse=reverse)
+        valid_loss = run_epoch(average, valid_loader, device, f"{title}, validation", reverse=reverse)
         seconds = round(time.perf_counter() - started, 1)
         losses = {"train_loss": train_loss, "valid_loss": valid_loss}
         history.append({"epoch": epoch, **losses, "learning_rate": rate, "seconds": seconds})
@@ -236,11 +256,12 @@ def train(
             "trained_on": resumed["trained_on"] if resumed else describe_data(options, train_loader.dataset),
             "command": options.command,
         }
-        state = {"optimizer": optimizer.state_dict(), "rng_state": torch.get_rng_state()}
+        state = {"weights_of_last_step": network.state_dict(), "optimizer": optimizer.state_dict()}
+        state |= {"rng_state": torch.get_rng_state()}
         state |= {"cuda_rng_states": torch.cuda.get_rng_state_all(), "options": lasting(options)}
         if leads():
-            save_checkpoint(run.last, network, audio, **facts, **state)
-            run.write_results(facts, network, audio, valid_loader.dataset.songs[0], device)
+            save_checkpoint(run.last, average, audio, **facts, **state)
+            run.write_results(facts, average, audio, valid_loader.dataset.songs[0], device)
 
 
 def describe_data(options: argparse.Namespace, dataset: DSD100Dataset) -> str:

@@ -28,7 +28,7 @@ from layouts import add_dataset_arguments, find_songs, find_sounds
 from locking import only_writer
 from parallel import hidden, joined, leads, ranks
 from songs import Accompaniment, Song, Voice, keep
-from training import Run, lasting, make_loader, measure_input, train
+from training import STATE, Run, lasting, make_loader, measure_input, train
 from util import AudioConfig, choose_device, load_checkpoint, load_network, set_seed
 
 RANGES = {  # of the options that are numbers
@@ -138,7 +138,7 @@ def resumed_checkpoint(run: Run, options: argparse.Namespace) -> dict | None:
             raise UserError(f"{existing}: a run is already there; expected --resume, --overwrite or another --output")
         return None
     checkpoint = load_checkpoint(run.last, run.name)
-    if not {"options", "history", "optimizer", "rng_state", "cuda_rng_states"} <= checkpoint.keys():
+    if not {"options", "history", *STATE} <= checkpoint.keys():
         raise UserError(f"{run.last}: expected a checkpoint to go on from, found one of weights only")
     for name, value in lasting(options).items():
         if checkpoint["options"].get(name) != value:

@@ -1,5 +1,6 @@
 """Training through the scripts' own main: what a run writes, resuming, and that every option arrives."""
 
+import copy
 import csv
 import re
 import shutil
@@ -185,6 +186,38 @@ def test_progress_shows_the_smoothed_loss_and_frames_per_second(dataset, monkeyp
     assert len(shown) == 4
     for text, total in shown:
         assert re.fullmatch(r"loss [\d.e-]+, \d+ frames/s", text) and total == 4
+
+
+def test_the_kept_weights_follow_those_of_the_steps():
+    average, network = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    torch.nn.init.zeros_(average.weight)
+    torch.nn.init.ones_(network.weight)
+    for step, left in ((1, 0.1), (11, 0.1 * 0.55), (10**6, 0.1 * 0.55 * 0.999)):
+        training.follow(average, network, step)
+        assert 1 - average.weight.item() == pytest.approx(left, rel=1e-4) and network.weight.item() == 1
+
+
+def test_what_is_judged_and_saved_is_the_average(dataset, tmp_path, monkeypatch):
+    steps, follow = [], training.follow
+
+    def note(average, network, step):
+        follow(average, network, step)
+        steps.append((step, *(copy.deepcopy(each.state_dict()) for each in (average, network))))
+
+    monkeypatch.setattr(training, "follow", note)
+    argv = [str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--epochs", "2"]
+    assert train_feedforward.main(argv) == 0
+    assert [step for step, *_ in steps] == list(range(1, len(steps) + 1)) and len(steps) >= 2
+    last = torch.load(tmp_path / "savedModel_feedforward_last.pt", weights_only=True)
+    _, average, network = steps[-1]
+    assert all(torch.equal(last["weights"][key], average[key]) for key in average)
+    assert all(torch.equal(last["weights_of_last_step"][key], network[key]) for key in network)
+    assert not all(torch.equal(average[key], network[key]) for key in network)
+    network, audio, _ = load_network(tmp_path / "savedModel_feedforward_last.pt", FeedforwardNetwork)
+    valid = DSD100Dataset(find_songs(dataset)["Valid"], audio, MakeMagnitudeSpectrum(), 0.3, whole_songs=True)
+    options = training_command.parse_options([str(dataset)], FeedforwardNetwork, None)
+    loss = training.run_epoch(network, training.make_loader(valid, options, False), torch.device("cpu"), "")
+    assert last["history"][-1]["valid_loss"] == pytest.approx(loss, rel=1e-4)
 
 
 def test_learning_rate_falls_by_half_a_cosine():
