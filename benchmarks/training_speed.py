@@ -168,7 +168,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("dataset")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="(%(default)s)")
     parser.add_argument("--batches", type=int, default=30, help="of a measurement (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="the median is told (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="the median is told; 0: no speeds (%(default)s)")
     parser.add_argument("--learn", type=int, default=10, metavar="EPOCHS", help="to compare losses (%(default)s)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures as JSON")
     options, rest = parser.parse_known_args(argv)
@@ -184,7 +184,7 @@ def main(argv: list[str] | None = None) -> None:
         made = as_the_command_makes_it(name, [options.dataset, *rest])
         fresh = copy.deepcopy(made["network"])
         variants = {f"{count} threads, {kind}": (count, kind) for count in options.threads for kind in TYPES}
-        measured = {variant: [] for variant in variants}
+        measured = {variant: [] for variant in variants if options.rounds}
         for number in range(options.rounds):
             for variant, (count, kind) in variants.items():
                 torch.set_num_threads(count)
@@ -199,9 +199,12 @@ def main(argv: list[str] | None = None) -> None:
             speed = own[variant]["frames per second"]
             print(f"{name}, {variant}: {speed:.0f} frames/s, {share[0]:.0%} of the float32 limit", flush=True)
             print(f"    by processor time: {share[1]:.0%}", flush=True)
-        torch.set_num_threads(1)
-        own["one frame at a time, 1 thread"] = naive_speed(made)
-        print(f"{name}, one frame at a time: {own['one frame at a time, 1 thread']['frames per second']:.0f} frames/s")
+        if options.rounds:
+            torch.set_num_threads(1)
+            own["one frame at a time, 1 thread"] = naive_speed(made)
+            print(
+                f"{name}, one frame at a time: {own['one frame at a time, 1 thread']['frames per second']:.0f} frames/s"
+            )
         if options.learn:
             made["network"] = fresh
             torch.set_num_threads(max(options.threads))
