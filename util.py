@@ -220,7 +220,7 @@ def save_checkpoint(path: str | Path, network: torch.nn.Module, audio: AudioConf
     data = io.BytesIO()  # torch itself does not tell why a file cannot be written
     torch.save(checkpoint, data)
     with whole_file(path) as temporary:
-        temporary.write_bytes(data.getbuffer())
+        temporary.write_bytes(data.getvalue())  # no view of it, which Python 3.12.1 would crash on after an error
 
 
 def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
