@@ -103,7 +103,7 @@ def _write_stems(
             report(samples / info.rate, info.samples and info.samples / info.rate)
         peak = max(writer.peak for writer in writers.values())
         if peak > 1 and not job.piped:
-            raise _Clips(1 / (peak + 2.0 ** (2 - BITS.get(subtype, 16))))  # and room for rounding
+            raise _Clips((1 - 3 * 2.0 ** (1 - BITS.get(subtype, 16))) / peak)  # and room for two roundings
     return samples / info.rate, peak
 
 

@@ -32,9 +32,10 @@ def stoppable() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM raise Stopped in the main thread, once: what tidies up is not stopped again.
 
     Forked processes leave Ctrl-C, which a terminal sends to all of them, to their parent. What is raised while an
-    object is deleted is dropped by Python; then the signal is sent again.
+    object is deleted is dropped by Python; then the signal is sent again. An error that comes in the middle of the
+    stop, as torch raises one when its workers have got the signal too, does not hide it.
     """
-    process, numbers = os.getpid(), [signal.SIGINT, signal.SIGTERM]
+    process, numbers, received = os.getpid(), [signal.SIGINT, signal.SIGTERM], []
     if threading.current_thread() is not threading.main_thread():
         numbers = []  # only there signals can be handled
     numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]  # as nohup asks
@@ -43,6 +44,7 @@ def stoppable() -> Iterator[None]:
         if os.getpid() == process:
             for each in numbers:
                 signal.signal(each, signal.SIG_IGN)
+            received.append(number)
             raise Stopped(number)
         if number == signal.SIGTERM:
             os._exit(128 + number)
@@ -65,6 +67,10 @@ def stoppable() -> Iterator[None]:
     hook, sys.unraisablehook = sys.unraisablehook, dropped
     try:
         yield
+    except Exception as error:
+        if received:
+            raise Stopped(received[0]) from error
+        raise
     finally:
         if not isinstance(sys.exc_info()[1], Stopped):  # else signals stay ignored: the script is about to end
             sys.unraisablehook = hook

@@ -14,7 +14,7 @@ from conftest import AUDIO_OPTIONS, QUICK, seconds_to_end
 
 import train_feedforward
 import train_RNN
-from errors import command
+from errors import UserError, command
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = {"feedforward": (train_feedforward, []), "RNN": (train_RNN, ["--init", "scratch"])}
@@ -202,6 +202,17 @@ def test_what_tidies_up_is_not_stopped_again(signals):
             tidied.append(True)
 
     assert main() == 130 and tidied
+
+
+def test_an_error_in_the_middle_of_a_stop_does_not_hide_it(signals):
+    @command
+    def main():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            raise UserError("a process that reads songs has ended")  # as it does if it got the signal, too
+
+    assert main() == 143
 
 
 def test_handlers_are_given_back(signals):
