@@ -51,7 +51,8 @@ def stoppable() -> Iterator[None]:
 
     def dropped(what) -> None:
         if not isinstance(what.exc_value, Stopped):
-            hook(what)
+            if not received:  # else of an object that the stop has left half made, which is deleted now
+                hook(what)
             return
         for each in numbers:
             signal.signal(each, stop)

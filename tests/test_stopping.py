@@ -1,5 +1,6 @@
 """Stopped anywhere: SIGKILL, Ctrl-C, SIGTERM, lost processes. `benchmarks/faults_stopping.py` does it at random."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -213,6 +214,29 @@ def test_an_error_in_the_middle_of_a_stop_does_not_hide_it(signals):
             raise UserError("a process that reads songs has ended")  # as it does if it got the signal, too
 
     assert main() == 143
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_objects_that_a_stop_has_left_half_made_say_nothing(signals, monkeypatch, capsys, stopped):
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)  # not pytest's
+
+    class Thing:
+        def __init__(self):
+            if stopped:
+                signal.raise_signal(signal.SIGINT)
+            self.whole = True
+
+        def __del__(self):
+            assert self.whole and stopped
+
+    @command
+    def main():
+        Thing()
+
+    assert main() == (130 if stopped else 0)
+    gc.collect()
+    said = capsys.readouterr().err
+    assert said == "interrupted\n" if stopped else "AssertionError" in said
 
 
 def test_handlers_are_given_back(signals):
