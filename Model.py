@@ -5,7 +5,18 @@ import dataclasses
 import torch
 from torch import nn
 
-from encoders import ENCODERS, BandJoin, BandSplit, ConvJoin, ConvSplit, Mixer, conv_bands, layers
+from encoders import (
+    ENCODERS,
+    BandJoin,
+    BandSplit,
+    ConvJoin,
+    ConvSplit,
+    HarmonicJoin,
+    HarmonicSplit,
+    Mixer,
+    conv_bands,
+    layers,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,6 +25,7 @@ class FeedforwardConfig:
 
     With the encoder "dense", bins -> hidden -> code, and the decoder code -> hidden -> bins. With "bands" or "conv",
     bins -> bands x features, then `mixers`, in which bands tell each other what they found through `exchange` units.
+    "harmonic" has one band more, for so many `pitches`; it alone must know how wide a bin is, in Hz.
     """
 
     bins: int = 2049
@@ -25,6 +37,8 @@ class FeedforwardConfig:
     features: int = 64
     mixers: int = 2
     exchange: int = 256
+    pitches: int = 160
+    bin_width: float = 7.8125
 
     def __post_init__(self):
         if self.encoder not in ENCODERS:
@@ -70,13 +84,15 @@ def make_encoder(config: FeedforwardConfig) -> nn.Sequential:
         return nn.Sequential(*layers(config.bins, config.hidden, config.code, dropout=config.dropout))
     if config.encoder == "bands":
         split = BandSplit(config.bins, config.bands, config.features)
+    elif config.encoder == "harmonic":
+        split = HarmonicSplit(config.bins, config.bands, config.features, config.pitches, config.bin_width)
     else:
         split = ConvSplit(config.features)
     return nn.Sequential(split, *make_mixers(config))
 
 
 def make_mixers(config: FeedforwardConfig) -> list[nn.Module]:
-    bands = config.bands if config.encoder == "bands" else conv_bands(config.bins)
+    bands = {"bands": config.bands, "conv": conv_bands(config.bins), "harmonic": config.bands + 1}[config.encoder]
     return [Mixer(bands, config.features, config.exchange, config.dropout) for _ in range(config.mixers)]
 
 
@@ -84,6 +100,9 @@ def make_decoder(config: FeedforwardConfig) -> nn.Sequential:
     """Code -> mask (..., bins)."""
     if config.encoder == "bands":
         return nn.Sequential(BandJoin(config.bins, config.bands, config.features), nn.Sigmoid())
+    if config.encoder == "harmonic":
+        join = HarmonicJoin(config.bins, config.bands, config.features, config.pitches, config.bin_width)
+        return nn.Sequential(join, nn.Sigmoid())
     if config.encoder == "conv":
         return nn.Sequential(ConvJoin(config.bins, config.features), nn.Sigmoid())
     output = nn.Linear(config.hidden, config.bins)

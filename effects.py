@@ -44,7 +44,7 @@ def saturate(waveform: np.ndarray, drive: float) -> np.ndarray:
 
 @functools.lru_cache
 def _octave_of_bins(audio: AudioConfig) -> np.ndarray:
-    frequencies = np.arange(audio.bins) * audio.sample_rate / audio.block
+    frequencies = np.arange(audio.bins) * audio.bin_width
     return np.log2(np.maximum(frequencies, 1.0))
 
 

@@ -1,10 +1,11 @@
 """Encoders and decoders of both networks: from a spectrum to a code of it, and from a code to a mask.
 
-    dense   fully connected layers over all bins: code (..., code)                        the course's
-    bands   a layer of its own for each band of neighbouring bins: code (..., bands, features)
-    conv    convolutions along frequency, the same for all bins: code (..., bands, features)
+    dense     fully connected layers over all bins: code (..., code)                        the course's
+    bands     a layer of its own for each band of neighbouring bins: code (..., bands, features)
+    conv      convolutions along frequency, the same for all bins: code (..., bands, features)
+    harmonic  bands, and one more that hears and makes harmonics of a pitch: code (..., bands + 1, features)
 
-The last two look at parts of the spectrum, and mix what they found: `Mixer`. They have a third of the weights or
+All but the first look at parts of the spectrum, and mix what they found: `Mixer`. They have a third of the weights or
 fewer, and what they learn of one singer holds better for another; they take up to twice the time.
 """
 
@@ -14,9 +15,12 @@ import math
 import torch
 from torch import nn
 
-ENCODERS = ("dense", "bands", "conv")
+ENCODERS = ("dense", "bands", "conv", "harmonic")
 CORNER = 0.0875  # share of the bins below which bands are about equally wide: 700 Hz of 8 kHz, as on the mel scale
 KERNELS = ((16, 8), (8, 4))  # of the convolutions: length and stride in bins, then in the first one's outputs
+LOWEST, HIGHEST = 70.0, 1100.0  # Hz, of the pitches of singing voices
+HARMONICS = 12
+FALL = 0.84  # of the weight from one harmonic to the next
 
 
 def layers(*sizes: int, dropout: float = 0.0) -> list[nn.Module]:
@@ -75,6 +79,70 @@ class BandJoin(nn.Module):
         """(..., bands, features) -> (..., bins)"""
         parts = zip(self.bands, self.norm(code).unbind(dim=-2), strict=True)
         return torch.cat([band(features) for band, features in parts], dim=-1)
+
+
+# ---------------------------------------------------------------------------------------------- harmonics
+
+
+def harmonic_combs(bins: int, bin_width: float, pitches: int) -> torch.Tensor:
+    """(pitches, bins): a comb for each pitch, with teeth at its harmonics and gaps as deep halfway between them.
+
+    Its product with a logarithmic spectrum is the sum of what lies at the harmonics, less what lies between them:
+    subharmonic summation (Hermes 1988). Pitches are a constant ratio apart; bin_width is in Hz.
+    """
+    pitch = LOWEST / bin_width * (HIGHEST / LOWEST) ** torch.linspace(0, 1, pitches)[:, None]  # in bins
+    combs = torch.zeros(pitches, bins)
+    for harmonic in range(1, HARMONICS + 1):
+        for place, sign in ((harmonic, 1), (harmonic - 0.5, -1)):
+            distance = torch.arange(bins) - place * pitch
+            combs += sign * FALL ** (harmonic - 1) * (1 - distance.abs()).clamp(min=0)
+    return combs
+
+
+class HarmonicSplit(BandSplit):
+    """The bands' features, and after them those of one more band, which sees how strong each pitch is.
+
+    What is a melody's in one key is so in another, and what is one singer's pitch another may sing; bands must learn
+    every note by itself.
+    """
+
+    def __init__(self, bins: int, bands: int, features: int, pitches: int, bin_width: float):
+        super().__init__(bins, bands, features)
+        combs = harmonic_combs(bins, bin_width, pitches)
+        self.register_buffer("combs", combs / combs.norm(dim=1, keepdim=True).clamp(min=1))
+        self.pitch = nn.Sequential(nn.Linear(pitches, features), nn.LayerNorm(features))
+
+    def forward(self, spectrum: torch.Tensor) -> torch.Tensor:
+        """(..., bins) -> (..., bands + 1, features)"""
+        pitch = self.pitch(spectrum @ self.combs.T)
+        return torch.cat([super().forward(spectrum), pitch[..., None, :]], dim=-2)
+
+
+class HarmonicJoin(BandJoin):
+    """Each band's features -> the values of its bins; to these the last one's features add combs."""
+
+    def __init__(self, bins: int, bands: int, features: int, pitches: int, bin_width: float):
+        super().__init__(bins, bands, features)
+        self.register_buffer("combs", harmonic_combs(bins, bin_width, pitches))
+        heights = nn.Linear(2 * features, pitches)
+        nn.init.zeros_(heights.weight)
+        nn.init.zeros_(heights.bias)
+        self.pitch = nn.Sequential(nn.LayerNorm(features), *layers(features, 2 * features), heights)
+
+    def forward(self, code: torch.Tensor) -> torch.Tensor:
+        """(..., bands + 1, features) -> (..., bins)"""
+        return super().forward(code[..., :-1, :]) + self.pitch(code[..., -1, :]) @ self.combs
+
+
+def grow(network: nn.Module, first: nn.Module) -> None:
+    """Give a network the weights of one of its size, or of one with a band less, whose mask is then its own, too.
+
+    The band more is the last one everywhere; until it is trained, it tells the others nothing.
+    """
+    weights = first.state_dict()
+    for name, own in network.state_dict().items():
+        if name in weights:
+            own.zero_()[tuple(map(slice, weights[name].shape))] = weights[name]
 
 
 # ---------------------------------------------------------------------------------------------- convolutions

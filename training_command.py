@@ -22,7 +22,7 @@ from Data import (
     Rescale,
     ShuffleFrameOrder,
 )
-from encoders import ENCODERS
+from encoders import ENCODERS, grow
 from errors import UserError, command
 from layouts import add_dataset_arguments, find_songs, find_sounds
 from locking import only_writer
@@ -90,7 +90,7 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
     add("--workers", type=int, default=0, help="processes that read and transform songs (%(default)s)")
 
     add = parser.add_argument_group("learning").add_argument
-    encoder = "fully connected, by bands, or convolutional: see encoders.py"
+    encoder = "fully connected, by bands, convolutional, or by bands and pitch: see encoders.py"
     add("--encoder", choices=ENCODERS, help=f"{encoder} (dense{or_first})")
     if starts_from is not None:
         memory = network_class.Config.memory
@@ -162,7 +162,7 @@ def make_network(
         if "encoder" in given:
             sizes["encoder"] = given.pop("encoder")
         audio = AudioConfig(**given)
-        return network_class(network_class.Config(bins=audio.bins, **sizes)), audio
+        return network_class(network_class.Config(bins=audio.bins, bin_width=audio.bin_width, **sizes)), audio
     path = Path(options.init) if options.init else Run(folder, starts_from.name).best
     if not path.exists():
         train_first = f"run train_{starts_from.name}.py first, or " if starts_from else ""
@@ -175,11 +175,13 @@ def make_network(
     config = dataclasses.asdict(first.config)
     for name, value in given.items():
         found = config[name] if name in config else getattr(audio, name)
-        if found != value:
+        grows = of_its_kind and (found, value) == ("bands", "harmonic")
+        if found != value and not grows:
             raise UserError(f"{path}: expected {name} {value}, found {found}")
     if of_its_kind:
-        network = network_class(dataclasses.replace(first.config, dropout=options.dropout))
-        network.load_state_dict(first.state_dict())
+        encoder = options.encoder or first.config.encoder
+        network = network_class(dataclasses.replace(first.config, dropout=options.dropout, encoder=encoder))
+        grow(network, first)
         options.before = f"; before that, {checkpoint.get('trained_on', 'unknown data')}"
     else:
         network = network_class(network_class.Config(**config | sizes))

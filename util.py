@@ -134,6 +134,11 @@ class AudioConfig:
     def bins(self) -> int:
         return self.block // 2 + 1
 
+    @property
+    def bin_width(self) -> float:
+        """Hz from one bin to the next."""
+        return self.sample_rate / self.block
+
     def frames(self, samples: int) -> int:
         """Number of STFT frames of a waveform with that many samples; frame f is centred at sample f * hop."""
         return -(-samples // self.hop) + 1

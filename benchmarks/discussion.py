@@ -40,7 +40,7 @@ from measures import (
 )
 from tqdm import tqdm
 
-from encoders import BandJoin, BandSplit, ConvJoin, ConvSplit, Mixer, band_edges
+from encoders import BandJoin, BandSplit, ConvJoin, ConvSplit, HarmonicJoin, HarmonicSplit, Mixer, band_edges
 from errors import UserError, command, make_folder, whole_file
 from evaluation_report import code_version
 from layouts import add_dataset_arguments, find_songs
@@ -55,7 +55,15 @@ BLOCKS = (512, 1024, 2048, 4096, 8192)  # samples
 OVERLAPS = (2, 4)  # block / hop: the course's and the pretrained networks'
 ROOMS = (0.3, 1.0)  # seconds of reverberation
 RATIOS = (-10, 0, 10)  # dB, voice to accompaniment
-WHOLE = (BandSplit, BandJoin, ConvSplit, ConvJoin, Mixer)  # parts of a network that are told as one layer
+WHOLE = (
+    BandSplit,
+    BandJoin,
+    ConvSplit,
+    ConvJoin,
+    HarmonicSplit,
+    HarmonicJoin,
+    Mixer,
+)  # parts of a network that are told as one layer
 SECOND_VOICE = -6.0  # dB, against the first
 PROTOCOL = (
     f"Mono, at the networks' rate, every voice at the same RMS. Frames of {1000 * FRAME:g} ms; rest: the voice is "
@@ -98,11 +106,11 @@ def load_networks(paths: dict[str, Path | None]) -> tuple[dict[str, Mask], Audio
 
 
 def widths(config: FeedforwardConfig, audio: AudioConfig) -> list[float]:
-    """How wide each band is, from the lowest to the highest; none if the network does not look at bands."""
-    if config.encoder != "bands":
+    """How wide each band of bins is, from the lowest to the highest; none if the network does not look at such."""
+    if config.encoder not in ("bands", "harmonic"):
         return []
     edges = band_edges(config.bins, config.bands)
-    return [(b - a) * audio.sample_rate / audio.block for a, b in itertools.pairwise(edges)]
+    return [(b - a) * audio.bin_width for a, b in itertools.pairwise(edges)]
 
 
 def weights_of(module: torch.nn.Module) -> int:

@@ -1,17 +1,19 @@
 """The contract of both networks, their sizes, and that they learn."""
 
+import dataclasses
 import itertools
 
 import pytest
 import torch
 
-from encoders import ENCODERS, band_edges, conv_bands
+from encoders import ENCODERS, band_edges, conv_bands, grow, harmonic_combs
 from loss import kl_divergence
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork, RNNConfig
+from util import AudioConfig, stft
 
 NETWORKS = [FeedforwardNetwork(FeedforwardConfig(bins=33)), RecurrentNetwork(RNNConfig(bins=33))]
-for encoder in ("bands", "conv"):
+for encoder in ("bands", "conv", "harmonic"):
     NETWORKS.append(FeedforwardNetwork(FeedforwardConfig(bins=33, encoder=encoder, bands=5, features=8)))
     NETWORKS.append(RecurrentNetwork(RNNConfig(bins=33, encoder=encoder, bands=5, features=8, memory=6)))
 both = pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_the_state_of_the_contract(network):
     if network.name == "feedforward":
         assert state is None
     else:
-        units = {"dense": 200, "bands": 5 * 6, "conv": conv_bands(33) * 6}[network.config.encoder]
+        units = {"dense": 200, "bands": 5 * 6, "conv": conv_bands(33) * 6, "harmonic": 6 * 6}[network.config.encoder]
         assert [part.shape for part in state] == [(1, 2, units), (1, 2, units)]
 
 
@@ -101,7 +103,7 @@ def test_bands_cover_all_bins_once_and_grow(bins):
     assert bins < 100 or (sorted(widths) == widths and widths[-1] > 5 * widths[0])
 
 
-@pytest.mark.parametrize("encoder", ["bands", "conv"])
+@pytest.mark.parametrize("encoder", ["bands", "conv", "harmonic"])
 def test_every_bin_is_seen_and_every_band_hears_of_the_others(encoder):
     split, mixer = FeedforwardNetwork(FeedforwardConfig(bins=129, encoder=encoder, bands=8, mixers=1)).encoder
     spectrum = torch.rand(1, 129, requires_grad=True)
@@ -114,6 +116,41 @@ def test_every_bin_is_seen_and_every_band_hears_of_the_others(encoder):
     assert (slopes.abs().amax(-1) > 0).all()
 
 
+@pytest.mark.parametrize("block", [1024, 2048, 4096])
+def test_the_comb_of_its_pitch_fits_a_tone_best(block):
+    audio = AudioConfig(16000, block, 512)
+    combs = harmonic_combs(audio.bins, audio.bin_width, 160)
+    for pitch in (100, 220, 440, 880):
+        time = torch.arange(audio.sample_rate) / audio.sample_rate
+        tone = sum(torch.sin(2 * torch.pi * pitch * harmonic * time) for harmonic in range(1, 7000 // pitch))
+        spectrum = FeedforwardNetwork(FeedforwardConfig(bins=audio.bins)).compression(stft(tone, audio).abs())[5]
+        best = 70 * (1100 / 70) ** ((combs @ spectrum).argmax() / 159)
+        assert abs(best / pitch - 1) < 0.02
+    assert harmonic_combs(9, audio.bin_width, 3).isfinite().all()
+
+
+@pytest.mark.parametrize("network_class", [FeedforwardNetwork, RecurrentNetwork])
+def test_a_network_grown_by_a_pitch_gives_the_same_mask_until_it_learns(network_class):
+    config = network_class.Config(bins=129, encoder="bands", bands=8, features=8)
+    first = network_class(config)
+    first.compression.measure(torch.rand(50, 129))
+    network = network_class(dataclasses.replace(config, encoder="harmonic", pitches=20))
+    magnitude = torch.rand(2, 6, 129)
+    assert (network(magnitude)[0] - first(magnitude)[0]).abs().max() > 0.01
+    grow(network, first)
+    assert torch.allclose(network(magnitude)[0], first(magnitude)[0], atol=1e-6)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (network(magnitude)[0] * torch.rand(2, 6, 129)).sum().backward()
+        optimizer.step()
+    assert all(parameter.grad.abs().max() > 0 for part in pitch_parts(network) for parameter in part.parameters())
+
+
+def pitch_parts(network):
+    return network.encoder[0].pitch, network.decoder[0].pitch
+
+
 def test_no_bin_of_a_mask_is_left_alone():
     for encoder in ENCODERS:
         network = FeedforwardNetwork(FeedforwardConfig(bins=1025, encoder=encoder))
@@ -122,7 +159,7 @@ def test_no_bin_of_a_mask_is_left_alone():
 
 
 def test_an_unknown_encoder_is_refused():
-    with pytest.raises(ValueError, match="encoder 'fourier', expected one of dense, bands, conv"):
+    with pytest.raises(ValueError, match="encoder 'fourier', expected one of dense, bands, conv, harmonic"):
         FeedforwardConfig(encoder="fourier")
 
 

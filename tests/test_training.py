@@ -318,6 +318,7 @@ def test_encoder_and_memory_arrive(dataset, tmp_path, monkeypatch):
         assert seen["network"].config.encoder == "conv"
     seen = intercepted(monkeypatch, [*base, *more, "--encoder", "bands", "--memory", "17"], train_RNN)
     assert (seen["network"].config.encoder, seen["network"].lstm.hidden_size) == ("bands", 17)
+    assert seen["network"].config.bin_width == RATE / 256
 
 
 def test_the_encoder_is_that_of_the_network_it_starts_from(dataset, tmp_path, monkeypatch):
