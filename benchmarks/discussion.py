@@ -55,15 +55,7 @@ BLOCKS = (512, 1024, 2048, 4096, 8192)  # samples
 OVERLAPS = (2, 4)  # block / hop: the course's and the pretrained networks'
 ROOMS = (0.3, 1.0)  # seconds of reverberation
 RATIOS = (-10, 0, 10)  # dB, voice to accompaniment
-WHOLE = (
-    BandSplit,
-    BandJoin,
-    ConvSplit,
-    ConvJoin,
-    HarmonicSplit,
-    HarmonicJoin,
-    Mixer,
-)  # parts of a network that are told as one layer
+PARTS = (BandSplit, BandJoin, ConvSplit, ConvJoin, HarmonicSplit, HarmonicJoin, Mixer)  # told as one layer each
 SECOND_VOICE = -6.0  # dB, against the first
 PROTOCOL = (
     f"Mono, at the networks' rate, every voice at the same RMS. Frames of {1000 * FRAME:g} ms; rest: the voice is "
@@ -125,7 +117,7 @@ def layers_of(network: torch.nn.Module) -> dict[str, list[dict]]:
     parts = {name: [] for name, _ in network.named_children()}
 
     def listen(part: str, module: torch.nn.Module) -> None:
-        if not isinstance(module, WHOLE) and not any(True for _ in module.parameters(recurse=False)):
+        if not isinstance(module, PARTS) and not any(True for _ in module.parameters(recurse=False)):
             for inner in module.children():
                 listen(part, inner)
             return
