@@ -179,8 +179,8 @@ def make_network(
         if found != value and not grows:
             raise UserError(f"{path}: expected {name} {value}, found {found}")
     if of_its_kind:
-        encoder = options.encoder or first.config.encoder
-        network = network_class(dataclasses.replace(first.config, dropout=options.dropout, encoder=encoder))
+        sizes = {"dropout": options.dropout, "encoder": options.encoder or first.config.encoder}
+        network = network_class(dataclasses.replace(first.config, bin_width=audio.bin_width, **sizes))
         grow(network, first)
         options.before = f"; before that, {checkpoint.get('trained_on', 'unknown data')}"
     else:
