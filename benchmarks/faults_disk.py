@@ -36,7 +36,7 @@ from util import load_checkpoint, wavread
 forked.SECONDS = 60  # an evaluation starts processes of its own
 INSIDE = "FAULTS_DISK"  # set where disks can be mounted
 CAUSES = ("No space left on device", "of free disk, found", "as on a full disk")
-PLENTY = 64 << 20  # bytes that are enough for any of the runs
+PLENTY = 256 << 20  # bytes, enough for any of the runs: a training has its last checkpoint and the one before
 
 
 def is_whole(path: Path) -> bool:
