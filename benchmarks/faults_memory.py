@@ -86,7 +86,7 @@ def watch_training(name: str, workers: int, steps: int, folder: Path) -> dict:
         write_dataset(data)
     audio = AudioConfig(*map(int, AUDIO_OPTIONS[1::2]))
     excerpts = len(DSD100Dataset(read_dataset(data).songs["Train"], audio, MakeMagnitudeSpectrum(), EXCERPT))
-    epochs = max(5, -(-steps // excerpts))  # at least one in each fifth of the run
+    epochs = max(10, -(-steps // excerpts))  # until the fourth, libraries take memory for the first time
     curve = folder / f"{name} {workers}" / f"savedModel_{name}_loss.csv"
     options = training_options(data, name, workers, epochs)
     options += ["--excerpt", str(EXCERPT), "--batch-size", "1", "--output", str(curve.parent)]
