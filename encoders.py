@@ -6,7 +6,7 @@
     harmonic  bands, and one more that hears and makes harmonics of a pitch: code (..., bands + 1, features)
 
 All but the first look at parts of the spectrum, and mix what they found: `Mixer`. They have a third of the weights or
-fewer, and what they learn of one singer holds better for another; they take up to twice the time.
+fewer, and what they learn of some singers mostly holds better for others; they take up to three times as long.
 """
 
 import itertools
