@@ -167,12 +167,12 @@ def judge_songs(
             done = as_completed(futures.values())
             for future in tqdm(done, "evaluating", len(songs), file=sys.stderr, disable=None, unit="song"):
                 future.result()  # raises what the process raised
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a process that judges songs has ended: killed, or out of memory (--workers 1 takes least)"
-            ) from error
-        except BaseException:
-            kill(active_children())  # nobody waits for the rest of a song
+        except BaseException as error:
+            kill(active_children())  # nobody waits for the rest of a song, nor for one that was just being started
             pool.shutdown(cancel_futures=True)
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(
+                    "a process that judges songs has ended: killed, or out of memory (--workers 1 takes least)"
+                ) from error
             raise
     return [futures[song].result() for song in songs]

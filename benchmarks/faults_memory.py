@@ -5,8 +5,8 @@
 Looks at the real scripts ten times a second, with all processes that they start: memory, open files, processes. What
 they have in the last fifth of the run is compared with what they had in the second fifth, after warm-up: at the most,
 memory may be 30 MB more; usually (by the median, as files are opened for a moment), files and processes may not be
-more. The exit status is 1 if one is. A step is one excerpt of 0.1 s; after every epoch come checkpoints and pictures.
-(Linux.)
+more. The exit status is 1 if one is. A step is one excerpt of 0.5 s, an epoch 16 of them, then come checkpoints and
+pictures; warm-up lasts some 15 epochs, so fewer than 30 (480 steps) say nothing. (Linux.)
 """
 
 import argparse
@@ -30,7 +30,7 @@ from util import AudioConfig
 
 RATE = 16000  # Hz, of the long song: the pretrained networks' own
 MORE = 30.0  # MB that a run may grow
-EXCERPT = 0.1  # s
+EXCERPT = 0.5  # s
 TRAININGS = (("feedforward", 0), ("RNN", 2))  # with so many processes that read songs
 
 
@@ -86,7 +86,7 @@ def watch_training(name: str, workers: int, steps: int, folder: Path) -> dict:
         write_dataset(data)
     audio = AudioConfig(*map(int, AUDIO_OPTIONS[1::2]))
     excerpts = len(DSD100Dataset(read_dataset(data).songs["Train"], audio, MakeMagnitudeSpectrum(), EXCERPT))
-    epochs = max(10, -(-steps // excerpts))  # until the fourth, libraries take memory for the first time
+    epochs = -(-steps // excerpts)  # all steps, in whole epochs
     curve = folder / f"{name} {workers}" / f"savedModel_{name}_loss.csv"
     options = training_options(data, name, workers, epochs)
     options += ["--excerpt", str(EXCERPT), "--batch-size", "1", "--output", str(curve.parent)]
@@ -116,7 +116,7 @@ def watch_separation(name: str, hours: float, folder: Path) -> dict:
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=2000, help="of each training, at least (%(default)s)")
+    parser.add_argument("--steps", type=int, default=2000, help="of each training (%(default)s)")
     parser.add_argument("--hours", type=float, default=2.0, help="of the song (%(default)s)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts there")
     options = parser.parse_args(argv)

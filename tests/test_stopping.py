@@ -7,12 +7,16 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import AUDIO_OPTIONS, QUICK, seconds_to_end
 
+import scores
 import train_feedforward
 import train_RNN
 from errors import UserError, command
@@ -37,10 +41,19 @@ def wait_for(condition, seconds: float = 100) -> None:
         time.sleep(0.002)
 
 
+def command_line(process: int) -> bytes:
+    """Empty if it has just ended."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def children(process: int) -> list[int]:
     """Processes that it started, but for multiprocessing's own."""
     numbers = map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())
-    return [number for number in numbers if b"resource_tracker" not in Path(f"/proc/{number}/cmdline").read_bytes()]
+    lines = {number: command_line(number) for number in numbers}
+    return [number for number, line in lines.items() if line and b"resource_tracker" not in line]
 
 
 def alive(process: int) -> bool:
@@ -144,6 +157,25 @@ def test_a_lost_judge_is_told(evaluation, tmp_path):
     assert evaluation.returncode == 1 and "Traceback" not in said
     assert "error: a process that judges songs has ended: killed, or out of memory" in said.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+class Song:
+    samples = 1
+
+
+class LostWhileStarting(ProcessPoolExecutor):
+    """One of its processes is lost while another is just being started, of which the pool does not know yet."""
+
+    def submit(self, *_):
+        self._mp_context.Process(target=time.sleep, args=(60,)).start()
+        raise BrokenProcessPool
+
+
+def test_a_judge_that_was_just_being_started_is_not_left(monkeypatch):
+    monkeypatch.setattr(scores, "ProcessPoolExecutor", LostWhileStarting)
+    with pytest.raises(UserError, match="killed, or out of memory"):
+        scores.judge_songs([Song()], [], 2)
+    wait_for(lambda: not active_children(), 5)
 
 
 def test_ctrl_c_ends_an_evaluation_soon_and_in_order(evaluation, tmp_path):
