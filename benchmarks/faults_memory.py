@@ -6,7 +6,8 @@ Looks at the real scripts ten times a second, with all processes that they start
 they have in the last fifth of the run is compared with what they had in the second fifth, after warm-up: at the most,
 memory may be 30 MB more; usually (by the median, as files are opened for a moment), files and processes may not be
 more. The exit status is 1 if one is. A step is one excerpt of 0.5 s, an epoch 16 of them, then come checkpoints and
-pictures; warm-up lasts some 15 epochs, so fewer than 30 (480 steps) say nothing. (Linux.)
+pictures. Libraries take memory for the first time until epoch 15, nearly all of it until epoch 12: fewer than 30 epochs
+(480 steps) say nothing. (Linux.)
 """
 
 import argparse
