@@ -192,7 +192,13 @@ def overlap_add(spectrum: torch.Tensor, audio: AudioConfig) -> tuple[torch.Tenso
     window = _window(audio, spectrum.real.dtype, spectrum.device)
     frames = torch.fft.irfft(spectrum, audio.block)  # (..., frames, block)
     frames *= window
-    return _overlap(frames, audio.hop), _overlap(window.square().expand(frames.shape[-2], -1), audio.hop)
+    return _overlap(frames, audio.hop), overlap_windows(window.new_ones(frames.shape[-2]), audio)
+
+
+def overlap_windows(gain: torch.Tensor, audio: AudioConfig) -> torch.Tensor:
+    """Sum of the frames' squared windows, each times its gain (..., frames): (..., samples) as in `overlap_add`."""
+    window = _window(audio, gain.dtype, gain.device)
+    return _overlap(gain[..., None] * window.square(), audio.hop)
 
 
 def _overlap(frames: torch.Tensor, hop: int) -> torch.Tensor:

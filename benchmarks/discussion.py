@@ -45,11 +45,11 @@ from errors import UserError, command, make_folder, whole_file
 from evaluation_report import code_version
 from layouts import add_dataset_arguments, find_songs
 from Model import FeedforwardConfig
-from separation import find_checkpoint
+from separation import find_checkpoint, separate
 from songs import Song
 from summary import bootstrap
 from systems import NETWORKS
-from util import AudioConfig, load_network, stft
+from util import AudioConfig, load_network, resample
 
 BLOCKS = (512, 1024, 2048, 4096, 8192)  # samples
 OVERLAPS = (2, 4)  # block / hop: the course's and the pretrained networks'
@@ -226,15 +226,35 @@ def phase(songs: list[Song], masks: dict[str, Mask], audio: AudioConfig) -> dict
     return {name: {which: _mean(values) for which, values in own.items()} for name, own in scores.items()}
 
 
-def band_limit(songs: list[Song], audio: AudioConfig) -> list[dict]:
-    """The share of each voice that lies above the network's band, and the SDR of a voice that lacks only that."""
+def above_band(songs: list[Song], files: dict[str, str], audio: AudioConfig) -> list[dict]:
+    """What lies above the network's band, for each song. SDR at the song's rate.
+
+    The SDR of a voice that lacks only that; of each network, the SDR of its voice without that and with it, and how
+    loud, in dB, that of the accompaniment alone is when it has gone through.
+    """
+    networks = {name: load_network(file, NETWORKS[name])[0] for name, file in files.items()}
     rows = []
     for song in songs:
-        voice = torch.from_numpy(song.read()[1])
-        spectrum = stft(voice, AudioConfig(song.rate)).abs().square().sum(0)  # (bins,)
-        high = spectrum[torch.linspace(0, song.rate / 2, len(spectrum)) > audio.sample_rate / 2].sum().item()
-        rows.append({"song": song.name, "SDR without it": decibels(spectrum.sum().item(), high)})
+        mixture, voice = song.read()
+        accompaniment = mixture - voice
+        loud = energy(accompaniment - within_band(accompaniment, song.rate, audio))
+        row = {"song": song.name, "SDR without it": sdr(voice, within_band(voice, song.rate, audio))}
+        for name, network in networks.items():
+            estimate = separate(network, mixture[None], song.rate, audio)[0]
+            leak = separate(network, accompaniment[None], song.rate, audio)[0]
+            row[name] = {
+                "SDR without it": sdr(voice, within_band(estimate, song.rate, audio)),
+                "SDR": sdr(voice, estimate),
+                "accompaniment through": decibels(energy(leak - within_band(leak, song.rate, audio)), loud),
+            }
+        rows.append(row)
     return rows
+
+
+def within_band(sound: np.ndarray, rate: int, audio: AudioConfig) -> np.ndarray:
+    """What is left of sound (samples,) after resampling to the network's rate and back."""
+    there_and_back = resample(resample(sound[None], rate, audio.sample_rate), audio.sample_rate, rate)[0, : len(sound)]
+    return np.pad(there_and_back, (0, len(sound) - len(there_and_back)))
 
 
 # ---------------------------------------------------------------------------------------------- command line
@@ -265,6 +285,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     songs = chosen_songs(options)
     masks, audio, facts = load_networks({name: getattr(options, name) for name in NETWORKS})
+    files = {name: own["file"] for name, own in facts.items()}
     all_masks = masks | {"ideal ratio mask": ideal_ratio_mask}
     report = {
         "data": Path(options.dataset).name,
@@ -276,7 +297,7 @@ def main(argv: list[str] | None = None) -> None:
         "kinds of sound": kinds(songs, masks, audio),
         "phase": phase(songs, all_masks, audio),
         "blocks": blocks(songs, audio.sample_rate),
-        "above the network's band": band_limit(songs, audio) if songs[0].rate > audio.sample_rate else [],
+        "above the network's band": above_band(songs, files, audio) if songs[0].rate > audio.sample_rate else [],
         "command": " ".join(["benchmarks/discussion.py", *(sys.argv[1:] if argv is None else argv)]),
         "commit": code_version(),
     }

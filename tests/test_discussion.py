@@ -13,10 +13,11 @@ from PIL import Image
 from test_errors import fails
 
 from encoders import ENCODERS
-from Model import FeedforwardNetwork
+from layouts import find_songs
+from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
 from separation import separate
-from util import AudioConfig, load_network, save_checkpoint
+from util import AudioConfig, load_network, save_checkpoint, wavwrite
 
 
 @pytest.fixture
@@ -129,6 +130,31 @@ def test_discussion_command(dataset, trained, tmp_path):
     assert phase["true phase"]["mean"] > phase["mixture's phase"]["mean"]
     assert {(row["block"], row["hop"]) for row in found["blocks"]} >= {(512, 256), (512, 128), (8192, 2048)}
     assert not found["above the network's band"]
+
+
+@pytest.mark.parametrize(("share", "through"), [(1.0, 0.0), (0.5, -12.04)])
+def test_what_lies_above_the_networks_band(tmp_path, share, through):
+    """A song at twice the network's rate, its noise above the band too; a network whose mask is the same everywhere."""
+    audio, rate = AudioConfig(RATE, 256, 128), 2 * RATE
+    network = FeedforwardNetwork(FeedforwardConfig(bins=audio.bins))
+    last = network.decoder[-2]
+    last.weight.data.zero_()
+    last.bias.data.fill_(np.log(share / (1.0000001 - share)))
+    save_checkpoint(tmp_path / "same.pt", network, audio)
+    mixture, voice = make_song("high", 4.0, rate)
+    song = tmp_path / "songs" / "test" / "high"
+    song.mkdir(parents=True)
+    wavwrite(song / "mixture.wav", mixture, rate, "FLOAT")
+    wavwrite(song / "vocals.wav", voice, rate, "FLOAT")
+    songs = find_songs(tmp_path / "songs")["Test"]
+    [row] = discussion.above_band(songs, {"feedforward": tmp_path / "same.pt"}, audio)
+    assert row["SDR without it"] > 30
+    found = row["feedforward"]
+    assert found["accompaniment through"] == pytest.approx(through, abs=0.1)
+    accompaniment = measures.energy(mixture - voice)
+    if share == 1:
+        assert found["SDR"] == pytest.approx(measures.decibels(measures.energy(voice), accompaniment), abs=0.01)
+    assert found["SDR"] < found["SDR without it"]  # the noise there is none of the voice's
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)

@@ -14,7 +14,7 @@ from errors import UserError
 from Model_RNN import RecurrentNetwork
 from separation import find_checkpoint, separate
 from sound import sound_info
-from util import AudioConfig, load_network, resample, wavread, wavwrite
+from util import AudioConfig, load_network, wavread, wavwrite
 
 SCRIPTS = {"feedforward": separate_feedforward, "RNN": separate_RNN}
 AUDIO = AudioConfig(RATE, 256, 128)
@@ -63,12 +63,10 @@ def test_a_mask_of_ones_gives_the_mixture_back(rate, samples):
     waveform = (0.5 * np.sin(2 * np.pi * 100 * time + 1)).astype(np.float32)[None]
     voice = separate(Constant(1.0), waveform, rate, AUDIO)
     assert voice.shape == waveform.shape and np.isfinite(voice).all()
-    if rate == RATE:
+    if rate <= RATE or samples > 100:  # else there may be no sample at the network's rate
         assert np.abs(voice - waveform).max() < 1e-5
+    if rate == RATE:
         assert np.abs(separate(Constant(0.5), waveform, rate, AUDIO) - waveform / 2).max() < 1e-5
-    elif samples == 1000:
-        there_and_back = resample(resample(waveform, rate, RATE), RATE, rate)[:, 100:900]
-        assert np.abs(voice[:, 100:900] - there_and_back).max() < 1e-4
 
 
 def test_channels_are_separated_by_themselves_and_the_input_is_not_changed():
