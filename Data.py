@@ -157,14 +157,15 @@ class RandomSpeed:
 class RandomEqualizer:
     """Colour voice and accompaniment, each in its own way, as other microphones, rooms and mixing desks would.
 
-    Each octave band is raised or lowered by a normal random number of dB with deviation `decibels`.
+    Each octave band is raised or lowered by a normal random number of dB with deviation `voice` or `accompaniment`.
     """
 
-    def __init__(self, decibels: float = 2.0):
-        self.decibels = decibels
+    def __init__(self, voice: float = 2.0, accompaniment: float = 2.0):
+        self.deviations = np.array([[voice], [accompaniment]])  # dB
 
     def __call__(self, excerpt: Excerpt) -> Excerpt:
-        return dataclasses.replace(excerpt, equalizer=excerpt.rng.normal(0, self.decibels, (2, len(OCTAVES))))
+        curves = excerpt.rng.normal(0, self.deviations, (2, len(OCTAVES)))
+        return dataclasses.replace(excerpt, equalizer=curves)
 
 
 class RandomEffects:

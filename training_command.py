@@ -38,7 +38,6 @@ RANGES = {  # of the options that are numbers
     "excerpt": (0.1, 3600),
     "remix": (0, 1),
     "effects": (0, 1),
-    "equalizer": (0, 100),
     "keep": (0, 1_000_000),
     "workers": (0, 256),
     "epochs": (1, 1_000_000),
@@ -83,8 +82,8 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
     add("--speed", type=float, nargs=2, metavar=("LOW", "HIGH"), default=[0.7, 1.4], help=speed)
     effects = "probability of saturation, and of reverberation, of the voice (%(default)s)"
     add("--effects", type=float, metavar="P", default=0.0, help=effects)
-    equalizer = "spread of a random equaliser's octave bands, for voice and accompaniment (%(default)s)"
-    add("--equalizer", type=float, metavar="DB", default=2.0, help=equalizer)
+    equalizer = "spread of a random equaliser's octave bands; two numbers for voice and accompaniment (2)"
+    add("--equalizer", type=float, nargs="+", metavar="DB", default=[2.0], help=equalizer)
     keep = "of songs kept in memory once they are decoded; the others are read again and again (%(default)s)"
     add("--keep", type=int, metavar="MB", default=2000, help=keep)
     add("--workers", type=int, default=0, help="processes that read and transform songs (%(default)s)")
@@ -125,6 +124,9 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
         parser.error(f"--speed must be LOW <= HIGH, both from 0.1 to 10, found {options.speed}")
     if not -100 <= options.gain[0] <= options.gain[1] <= 100:
         parser.error(f"--gain must be LOW <= HIGH, both from -100 to 100, found {options.gain}")
+    if len(options.equalizer) > 2 or not all(0 <= spread <= 100 for spread in options.equalizer):
+        parser.error(f"--equalizer must be one or two numbers from 0 to 100, found {options.equalizer}")
+    options.equalizer = [options.equalizer[0], options.equalizer[-1]]
     options.before = ""  # what a network to start from was trained on
     options.command = " ".join([f"train_{network_class.name}.py", *(sys.argv[1:] if argv is None else argv)])
     return options
@@ -250,7 +252,7 @@ def start(
         network, audio = make_network(network_class, starts_from, options, folder)
 
     make_spectrum = MakeMagnitudeSpectrum(projected=options.target == "projection")
-    transforms = [RandomShift(), RandomSpeed(*options.speed), RandomEqualizer(options.equalizer), Rescale()]
+    transforms = [RandomShift(), RandomSpeed(*options.speed), RandomEqualizer(*options.equalizer), Rescale()]
     transforms += [Remix(options.remix, *options.gain), RandomEffects(options.effects), make_spectrum]
     if shuffle_frames:
         transforms.append(ShuffleFrameOrder())

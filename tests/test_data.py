@@ -187,6 +187,13 @@ def test_remixed_speed_is_the_voice_s_alone(dataset):
     assert torch.allclose(mixture - vocals, other_mixture - other_vocals, atol=1e-6)
 
 
+def test_random_equalizer_of_the_voice_alone(dataset):
+    plain, coloured = excerpt_of(dataset), RandomEqualizer(6.0, 0.0)(excerpt_of(dataset))
+    (mixture, vocals), (plain_mixture, plain_vocals) = coloured.spectra(), plain.spectra()
+    assert torch.allclose(mixture - vocals, plain_mixture - plain_vocals, atol=1e-6)
+    assert not torch.allclose(vocals, plain_vocals, rtol=0.1)
+
+
 def test_random_equalizer_colours_voice_and_accompaniment_apart(dataset):
     plain, coloured = excerpt_of(dataset), RandomEqualizer(6.0)(excerpt_of(dataset))
     assert coloured.equalizer.shape == (2, 9) and coloured.equalizer.std() == pytest.approx(6, rel=0.5)

@@ -349,6 +349,8 @@ def test_device_that_is_not_there(dataset, song, trained, tmp_path, capsys):
         ["--gain", "nan", "0"],
         ["--effects", "1.5"],
         ["--equalizer", "-1"],
+        ["--equalizer", "2", "nan"],
+        ["--equalizer", "2", "2", "2"],
         ["--speed", "nan", "1"],
         ["--patience", "0"],
         ["--threads", "0"],

@@ -297,10 +297,11 @@ def test_options_arrive(dataset, tmp_path, monkeypatch):
     torch.set_num_threads(1)
 
     seen = intercepted(monkeypatch, [*base, "--target", "projection", "--equalizer", "3"])
-    assert transform(seen, "RandomEqualizer").decibels == 3
+    assert transform(seen, "RandomEqualizer").deviations.tolist() == [[3], [3]]
     assert transform(seen, "MakeMagnitudeSpectrum").projected and seen["valid"].dataset.transform.projected
 
-    seen = intercepted(monkeypatch, [*base, "--gain", "-4", "8", "--effects", "0.3"])
+    seen = intercepted(monkeypatch, [*base, "--gain", "-4", "8", "--effects", "0.3", "--equalizer", "3", "0"])
+    assert transform(seen, "RandomEqualizer").deviations.tolist() == [[3], [0]]
     assert (transform(seen, "Remix").softest, transform(seen, "Remix").loudest) == (-4, 8)
     assert transform(seen, "RandomEffects").probability == 0.3
 
