@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import AUDIO_OPTIONS, QUICK, RATE
+from training_speed import Products16
 
 import train_feedforward
 import train_RNN
@@ -398,6 +399,21 @@ def test_learning_options_arrive(dataset, tmp_path, monkeypatch):
     assert train_feedforward.main(argv) == 0
     assert (kept["lr"], kept["weight_decay"], kept["reverse"], kept["bfloat16"]) == (0.02, 0.3, True, True)
     assert kept["title"] == "epoch 1/1, validation"
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_16_bit_products_of_the_benchmark_are_rounded_once(bias):
+    layer, given = torch.nn.Linear(300, 40, bias=bias), torch.randn(50, 300)
+    with Products16(), torch.autocast("cpu", torch.bfloat16):
+        found = layer(given)
+        found.float().sum().backward()
+    short = given.bfloat16().float() @ layer.weight.bfloat16().float().T
+    exact = short + layer.bias.bfloat16().float() if bias else short
+    assert found.dtype == torch.bfloat16
+    assert ((found.float() - exact).abs() <= exact.abs() * 2**-8 + 1e-6).all()
+    assert not torch.allclose(found.float(), layer(given), atol=1e-4)
+    expected = given.bfloat16().float().sum(0)
+    assert torch.allclose(layer.weight.grad, expected.expand(40, -1), rtol=2**-7, atol=1e-5)
 
 
 def test_bfloat16_learns_about_the_same(dataset, tmp_path):
