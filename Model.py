@@ -115,6 +115,7 @@ class FeedforwardNetwork(nn.Module):
     """mask = decoder(encoder(compressed magnitude)), every frame by itself."""
 
     name = "feedforward"
+    remembers = False  # whether a frame's mask depends on other frames
     Config = FeedforwardConfig
 
     def __init__(self, config: FeedforwardConfig):

@@ -39,6 +39,7 @@ class RecurrentNetwork(nn.Module):
     """mask = decoder(fuse(code, LSTM(code))): the frame itself beside what the LSTM makes of the frames up to it."""
 
     name = "RNN"
+    remembers = True
     Config = RNNConfig
 
     def __init__(self, config: RNNConfig):

@@ -39,6 +39,11 @@ def make_systems(options: argparse.Namespace, songs: list[Song]) -> list[System]
     for text in options.checkpoint or []:
         name, path = _named(text)
         networks.append(Network(name or load_any_network(path)[2]["name"], path))
+    if options.bidirectional:
+        remembering = [network for network in networks if load_any_network(network.path)[0].remembers]
+        if not remembering:
+            raise UserError("--bidirectional: expected a recurrent network, found none")
+        networks += [Network(f"{network.name} bidirectional", network.path, True) for network in remembering]
     folders = []
     for text in options.estimates:
         name, path = _named(text)
@@ -74,6 +79,8 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint", nargs="*", metavar="[NAME=]FILE", help="judge these networks (or none) instead of the two"
     )
+    text = "judge recurrent networks once more, hearing each song backwards, too"
+    parser.add_argument("--bidirectional", action="store_true", help=text)
     parser.add_argument(
         "--estimates", nargs="+", default=[], metavar="[NAME=]FOLDER", help="judge voices in files named like the songs"
     )

@@ -146,9 +146,60 @@ def top_octave(mask: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
     return (mask * magnitude).square().sum(dim=-1) / magnitude.square().sum(dim=-1).clamp(min=1e-20)
 
 
-def separate(network: torch.nn.Module, waveform: np.ndarray, rate: int, audio: AudioConfig) -> np.ndarray:
+class Bidirectional:
+    """As Separator, but the network hears the sound forwards and backwards, and the voice is the mean of both.
+
+    What comes later tells as much as what came before (Schuster and Paliwal 1997), and a network that has learnt to
+    follow voices can follow them backwards, too. The sound is separated in segments, faded into each other, with
+    context on both sides. Each direction first hears its beginning the other way round, so that the network knows the
+    song when it starts. However the stream is cut into pieces, the voice is the same; it is known SEGMENT + FADE +
+    CONTEXT later.
+    """
+
+    SEGMENT, FADE, CONTEXT = 60.0, 0.5, 10.0  # seconds
+
+    def __init__(self, network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int):
+        self.make_separator = lambda: Separator(network, audio, rate, channels)
+        self.segment, self.fade, self.context = (round(rate * t) for t in (self.SEGMENT, self.FADE, self.CONTEXT))
+        self.mixture = np.zeros((channels, 0), np.float32)  # what is still needed of it
+        self.start = 0  # of the next segment in it
+        self.fading = np.zeros((channels, 0), np.float32)  # the last segment's voice where it reaches into the next one
+
+    def push(self, waveform: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """See Separator.push."""
+        self.mixture = np.concatenate([self.mixture, waveform], axis=1)
+        mixture, voice = [self.mixture[:, :0]], [self.fading[:, :0]]
+        enough = self.segment + self.fade + self.context
+        while (arrived := self.mixture.shape[1] - self.start) >= enough or (last and arrived):
+            end = self.start + min(self.segment, arrived)
+            mixture.append(self.mixture[:, self.start : end])
+            voice.append(self._voice(end))
+            kept = max(0, end - self.context)
+            self.mixture, self.start = self.mixture[:, kept:], end - kept
+        return np.concatenate(mixture, axis=1), np.concatenate(voice, axis=1)
+
+    def _voice(self, end: int) -> np.ndarray:
+        """The voice from the start of the segment to its end, (channels, samples)."""
+        sound = self.mixture[:, : end + self.fade + self.context]
+        voice = (self._hear(sound) + self._hear(sound[:, ::-1])[:, ::-1])[:, self.start : end + self.fade] / 2
+        faded = self.fading.shape[1]
+        voice[:, :faded] += (self.fading - voice[:, :faded]) * np.linspace(1, 0, faded, dtype=np.float32)
+        self.fading = voice[:, end - self.start :]
+        return voice[:, : end - self.start]
+
+    def _hear(self, sound: np.ndarray) -> np.ndarray:
+        """The voice in sound (channels, samples) when the network has heard its beginning backwards before."""
+        before = sound[:, : self.context][:, ::-1]
+        _, voice = self.make_separator().push(np.concatenate([before, sound], axis=1), last=True)
+        return voice[:, before.shape[1] :]
+
+
+def separate(
+    network: torch.nn.Module, waveform: np.ndarray, rate: int, audio: AudioConfig, bidirectional: bool = False
+) -> np.ndarray:
     """The singing voice in waveform (channels, samples), float32, at any rate in Hz: same shape, same rate."""
-    _, voice = Separator(network, audio, rate, len(waveform)).push(waveform, last=True)
+    kind = Bidirectional if bidirectional else Separator
+    _, voice = kind(network, audio, rate, len(waveform)).push(waveform, last=True)
     return voice
 
 

@@ -23,12 +23,12 @@ FORMATS = ("wav", "flac", "ogg", "mp3")
 NAMES = "{name}_{stem}"  # of files in an output folder
 
 
-def parse_options(network_name: str, argv: list[str] | None) -> tuple[argparse.Namespace, list[Job]]:
+def parse_options(network_class: type, argv: list[str] | None) -> tuple[argparse.Namespace, list[Job]]:
     """The options, and the songs to separate. Wrong command lines end here with exit status 2."""
     parser = argparse.ArgumentParser(
         usage="%(prog)s [options] INPUT OUTPUT\n       %(prog)s [options] INPUT ... --output FOLDER or PATTERN",
-        description=f"Separate the singing voice with the {network_name} network. OUTPUT is replaced if it exists. "
-        "Put -- before names that begin with a dash.",
+        description=f"Separate the singing voice with the {network_class.name} network. "
+        "OUTPUT is replaced if it exists. Put -- before names that begin with a dash.",
     )
     parser.add_argument(
         "paths",
@@ -52,9 +52,14 @@ def parse_options(network_name: str, argv: list[str] | None) -> tuple[argparse.N
         metavar=("RATE", "CHANNELS", "TYPE"),
         help=f"standard input and output are raw PCM, not WAV; types: {', '.join(RAW_TYPES)}",
     )
+    if network_class.remembers:
+        parser.add_argument(
+            "--bidirectional", action="store_true", help="hear songs backwards, too: better, takes three times as long"
+        )
     parser.add_argument("--checkpoint", type=Path, help="default: the best one in the current folder, else pretrained")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (%(default)s)")
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors and changes of level")
+    parser.set_defaults(bidirectional=False)
     options = parser.parse_args(argv)
     try:
         return options, plan(options)
@@ -84,7 +89,8 @@ def plan(options: argparse.Namespace) -> list[Job]:
             f"--output {output}: expected a folder, or {{name}} and {{stem}} for songs and stems to differ"
         )
     jobs = [
-        Job(source, {stem: fill(pattern, name, stem) for stem in stems}, raw, options.float) for source, name in songs
+        Job(source, {stem: fill(pattern, name, stem) for stem in stems}, raw, options.float, options.bidirectional)
+        for source, name in songs
     ]
     check_names(jobs)
     return jobs
@@ -184,7 +190,7 @@ def decibels(gain: float) -> str:
 @command
 def main(network_class: type, argv: list[str] | None = None) -> None:
     """Separate songs from the command line with a network of this class."""
-    options, jobs = parse_options(network_class.name, argv)
+    options, jobs = parse_options(network_class, argv)
     device = choose_device(options.device)
     path = options.checkpoint or find_checkpoint(network_class.name)
     network, audio, checkpoint = load_network(path, network_class)

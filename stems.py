@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from errors import UserError
-from separation import Separator
+from separation import Bidirectional, Separator
 from sound import (
     BITS,
     Sound,
@@ -39,13 +39,14 @@ class Job:
     """A song and where its stems go: names of files, or '-' for standard input or output.
 
     raw: what standard input holds and standard output gets, if not WAV; as_float: write float samples whatever the
-    song has.
+    song has; bidirectional: hear it backwards, too.
     """
 
     source: str
     targets: dict[str, str]  # by name of the stem
     raw: RawFormat | None = None
     as_float: bool = False
+    bidirectional: bool = False
 
     @property
     def piped(self) -> bool:
@@ -86,7 +87,7 @@ def _write_stems(
         sound = stack.enter_context(_open_song(job.source, job.raw))
         writers = {stem: stack.enter_context(_open_stem(job, target, sound)) for stem, target in job.targets.items()}
         info, subtype = sound.info, next(iter(writers.values())).subtype
-        separator = Separator(network, audio, info.rate, info.channels)
+        separator = (Bidirectional if job.bidirectional else Separator)(network, audio, info.rate, info.channels)
         if job.piped:  # as soon as it arrives
             pieces = _separate_blocks(separator, sound.blocks)
         else:  # reading, separating and writing at the same time
@@ -107,7 +108,9 @@ def _write_stems(
     return samples / info.rate, peak
 
 
-def _separate_blocks(separator: Separator, blocks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _separate_blocks(
+    separator: Separator | Bidirectional, blocks: Iterator[np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for block in blocks:
         yield separator.push(block)
     yield separator.push(np.zeros_like(separator.mixture[:, :0]), last=True)

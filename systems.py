@@ -78,10 +78,12 @@ class Network:
 
     name: str
     path: Path
+    bidirectional: bool = False
 
     @property
     def description(self) -> str:
-        return describe(self.path, load_any_network(self.path)[2])
+        how = ", hearing songs backwards, too" if self.bidirectional else ""
+        return describe(self.path, load_any_network(self.path)[2]) + how
 
     @property
     def audio(self) -> AudioConfig:
@@ -89,7 +91,7 @@ class Network:
 
     def estimate(self, recording: Recording) -> Estimates:
         network, audio, _ = load_any_network(self.path)
-        voice = separate(network, recording.mixture[None], recording.song.rate, audio)[0]
+        voice = separate(network, recording.mixture[None], recording.song.rate, audio, self.bidirectional)[0]
         return recording.with_accompaniment(voice), ""
 
 

@@ -12,8 +12,10 @@ import evaluate
 import plots
 import scores
 from bss_eval import bss_eval_sources
+from Model_RNN import RecurrentNetwork
+from separation import separate
 from systems import IDEAL_MASKS
-from util import wavwrite
+from util import load_network, wavwrite
 
 BOUNDS = ["mixture", *IDEAL_MASKS]
 SYSTEMS = ["mixture", "feedforward", "RNN", *IDEAL_MASKS]
@@ -297,6 +299,22 @@ def test_what_cannot_be_scored_is_counted_and_left_out_for_all(three_songs, tmp_
     assert "vocals of 1, song unreadable" in text
 
 
+def test_recurrent_networks_in_both_directions_on_request(three_songs, trained, tmp_path):
+    data, songs = three_songs
+    paths = [trained / f"savedModel_{name}_best.pt" for name in ("feedforward", "RNN")]
+    more = ["--checkpoint", str(paths[0]), f"one={paths[1]}", "--bidirectional"]
+    report, rows = run(data, tmp_path, *more)
+    assert list(report["systems"]) == ["mixture", "feedforward", "one", "one bidirectional", *IDEAL_MASKS]
+    assert report["systems"]["one bidirectional"] == report["systems"]["one"] + ", hearing songs backwards, too"
+    network, audio, _ = load_network(paths[1], RecurrentNetwork)
+    found = column(rows, "one bidirectional")
+    for sdr, (name, (mixture, vocals)) in zip(found, sorted(songs.items()), strict=True):
+        voice = separate(network, mixture[None], RATE, audio, bidirectional=True)[0]
+        sources, estimates = np.stack([vocals, mixture - vocals]), np.stack([voice, mixture - voice])
+        assert sdr == pytest.approx(bss_eval_sources(sources, estimates).sdr[0], abs=0.01), name
+    assert found != column(rows, "one")
+
+
 # ---------------------------------------------------------------------------------------------- errors, options
 
 
@@ -311,6 +329,7 @@ def test_errors(three_songs, tmp_path, trained, capsys):
         (["--checkpoint", f"mixture={checkpoint}"], "found 2 called 'mixture'"),
         (["--checkpoint", "nothing.pt"], "nothing.pt: no such checkpoint"),
         (["--split", "Train", "--checkpoint"], "expected songs in Train, found none"),
+        (["--bidirectional", "--checkpoint"], "expected a recurrent network, found none"),
     ):
         checkpoints = [] if "--checkpoint" in more else ["--checkpoint"]
         assert evaluate.main([str(data), "--output", str(tmp_path / "out"), *more, *checkpoints]) == 1

@@ -7,7 +7,7 @@ from conftest import make_song
 
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork, RNNConfig
-from separation import Separator, separate, top_octave
+from separation import Bidirectional, Separator, separate, top_octave
 from util import AudioConfig, Resampler, istft, overlap_add, overlap_windows, resample, stft
 
 AUDIOS = [AudioConfig(8000, 256, 64), AudioConfig(8000, 256, 128), AudioConfig(8000, 250, 77, "hann")]
@@ -168,6 +168,63 @@ def test_exact_length_and_the_mixture_itself_where_nothing_is_masked(audio, rate
         assert mixture.shape == voice.shape == sound.shape and np.isfinite(voice).all()
         if samples > 2:  # of fewer at 12 kHz, the network may see none
             assert np.abs(voice - sound).max() < 1e-5
+
+
+@pytest.fixture
+def short_segments(monkeypatch):
+    for name, seconds in (("SEGMENT", 0.3), ("FADE", 0.05), ("CONTEXT", 0.1)):
+        monkeypatch.setattr(Bidirectional, name, seconds)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050])
+def test_in_both_directions(rate):
+    """The mean of both, each of which begins with what it heard first the other way round."""
+    audio = AUDIOS[0]
+    network, sound = make_network("RNN", audio), make_sound(2, round(0.7 * rate), rate)
+    samples = sound.shape[1]
+    turned = sound[:, ::-1]
+    forwards = separate(network, np.concatenate([turned, sound], axis=1), rate, audio)[:, samples:]
+    backwards = separate(network, np.concatenate([sound, turned], axis=1), rate, audio)[:, samples:][:, ::-1]
+    voice = separate(network, sound, rate, audio, bidirectional=True)
+    assert np.abs(voice - (forwards + backwards) / 2).max() < 1e-6
+    assert np.abs(separate(network, turned, rate, audio, bidirectional=True)[:, ::-1] - voice).max() < 1e-6
+    assert np.abs(forwards - backwards).max() > 0.01  # the network remembers
+
+
+@pytest.mark.parametrize("sizes", [(1, 700), (2, 3, 999), (4000,), (10**6,)], ids=str)
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.29, 0.301, 0.46, 1.37])
+@pytest.mark.parametrize("rate", [8000, 22050])
+def test_any_block_size_in_both_directions(short_segments, rate, seconds, sizes):
+    audio = AUDIOS[0]
+    network, sound = make_network("RNN", audio), make_sound(2, round(seconds * rate), rate)
+    mixture, voice = push_in_pieces(Bidirectional(network, audio, rate, 2), sound, repeat(*sizes))
+    assert np.array_equal(mixture, sound) and voice.dtype == np.float32
+    assert np.abs(voice - separate(network, sound, rate, audio, bidirectional=True)).max(initial=0) < 1e-5
+    same = separate(LetThrough(), sound, rate, audio, bidirectional=True)
+    assert np.abs(same - sound).max(initial=0) < 1e-5
+
+
+def test_segments_are_faded_into_each_other(short_segments, monkeypatch):
+    """Every segment and direction has another network here, which lets through a tenth more than the one before."""
+    shares = iter(range(10))
+
+    class Share(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.share = next(shares) / 10
+
+        def forward(self, magnitude, state=None):
+            return torch.full_like(magnitude, self.share), state
+
+    rate = 8000
+    separator = Bidirectional(LetThrough(), AUDIOS[0], rate, 1)
+    separator.make_separator = lambda: Separator(Share(), AUDIOS[0], rate, 1)
+    sound = np.ones((1, 2 * 2400 + 100), np.float32)  # two segments, and 100 samples of a third
+    _, voice = separator.push(sound, last=True)
+    steps = np.repeat([0.05, 0.25, 0.45], (2400, 2400, 100))
+    fades = np.concatenate([np.linspace(0.2, 0, 400), np.zeros(2000), np.linspace(0.2, 0, 100)])
+    steps[2400:] -= fades
+    assert np.abs(voice[0] - steps).max() < 1e-5
 
 
 @pytest.mark.parametrize("rates", [(44100, 16000), (16000, 44100), (8000, 16000), (192000, 16000), (44101, 16000)])

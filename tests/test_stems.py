@@ -18,8 +18,10 @@ import separate_RNN
 import separation_command
 import sound
 import stems
+from Model_RNN import RecurrentNetwork
+from separation import separate
 from sound import create_sound, sound_info
-from util import wavread, wavwrite
+from util import load_network, wavread, wavwrite
 
 ROOT = Path(__file__).parent.parent
 
@@ -74,7 +76,7 @@ def test_stems_add_up_to_the_song(run, extension, subtype, rate):
     assert error <= {"FLOAT": 1e-6, "DOUBLE": 1e-12}.get(subtype, 0)  # integers: bit for bit
 
 
-def test_what_lies_above_the_networks_band_stays_in_the_accompaniment(run):
+def test_what_lies_above_the_networks_band_stays_in_the_accompaniment_where_nobody_sings(run):
     rate = 48000
     tone = 0.2 * np.sin(2 * np.pi * 9000 * np.arange(rate) / rate)  # the network ends at 4 kHz
     tone *= np.hanning(rate)  # or its abrupt ends would be in the voice
@@ -82,6 +84,22 @@ def test_what_lies_above_the_networks_band_stays_in_the_accompaniment(run):
     run("song.wav", "-o", "stems", "--stems", "both")
     voice, accompaniment, _ = both("song")
     assert np.abs(voice).max() < 1e-3 and np.abs(accompaniment[0] - tone).max() < 1e-3
+
+
+@pytest.mark.parametrize("rate", [RATE, 22050])
+def test_in_both_directions_on_request(run, trained, rate, capsys):
+    wavwrite("song.wav", loud_song(rate=rate) * 0.5, rate)
+    run("song.wav", "-o", "forwards")
+    run("song.wav", "-o", "stems", "--stems", "both", "--bidirectional")
+    voice, accompaniment, _ = both("song")
+    assert np.array_equal(voice + accompaniment, soundfile.read("song.wav")[0].T)
+    network, audio, _ = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
+    expected = separate(network, wavread("song.wav")[0], rate, audio, bidirectional=True)
+    assert np.abs(voice - expected).max() < 2**-15
+    assert np.abs(voice - soundfile.read("forwards/song_vocals.wav")[0].T).max() > 2**-10
+    with pytest.raises(SystemExit):
+        separate_feedforward.main(["song.wav", "voice.wav", "--bidirectional"])
+    assert "unrecognized arguments: --bidirectional" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
