@@ -204,6 +204,25 @@ def test_any_block_size_in_both_directions(short_segments, rate, seconds, sizes)
     assert np.abs(same - sound).max(initial=0) < 1e-5
 
 
+class Before(torch.nn.Module):
+    """A network whose mask depends on the frame and on the one before."""
+
+    def forward(self, magnitude, state=None):
+        first = torch.zeros_like(magnitude[:, :1]) if state is None else state[0]
+        before = torch.cat([first, magnitude[:, :-1]], dim=1)
+        return magnitude / (magnitude + before + 1e-6), (magnitude[:, -1:],)
+
+
+def test_segments_have_context_on_both_sides(monkeypatch):
+    """With a memory that is shorter than the context, and all in whole hops, segments make no difference."""
+    audio = AUDIOS[0]
+    sound = make_sound(1, 100 * audio.hop, audio.sample_rate)
+    whole = separate(Before(), sound, audio.sample_rate, audio, bidirectional=True)
+    for name, hops in (("SEGMENT", 30), ("FADE", 4), ("CONTEXT", 8)):
+        monkeypatch.setattr(Bidirectional, name, hops * audio.hop / audio.sample_rate)
+    assert np.abs(separate(Before(), sound, audio.sample_rate, audio, bidirectional=True) - whole).max() < 1e-6
+
+
 def test_segments_are_faded_into_each_other(short_segments, monkeypatch):
     """Every segment and direction has another network here, which lets through a tenth more than the one before."""
     shares = iter(range(10))
