@@ -75,8 +75,8 @@ class Separator:
         if not self.gain.size:  # a song shorter than a sample of the network's
             return np.zeros_like(mixture)
         rate, network_rate = self.rates
-        first = self.given * network_rate // rate  # sample of self.gain
-        times = (self.given + np.arange(mixture.shape[1])) * network_rate / rate - first
+        first, after = divmod(self.given * network_rate, rate)  # sample of self.gain, and how far after it
+        times = np.arange(mixture.shape[1]) * (network_rate / rate) + after / rate
         self.given += mixture.shape[1]
         known = np.arange(self.gain.shape[1])
         above = [channel * np.interp(times, known, own) for channel, own in zip(mixture, self.gain, strict=True)]

@@ -31,6 +31,7 @@ from util import load_network  # noqa: E402
 
 RATE, CHANNELS = 44100, 2
 SECONDS = 240  # the song whose separation is timed
+BOTH_WAYS = "`separate_RNN.py --bidirectional`, voice"
 IMPORT = [sys.executable, "-c", "import torch"]
 MEMORY = """
 import os, runpy, sys
@@ -73,7 +74,8 @@ def measure_speed(folder: Path, rounds: int) -> list[str]:
     commands = {"`import torch` alone": IMPORT}
     for name in ("feedforward", "RNN"):
         commands[f"`separate_{name}.py`, voice"] = [sys.executable, script(name), "--quiet", str(song), "-o", stems]
-    commands["`separate_RNN.py`, both stems"] = [*commands["`separate_RNN.py`, voice"], "--stems", "both"]
+    for what, more in (("`separate_RNN.py`, both stems", ["--stems", "both"]), (BOTH_WAYS, ["--bidirectional"])):
+        commands[what] = [*commands["`separate_RNN.py`, voice"], *more]
     times = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
@@ -116,10 +118,12 @@ def measure_pipe(folder: Path, rounds: int) -> list[str]:
 def measure_memory(folder: Path, hours: float) -> list[str]:
     lines = ["| stereo, 44.1 kHz, 16 bit | peak memory, MB |", "|---|---:|"]
     peaks = []
-    for name, seconds in (("1 minute", 60), (f"{hours:g} hours", round(hours * 3600))):
+    lengths = {"1 minute": 60, f"{hours:g} hours": round(hours * 3600), "10 minutes, `--bidirectional`": 600}
+    for name, seconds in lengths.items():
         write_song(folder / "song.wav", seconds)
         command = [sys.executable, "-c", MEMORY, script("RNN"), "--quiet", "--stems", "both"]
         command += [str(folder / "song.wav"), "-o", str(folder / "stems")]
+        command += ["--bidirectional"] if "bidirectional" in name else []
         peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024)
         lines.append(f"| {name} | {peaks[-1]:.0f} |")
     code = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
