@@ -189,9 +189,11 @@ class Bidirectional:
 
     def _hear(self, sound: np.ndarray) -> np.ndarray:
         """The voice in sound (channels, samples) when the network has heard its beginning backwards before."""
-        before = sound[:, : self.context][:, ::-1]
-        _, voice = self.make_separator().push(np.concatenate([before, sound], axis=1), last=True)
-        return voice[:, before.shape[1] :]
+        separator, before = self.make_separator(), sound[:, : self.context][:, ::-1]
+        pieces = [before, *np.array_split(sound, range(self.context, sound.shape[1], self.context), axis=1)]
+        voice = [separator.push(piece)[1] for piece in pieces]  # piece by piece it takes less memory
+        voice.append(separator.push(sound[:, :0], last=True)[1])
+        return np.concatenate(voice, axis=1)[:, before.shape[1] :]
 
 
 def separate(
