@@ -53,9 +53,8 @@ def parse_options(network_class: type, argv: list[str] | None) -> tuple[argparse
         help=f"standard input and output are raw PCM, not WAV; types: {', '.join(RAW_TYPES)}",
     )
     if network_class.remembers:
-        parser.add_argument(
-            "--bidirectional", action="store_true", help="hear songs backwards, too: better, takes three times as long"
-        )
+        text = "hear songs backwards, too: better, takes twice as long, not for live sound"
+        parser.add_argument("--bidirectional", action="store_true", help=text)
     parser.add_argument("--checkpoint", type=Path, help="default: the best one in the current folder, else pretrained")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (%(default)s)")
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors and changes of level")
