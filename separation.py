@@ -163,6 +163,7 @@ class Bidirectional:
         self.segment, self.fade, self.context = (round(rate * t) for t in (self.SEGMENT, self.FADE, self.CONTEXT))
         self.mixture = np.zeros((channels, 0), np.float32)  # what is still needed of it
         self.start = 0  # of the next segment in it
+        self.stopped = False
         self.fading = np.zeros((channels, 0), np.float32)  # the last segment's voice where it reaches into the next one
 
     def push(self, waveform: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -178,6 +179,10 @@ class Bidirectional:
             self.mixture, self.start = self.mixture[:, kept:], end - kept
         return np.concatenate(mixture, axis=1), np.concatenate(voice, axis=1)
 
+    def stop(self) -> None:
+        """Make a push that runs in another thread end soon, with InterruptedError: a segment takes seconds."""
+        self.stopped = True
+
     def _voice(self, end: int) -> np.ndarray:
         """The voice from the start of the segment to its end, (channels, samples)."""
         sound = self.mixture[:, : end + self.fade + self.context]
@@ -191,7 +196,11 @@ class Bidirectional:
         """The voice in sound (channels, samples) when the network has heard its beginning backwards before."""
         separator, before = self.make_separator(), sound[:, : self.context][:, ::-1]
         pieces = [before, *np.array_split(sound, range(self.context, sound.shape[1], self.context), axis=1)]
-        voice = [separator.push(piece)[1] for piece in pieces]  # piece by piece it takes less memory
+        voice = []
+        for piece in pieces:  # it takes less memory than all at once
+            if self.stopped:
+                raise InterruptedError("stopped")
+            voice.append(separator.push(piece)[1])
         voice.append(separator.push(sound[:, :0], last=True)[1])
         return np.concatenate(voice, axis=1)[:, before.shape[1] :]
 

@@ -93,7 +93,7 @@ def _write_stems(
         else:  # reading, separating and writing at the same time
             blocks = ahead(sound.blocks)
             stack.callback(close, blocks)
-            pieces = ahead(_separate_blocks(separator, blocks))
+            pieces = ahead(_separate_blocks(separator, blocks), separator.stop if job.bidirectional else None)
             stack.callback(close, pieces)
         samples = 0
         for mixture, voice in pieces:
@@ -116,14 +116,21 @@ def _separate_blocks(
     yield separator.push(np.zeros_like(separator.mixture[:, :0]), last=True)
 
 
-def ahead(items: Iterator) -> Iterator:
-    """The same items, the next one being made in a thread of its own while this one is used."""
+def ahead(items: Iterator, stop: Callable[[], None] | None = None) -> Iterator:
+    """The same items, the next one being made in a thread of its own while this one is used.
+
+    stop: called when no more are wanted, so that making one that takes long can be given up.
+    """
     end = object()
     with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(next, items, end)
-        while (item := following.result()) is not end:
+        try:
             following = pool.submit(next, items, end)
-            yield item
+            while (item := following.result()) is not end:
+                following = pool.submit(next, items, end)
+                yield item
+        finally:  # before the pool waits for its thread
+            if stop:
+                stop()
 
 
 def close(items: Iterator) -> None:

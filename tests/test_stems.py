@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -331,6 +332,20 @@ def test_interrupted_or_killed_nothing_looks_finished(tmp_path, number):
     left = [path.name for path in (tmp_path / "out").iterdir()]
     assert all(name.startswith(".") and ".part" in name for name in left)
     assert number == signal.SIGKILL or not left
+
+
+def test_what_is_made_ahead_is_given_up_when_no_more_is_wanted():
+    given_up = threading.Event()
+
+    def items():
+        yield "first"
+        given_up.wait(20)
+        yield "second"
+
+    pieces, started = stems.ahead(items(), given_up.set), time.perf_counter()
+    assert next(pieces) == "first"
+    pieces.close()
+    assert time.perf_counter() - started < 10
 
 
 def test_memory_does_not_grow_with_the_song(trained, tmp_path):
