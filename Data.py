@@ -13,6 +13,7 @@ for any number of workers.
 
 import argparse
 import dataclasses
+import functools
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ from errors import command
 from inspection import inspect
 from layouts import add_dataset_arguments, read_dataset
 from songs import Song
+from tuning import deviations, in_tune
 from util import AudioConfig, stft
 
 # ---------------------------------------------------------------------------------------------- excerpts
@@ -48,6 +50,7 @@ class Excerpt:
     rng: np.random.Generator
     shift: float = 0.0
     speed: float = 1.0
+    in_tune: bool = False  # whether accompaniments are brought in tune
     gain: float = 1.0
     backing: Song | None = None
     backing_shift: float = 0.0
@@ -58,13 +61,14 @@ class Excerpt:
 
     def spectra(self) -> torch.Tensor:
         """The STFT of mixture and vocals, complex (2, frames, bins)."""
-        audio = at_speed(self.audio, self.speed)
+        audio = at_speed(self._tuned(self.song) if self.backing is None else self.audio, self.speed)
         mixture, vocals = self._read(self.song, self.shift, audio)
         if self.backing is None:
             accompaniment = self._stft(mixture - vocals, audio)
         else:
-            mixture, other_vocals = self._read(self.backing, self.backing_shift, self.audio)
-            accompaniment = self.backing_gain * self._stft(mixture - other_vocals, self.audio)
+            other = self._tuned(self.backing)
+            mixture, other_vocals = self._read(self.backing, self.backing_shift, other)
+            accompaniment = self.backing_gain * self._stft(mixture - other_vocals, other)
         if self.drive is not None:
             vocals = saturate(vocals, self.drive)
         if self.room is not None:
@@ -75,11 +79,14 @@ class Excerpt:
         voice, accompaniment = sources.mul_(self.gain)
         return torch.stack([accompaniment.add_(voice), voice])
 
+    def _tuned(self, song: Song) -> AudioConfig:
+        return song_in_tune(song, self.audio) if self.in_tune else self.audio
+
     def _read(self, song: Song, shift: float, audio: AudioConfig) -> np.ndarray:
         """A song's mixture and vocals (2, samples), with the context that the outer frames need."""
         start = self.first * audio.hop - audio.block // 2 + round(shift * audio.sample_rate)
         samples = (self.last - 1 - self.first) * audio.hop + audio.block
-        moved = shift != 0 or audio != self.audio
+        moved = shift != 0 or self.speed != 1
         return (song.read_looped if moved else song.read_at)(audio.sample_rate, start, samples)
 
     def _stft(self, waveform: np.ndarray, audio: AudioConfig) -> torch.Tensor:
@@ -87,6 +94,16 @@ class Excerpt:
         spectrum = stft(torch.from_numpy(waveform.astype(np.float32, copy=False)), audio, pad=False)
         missing = self.audio.bins - audio.bins  # bins above the band that a slower song no longer fills, or < 0: cut
         return torch.nn.functional.pad(spectrum, (0, missing))
+
+
+@functools.lru_cache(maxsize=65536)
+def song_in_tune(song: Song, audio: AudioConfig) -> AudioConfig:
+    """The block that shows a song in tune. Reads all of it, once."""
+    total, weight = 0.0, 0.0
+    for mixture, _ in song.pieces(audio.sample_rate):
+        sums = deviations(stft(torch.from_numpy(mixture)[None], audio).abs(), audio)
+        total, weight = total + sums[0].sum(), weight + sums[1].sum()
+    return in_tune(audio, total, weight)
 
 
 class DSD100Dataset(Dataset):
@@ -138,6 +155,13 @@ class RandomShift:
 
     def __call__(self, excerpt: Excerpt) -> Excerpt:
         return dataclasses.replace(excerpt, shift=excerpt.rng.uniform(0, self.seconds))
+
+
+class InTune:
+    """Bring accompaniments in tune with A = 440 Hz, as `Separator` does: see tuning.py."""
+
+    def __call__(self, excerpt: Excerpt) -> Excerpt:
+        return dataclasses.replace(excerpt, in_tune=True)
 
 
 class RandomSpeed:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from Data import (
     DSD100Dataset,
+    InTune,
     MakeMagnitudeSpectrum,
     RandomEffects,
     RandomEqualizer,
@@ -252,12 +253,13 @@ def start(
         network, audio = make_network(network_class, starts_from, options, folder)
 
     make_spectrum = MakeMagnitudeSpectrum(projected=options.target == "projection")
-    transforms = [RandomShift(), RandomSpeed(*options.speed), RandomEqualizer(*options.equalizer), Rescale()]
+    transforms = [InTune(), RandomShift(), RandomSpeed(*options.speed), RandomEqualizer(*options.equalizer), Rescale()]
     transforms += [Remix(options.remix, *options.gain), RandomEffects(options.effects), make_spectrum]
     if shuffle_frames:
         transforms.append(ShuffleFrameOrder())
     train_set = make_training_set(songs["Train"], audio, Compose(transforms), options)
-    valid_set = DSD100Dataset(songs["Valid"], audio, make_spectrum, options.excerpt, whole_songs=True)
+    valid_transform = Compose([InTune(), make_spectrum])
+    valid_set = DSD100Dataset(songs["Valid"], audio, valid_transform, options.excerpt, whole_songs=True)
     train_loader = make_loader(train_set, options, shuffle=True)
     if resumed is None and starts_from_scratch(starts_from, options):
         measure_input(network, train_loader)
