@@ -28,7 +28,7 @@ from errors import command
 from inspection import inspect
 from layouts import add_dataset_arguments, read_dataset
 from songs import Song
-from tuning import deviations, in_tune
+from tuning import block_in_tune, deviations
 from util import AudioConfig, stft
 
 # ---------------------------------------------------------------------------------------------- excerpts
@@ -98,12 +98,13 @@ class Excerpt:
 
 @functools.lru_cache(maxsize=65536)
 def song_in_tune(song: Song, audio: AudioConfig) -> AudioConfig:
-    """The block that shows a song in tune. Reads all of it, once."""
+    """Block and hop that show a song in tune, as a tape would at another speed. Reads all of it, once."""
     total, weight = 0.0, 0.0
     for mixture, _ in song.pieces(audio.sample_rate):
         sums = deviations(stft(torch.from_numpy(mixture)[None], audio).abs(), audio)
         total, weight = total + sums[0].sum(), weight + sums[1].sum()
-    return in_tune(audio, total, weight)
+    block = int(block_in_tune(audio, total, weight))
+    return dataclasses.replace(audio, block=block, hop=audio.hop * block // audio.block)
 
 
 class DSD100Dataset(Dataset):

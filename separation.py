@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from errors import UserError
+from tuning import Tuning, from_tune, longest_block, to_tune
 from util import AudioConfig, Resampler, overlap_add, overlap_windows, stft
 
 FRAMES = 256  # of all channels that go through the network at once: more are not faster, and take more memory
@@ -16,11 +17,11 @@ FRAMES = 256  # of all channels that go through the network at once: more are no
 class Separator:
     """Estimates the voice in one stream of sound as it arrives: resample, STFT, mask, overlap-add, resample back.
 
-    Each channel is separated by itself: its magnitude times the network's mask, with the mixture's phase. Of what lies
-    above the network's band (half its rate) the voice gets the share that it has in the band's top octave, frame by
-    frame: where an s is sung, nearly all; where a cymbal is struck, next to nothing. However the stream is cut into
-    pieces, the voice is the same, and as long as the mixture. A sample's voice is known, but for the resamplers' reach,
-    a block later.
+    Each channel is separated by itself: its magnitude times the network's mask, with the mixture's phase. The network
+    hears it in tune, as far as its tuning is known by then: see tuning.py. Of what lies above the network's band (half
+    its rate) the voice gets the share that it has in the band's top octave, frame by frame: where an s is sung, nearly
+    all; where a cymbal is struck, next to nothing. However the stream is cut into pieces, the voice is the same, and as
+    long as the mixture. A sample's voice is known, but for the resamplers' reach, a block later.
 
     network: anything with forward(magnitude, state) -> (mask, state), in eval mode.
     """
@@ -38,8 +39,10 @@ class Separator:
         self.to_network = Resampler(rate, audio.sample_rate, channels)
         self.from_network = Resampler(audio.sample_rate, rate, channels)
         self.mixture = np.zeros((channels, 0), np.float32)  # whose voice is not known yet
+        self.tuning = Tuning(audio, channels)
+        self.longest = longest_block(audio)  # by which a frame may see more of what was before
         # At the network's rate: what frames to come will see, the first one centred at sample 0
-        self.sound = torch.zeros(channels, audio.block // 2, device=self.device)
+        self.sound = torch.zeros(channels, self.longest - audio.block // 2, device=self.device)
         self.arrived = 0  # samples
         # What frames so far leave to samples that frames to come will see, too: sums of the channels' voice and of
         # their gain, and sum of squared windows
@@ -95,14 +98,16 @@ class Separator:
         if last and self.arrived:  # as far as a frame centred on or after the last sample reaches
             new = torch.nn.functional.pad(new, (0, -self.arrived % hop + block // 2))
         self.sound = torch.cat([self.sound, new], dim=1)
-        frames = max(0, (self.sound.shape[1] - block) // hop + 1)
+        frames = max(0, (self.sound.shape[1] - self.longest) // hop + 1)
         voice, most = [self.sums[0][:, :0]], max(1, FRAMES // len(self.sound))
         for first in range(0, frames, most):
             count = min(most, frames - first)
-            seen = self.sound[:, first * hop : (first + count - 1) * hop + block]
-            spectrum = stft(seen, self.audio, pad=False)  # (channels, count, bins)
+            seen = self.sound[:, first * hop : (first + count - 1) * hop + self.longest]
+            spectrum = stft(seen[:, self.longest - block :], self.audio, pad=False)  # (channels, count, bins)
             magnitude = spectrum.abs()
-            mask = self._network_mask(magnitude)
+            blocks = self.tuning.follow(magnitude)
+            mask = self._network_mask(to_tune(seen, magnitude, blocks, self.audio))
+            mask = from_tune(mask, blocks, self.audio)
             gain = top_octave(mask, magnitude)  # (channels, count)
             masked, weight = overlap_add(spectrum * (mask - gain[..., None]), self.audio)
             self._add(torch.cat([masked, overlap_windows(gain, self.audio)]), weight)

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
+from torchvision.transforms import Compose
 from tqdm import tqdm
 
 from Data import (
     Batches,
     DSD100Dataset,
+    InTune,
     MakeMagnitudeSpectrum,
     collate_fn,
 )
@@ -162,7 +164,8 @@ class Run:
 
     def draw_song(self, network: torch.nn.Module, song: Song, audio: AudioConfig, device: torch.device) -> None:
         """Draw the first 30 seconds of a song: mixture, voice and the network's estimate."""
-        sample = DSD100Dataset([song], audio, MakeMagnitudeSpectrum(), excerpt_seconds=30)[0, 0]
+        make_sample = Compose([InTune(), MakeMagnitudeSpectrum()])
+        sample = DSD100Dataset([song], audio, make_sample, excerpt_seconds=30)[0, 0]
         network.eval()
         with torch.no_grad():
             mask, _ = network(sample["mixture"][None].to(device))

@@ -33,7 +33,7 @@ IMPORTS = {
         *("encoders", "errors", "util", "layouts", "locking", "parallel", "songs", "Data", "training"),
     },
     "streams": {"errors", "sound"},
-    "separation": {"errors", "util"},
+    "separation": {"errors", "tuning", "util"},
     "stems": {"errors", "streams", "separation", "sound", "util"},
     "separation_command": {"errors", "streams", "separation", "sound", "stems", "stopping", "util"},
     "bss_eval": set(),
