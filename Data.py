@@ -25,10 +25,10 @@ from torch.utils.data import Dataset
 
 from effects import OCTAVES, at_speed, equalizer_curves, room, saturate
 from errors import command
+from hearing import block_in_tune, deviations
 from inspection import inspect
 from layouts import add_dataset_arguments, read_dataset
 from songs import Song
-from tuning import block_in_tune, deviations
 from util import AudioConfig, stft
 
 # ---------------------------------------------------------------------------------------------- excerpts
@@ -159,7 +159,7 @@ class RandomShift:
 
 
 class InTune:
-    """Bring accompaniments in tune with A = 440 Hz, as `Separator` does: see tuning.py."""
+    """Bring accompaniments in tune with A = 440 Hz, as they are heard in separation: see hearing.py."""
 
     def __call__(self, excerpt: Excerpt) -> Excerpt:
         return dataclasses.replace(excerpt, in_tune=True)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from errors import UserError
-from tuning import Tuning, from_tune, longest_block, to_tune
+from hearing import Hearing, longest_block
 from util import AudioConfig, Resampler, overlap_add, overlap_windows, stft
 
 FRAMES = 256  # of all channels that go through the network at once: more are not faster, and take more memory
@@ -18,10 +18,10 @@ class Separator:
     """Estimates the voice in one stream of sound as it arrives: resample, STFT, mask, overlap-add, resample back.
 
     Each channel is separated by itself: its magnitude times the network's mask, with the mixture's phase. The network
-    hears it in tune, as far as its tuning is known by then: see tuning.py. Of what lies above the network's band (half
-    its rate) the voice gets the share that it has in the band's top octave, frame by frame: where an s is sung, nearly
-    all; where a cymbal is struck, next to nothing. However the stream is cut into pieces, the voice is the same, and as
-    long as the mixture. A sample's voice is known, but for the resamplers' reach, a block later.
+    hears it in tune and in the colour it knows: see hearing.py. Of what lies above the network's band (half its rate)
+    the voice gets the share that it has in the band's top octave, frame by frame: where an s is sung, nearly all; where
+    a cymbal is struck, next to nothing. However the stream is cut into pieces, the voice is the same, and as long as
+    the mixture. A sample's voice is known, but for the resamplers' reach, a block later.
 
     network: anything with forward(magnitude, state) -> (mask, state), in eval mode.
     """
@@ -39,7 +39,7 @@ class Separator:
         self.to_network = Resampler(rate, audio.sample_rate, channels)
         self.from_network = Resampler(audio.sample_rate, rate, channels)
         self.mixture = np.zeros((channels, 0), np.float32)  # whose voice is not known yet
-        self.tuning = Tuning(audio, channels)
+        self.hearing = Hearing(network, audio)
         self.longest = longest_block(audio)  # by which a frame may see more of what was before
         # At the network's rate: what frames to come will see, the first one centred at sample 0
         self.sound = torch.zeros(channels, self.longest - audio.block // 2, device=self.device)
@@ -105,9 +105,7 @@ class Separator:
             seen = self.sound[:, first * hop : (first + count - 1) * hop + self.longest]
             spectrum = stft(seen[:, self.longest - block :], self.audio, pad=False)  # (channels, count, bins)
             magnitude = spectrum.abs()
-            blocks = self.tuning.follow(magnitude)
-            mask = self._network_mask(to_tune(seen, magnitude, blocks, self.audio))
-            mask = from_tune(mask, blocks, self.audio)
+            mask = self.hearing.put_back(self._network_mask(self.hearing.hear(seen, magnitude)))
             gain = top_octave(mask, magnitude)  # (channels, count)
             masked, weight = overlap_add(spectrum * (mask - gain[..., None]), self.audio)
             self._add(torch.cat([masked, overlap_windows(gain, self.audio)]), weight)

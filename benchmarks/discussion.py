@@ -74,7 +74,7 @@ def load_networks(paths: dict[str, Path | None]) -> tuple[dict[str, Mask], Audio
     for name, path in paths.items():
         path = path or find_checkpoint(name)
         network, audio, checkpoint = load_network(path, NETWORKS[name])
-        masks[name] = mask_of(network)
+        masks[name] = mask_of(network, audio)
         audios.add(audio)
         facts[name] = {
             "file": str(path),

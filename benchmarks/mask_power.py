@@ -35,6 +35,7 @@ class Changed(torch.nn.Module):
     def __init__(self, network: torch.nn.Module, change):
         super().__init__()
         self.network, self.change = network, change
+        self.compression = network.compression  # so that it hears songs as the network does
 
     def forward(self, magnitude: torch.Tensor, state=None):
         mask, state = self.network(magnitude, state)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from scipy.ndimage import median_filter
 
+from hearing import Hearing, longest_block
 from songs import Song
 from util import AudioConfig, istft, resample, stft
 
@@ -41,8 +42,18 @@ def read_sources(song: Song, rate: int) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------- masks
 
 
-def mask_of(network: torch.nn.Module) -> Mask:
-    return lambda spectra: network(spectra.sum(0).abs()[None])[0][0]
+def mask_of(network: torch.nn.Module, audio: AudioConfig) -> Mask:
+    """A network's mask of a whole song, heard as in separation."""
+
+    def mask(spectra: torch.Tensor) -> torch.Tensor:
+        mixture = spectra.sum(0)[None]  # (1, frames, bins)
+        sound = istft(mixture, audio, (mixture.shape[1] - 1) * audio.hop)
+        half = audio.block // 2
+        sound = torch.nn.functional.pad(sound, (longest_block(audio) - half, half))
+        hearing = Hearing(network, audio)
+        return hearing.put_back(network(hearing.hear(sound, mixture.abs()))[0])[0]
+
+    return mask
 
 
 def ideal_ratio_mask(spectra: torch.Tensor) -> torch.Tensor:

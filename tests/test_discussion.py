@@ -35,7 +35,7 @@ def test_what_is_let_through_adds_up_to_the_estimate(network):
     network, audio = network
     mixture, voice = make_song("some", 2.0)
     parts = np.stack([voice, 0.3 * (mixture - voice), 0.7 * (mixture - voice)])
-    through = measures.let_through(measures.mask_of(network), parts, audio)
+    through = measures.let_through(measures.mask_of(network, audio), parts, audio)
     assert through.shape == parts.shape
     expected = separate(network, mixture[None], audio.sample_rate, audio)[0]
     np.testing.assert_allclose(through.sum(axis=0), expected, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Songs that are off the scale of A = 440 Hz are heard in tune, in training and in separation."""
+"""Songs are heard in tune, in training and in separation, and there in the colour that a network knows."""
 
 import dataclasses
 
@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+import hearing
 from Data import DSD100Dataset, InTune, MakeMagnitudeSpectrum, Remix, song_in_tune
+from hearing import Colour, Tuning, block_in_tune, deviations, from_tune, longest_block, to_tune
+from Model import Compression
 from separation import Separator, separate
 from songs import Song
-from tuning import Tuning, block_in_tune, deviations, from_tune, longest_block, to_tune
 from util import AudioConfig, stft, wavwrite
 
 AUDIO = AudioConfig(16000, 2048, 512)
@@ -44,27 +46,27 @@ def test_block_that_shows_a_chord_in_tune(cents):
     "sound", [np.zeros(32000), np.full(32000, 1e-14), np.random.default_rng(1).uniform(-1, 1, 32000)], ids=str
 )
 def test_silence_and_noise_are_left_alone(sound):
-    blocks = Tuning(AUDIO, 1).follow(magnitude(sound.astype(np.float32)[None]))
+    blocks = Tuning(AUDIO).follow(magnitude(sound.astype(np.float32)[None]))
     assert abs(blocks[0, -1] - AUDIO.block) <= 8
 
 
 def test_spectra_too_coarse_to_tell_are_left_alone():
     coarse = AudioConfig(8000, 256, 128)
-    blocks = Tuning(coarse, 1).follow(stft(torch.from_numpy(chord(30)[None]), coarse).abs())
+    blocks = Tuning(coarse).follow(stft(torch.from_numpy(chord(30)[None]), coarse).abs())
     assert (blocks == 256).all()
 
 
 def test_each_channel_by_itself_however_the_stream_is_cut():
     frames = magnitude(np.stack([chord(20), chord(-30)]))
-    tuning = Tuning(AUDIO, 2)
+    tuning = Tuning(AUDIO)
     parts = frames.split([1, 7, 0, frames.shape[1] - 8], dim=1)
     pieces = np.concatenate([tuning.follow(part) for part in parts], axis=1)
-    assert np.array_equal(pieces, Tuning(AUDIO, 2).follow(frames))
+    assert np.array_equal(pieces, Tuning(AUDIO).follow(frames))
     assert pieces[:, -1] == pytest.approx([expected_block(20), expected_block(-30)], abs=4)
 
 
 def test_the_next_song_in_a_stream_has_a_tuning_of_its_own():
-    tuning = Tuning(AUDIO, 1)
+    tuning = Tuning(AUDIO)
     tuning.follow(magnitude(chord(20, 60)[None]))
     after = tuning.follow(magnitude(chord(-20, 60)[None]))[0]
     assert after[0] == pytest.approx(expected_block(20), abs=4)
@@ -101,7 +103,7 @@ class From2000Hz(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.heard = []
+        self.heard, self.compression = [], Compression(AUDIO.bins)
 
     def forward(self, magnitude, state=None):
         self.heard.append(magnitude)
@@ -115,8 +117,9 @@ def cents_of(spectra: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("cents", [-35, 0, 35])
-def test_a_network_hears_the_song_in_tune_and_its_mask_is_put_back(cents):
+def test_a_network_hears_the_song_in_tune_and_its_mask_is_put_back(monkeypatch, cents):
     """The network's 2000 Hz are 40 Hz higher in a song that is 35 cents sharp."""
+    monkeypatch.setattr(hearing, "TAKEN_BACK", 0)
     sound, network = chord(cents, 4), From2000Hz()
     [voice] = separate(network, sound[None], AUDIO.sample_rate, AUDIO)
     heard = torch.cat(network.heard, dim=1)[0, 31:]  # after a second
@@ -133,6 +136,60 @@ def test_the_beginning_is_heard_with_what_is_known_by_then():
     _, first = separator.push(sound[:, :16000])
     whole = separate(From2000Hz(), sound, AUDIO.sample_rate, AUDIO)
     assert np.abs(whole[:, : first.shape[1]] - first).max() < 1e-6 and first.shape[1] > 13000
+
+
+def compression_of(sound: np.ndarray) -> Compression:
+    """That of a network which has learnt from this sound."""
+    compression = Compression(AUDIO.bins)
+    compression.measure(magnitude(sound))
+    return compression
+
+
+def noise(seconds: float, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, round(seconds * AUDIO.sample_rate)).astype(np.float32)
+
+
+def test_most_of_a_colour_is_taken_back():
+    """6 dB more above 2 kHz: two thirds are taken back, and nothing where the song is as those learnt from."""
+    colour = Colour(compression_of(noise(20, 0)), AUDIO)
+    frequency = torch.arange(AUDIO.bins) * AUDIO.bin_width
+    plain = magnitude(noise(20, 1)[None])
+    gain = torch.where(frequency > 2000, 2.0, 1.0)
+    changes = 20 * torch.log10(colour.follow(plain * gain)[0, -1] / (plain * gain)[0, -1])  # of one frame, dB
+    step = changes[frequency > 5000].mean() - changes[(frequency > 300) & (frequency < 800)].mean()
+    assert step == pytest.approx(-4, abs=0.3)
+    unchanged = Colour(compression_of(noise(20, 0)), AUDIO).follow(plain)[0, -1] / plain[0, -1]
+    assert (20 * torch.log10(unchanged[frequency > 100])).abs().max() < 0.4
+
+
+def test_colour_of_each_channel_however_the_stream_is_cut():
+    compression = compression_of(noise(5, 0))
+    frames = magnitude(np.stack([chord(0), noise(2, 3)]))
+    whole, pieces = Colour(compression, AUDIO), Colour(compression, AUDIO)
+    cut = torch.cat([pieces.follow(part) for part in frames.split([1, 7, 0, frames.shape[1] - 8], dim=1)], dim=1)
+    expected = whole.follow(frames)
+    assert torch.allclose(cut, expected, rtol=1e-5)
+    assert torch.allclose(Colour(compression, AUDIO).follow(frames[1:]), expected[1:], rtol=1e-5)
+    assert not torch.allclose(expected[1:], frames[1:], rtol=1e-2)
+
+
+def test_silence_does_not_colour_what_follows():
+    compression, sound = compression_of(noise(5, 0)), noise(2, 1)
+    after = Colour(compression, AUDIO).follow(magnitude(np.pad(sound, (64000, 0))[None]))[0, -20:]
+    alone = Colour(compression, AUDIO).follow(magnitude(sound[None]))[0, -20:]
+    assert torch.allclose(after, alone, rtol=0.02)
+    assert not Colour(compression, AUDIO).follow(torch.zeros(1, 50, AUDIO.bins)).any()
+
+
+def test_a_network_hears_a_song_in_the_colour_it_knows(monkeypatch):
+    """Separator shows what Colour makes of the frames."""
+    monkeypatch.setattr(hearing, "IN_TUNE", 1e9)  # in tune whatever is heard
+    network, sound = From2000Hz(), noise(2, 1)
+    network.compression = compression_of(noise(5, 0) + chord(0, 5))
+    separate(network, sound[None], AUDIO.sample_rate, AUDIO)
+    heard, plain = torch.cat(network.heard, dim=1), magnitude(sound[None])
+    assert torch.allclose(heard, Colour(network.compression, AUDIO).follow(plain), rtol=1e-4)
+    assert not torch.allclose(heard, plain, rtol=0.1)
 
 
 @pytest.fixture
