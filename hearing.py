@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from scipy.signal import lfilter
 
 from util import AudioConfig, stft
 
@@ -109,13 +110,13 @@ class FadingSum:
 
     def __init__(self, audio: AudioConfig):
         self.fade = 0.5 ** (audio.hop / audio.sample_rate / HALF_LIFE)
-        self.sum = 0.0
+        self.state = None
 
     def follow(self, values: np.ndarray) -> np.ndarray:
         """The next frames' values (channels, frames, ...) -> the sum after each of them, same shape."""
-        sums = np.empty_like(values)
-        for frame in range(values.shape[1]):
-            self.sum = sums[:, frame] = self.fade * self.sum + values[:, frame]
+        if self.state is None:
+            self.state = np.zeros_like(values, shape=(values.shape[0], 1, *values.shape[2:]))
+        sums, self.state = lfilter([1.0], [1.0, -self.fade], values, axis=1, zi=self.state)
         return sums
 
 
