@@ -1,7 +1,7 @@
 r"""What it brings to hear songs in tune, and to take their colour back, on songs as they are and off the scale.
 
     python benchmarks/hearing.py SONGS --output results/hearing/songs.json
-    python benchmarks/hearing.py MIR-1K --include-test --hold-out bug ariel --every 2 \
+    python benchmarks/hearing.py MIR-1K --include-test --hold-out bug ariel --every 4 \
       --networks pretrained/eight_singers --output results/hearing/held_out_singers.json
 
 Plays every song faster or slower by some cents, as a tape would, and separates it. Writes the mean SDR of the voice,

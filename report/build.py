@@ -34,6 +34,7 @@ INPUTS = (
     "results/*/training_*_loss.csv",
     "results/separation/benchmark.md",
     "results/mask_power/*/mask_power.md",
+    "results/hearing/*.json",
     "results/discussion/*/*.json",
     "results/discussion/*/*.png",
 )

@@ -266,8 +266,8 @@ def intercepted(monkeypatch, argv: list[str], script=train_feedforward):
     return seen
 
 
-def transform(seen: dict, kind: str):
-    steps = seen["loader"].dataset.transform.transforms
+def transform(seen: dict, kind: str, loader: str = "loader"):
+    steps = seen[loader].dataset.transform.transforms
     return next((step for step in steps if type(step).__name__ == kind), None)
 
 
@@ -280,7 +280,8 @@ def test_options_arrive(dataset, tmp_path, monkeypatch):
     assert (seen["audio"].sample_rate, seen["audio"].block, seen["audio"].hop) == (RATE, 256, 128)
     assert transform(seen, "ShuffleFrameOrder") and not seen["loader"].dataset.whole_songs
     assert seen["valid"].dataset.whole_songs
-    assert not transform(seen, "MakeMagnitudeSpectrum").projected and not seen["valid"].dataset.transform.projected
+    for loader in ("loader", "valid"):
+        assert not transform(seen, "MakeMagnitudeSpectrum", loader).projected and transform(seen, "InTune", loader)
 
     seen = intercepted(monkeypatch, [*base, "--init", "scratch"], train_RNN)
     assert not transform(seen, "ShuffleFrameOrder")
@@ -299,7 +300,10 @@ def test_options_arrive(dataset, tmp_path, monkeypatch):
 
     seen = intercepted(monkeypatch, [*base, "--target", "projection", "--equalizer", "3"])
     assert transform(seen, "RandomEqualizer").deviations.tolist() == [[3], [3]]
-    assert transform(seen, "MakeMagnitudeSpectrum").projected and seen["valid"].dataset.transform.projected
+    assert (
+        transform(seen, "MakeMagnitudeSpectrum").projected
+        and transform(seen, "MakeMagnitudeSpectrum", "valid").projected
+    )
 
     seen = intercepted(monkeypatch, [*base, "--gain", "-4", "8", "--effects", "0.3", "--equalizer", "3", "0"])
     assert transform(seen, "RandomEqualizer").deviations.tolist() == [[3], [0]]
