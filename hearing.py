@@ -14,7 +14,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from scipy.signal import lfilter
 
 from util import AudioConfig, stft
 
@@ -110,14 +109,17 @@ class FadingSum:
 
     def __init__(self, audio: AudioConfig):
         self.fade = 0.5 ** (audio.hop / audio.sample_rate / HALF_LIFE)
-        self.state = None
+        self.last = None
 
     def follow(self, values: np.ndarray) -> np.ndarray:
         """The next frames' values (channels, frames, ...) -> the sum after each of them, same shape."""
-        if self.state is None:
-            self.state = np.zeros_like(values, shape=(values.shape[0], 1, *values.shape[2:]))
-        sums, self.state = lfilter([1.0], [1.0, -self.fade], values, axis=1, zi=self.state)
-        return sums
+        last = np.zeros_like(values[:, :1]) if self.last is None else self.last
+        values = np.concatenate([last, values], axis=1)
+        number = np.arange(values.shape[1])
+        weights = np.tril(self.fade ** (number[:, None] - number))  # (sums, values)
+        sums = np.moveaxis(np.tensordot(weights, values, (1, 1)), 0, 1)
+        self.last = sums[:, -1:]
+        return sums[:, 1:]
 
 
 class Tuning:

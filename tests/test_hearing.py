@@ -71,7 +71,7 @@ def test_spectra_too_coarse_to_tell_are_left_alone():
 def test_each_channel_by_itself_however_the_stream_is_cut():
     frames = magnitude(np.stack([chord(20), chord(-30)]))
     tuning = Tuning(AUDIO)
-    parts = frames.split([1, 7, frames.shape[1] - 8], dim=1)
+    parts = frames.split([1, 7, 0, frames.shape[1] - 8], dim=1)
     pieces = np.concatenate([tuning.follow(part) for part in parts], axis=1)
     assert np.array_equal(pieces, Tuning(AUDIO).follow(frames))
     assert pieces[:, -1] == pytest.approx([expected_block(20), expected_block(-30)], abs=4)
@@ -181,7 +181,7 @@ def test_colour_of_each_channel_however_the_stream_is_cut():
     compression = compression_of(noise(5, 0))
     frames = magnitude(np.stack([chord(0), noise(2, 3)]))
     whole, pieces = Colour(compression, AUDIO), Colour(compression, AUDIO)
-    cut = torch.cat([pieces.follow(part) for part in frames.split([1, 7, frames.shape[1] - 8], dim=1)], dim=1)
+    cut = torch.cat([pieces.follow(part) for part in frames.split([1, 7, 0, frames.shape[1] - 8], dim=1)], dim=1)
     expected = whole.follow(frames)
     assert torch.allclose(cut, expected, rtol=1e-5)
     assert torch.allclose(Colour(compression, AUDIO).follow(frames[1:]), expected[1:], rtol=1e-5)
