@@ -32,8 +32,6 @@ from separation import separate  # noqa: E402
 from util import AudioConfig, load_network, resample  # noqa: E402
 
 CENTS = (-50, -25, -10, 0, 10, 25, 50)
-
-
 WAYS = {"as it is": (False, 0.0), "in tune": (True, 0.0), "in tune, colour taken back": (True, hearing.TAKEN_BACK)}
 
 
