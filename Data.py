@@ -25,7 +25,7 @@ from torch.utils.data import Dataset
 
 from effects import OCTAVES, at_speed, equalizer_curves, room, saturate
 from errors import command
-from hearing import block_in_tune, deviations
+from hearing import block_in_tune, deviations, transposing_block
 from inspection import inspect
 from layouts import add_dataset_arguments, read_dataset
 from songs import Song
@@ -51,6 +51,7 @@ class Excerpt:
     shift: float = 0.0
     speed: float = 1.0
     in_tune: bool = False  # whether accompaniments are brought in tune
+    semitones: int = 0  # by which accompaniments are transposed
     gain: float = 1.0
     backing: Song | None = None
     backing_shift: float = 0.0
@@ -61,12 +62,12 @@ class Excerpt:
 
     def spectra(self) -> torch.Tensor:
         """The STFT of mixture and vocals, complex (2, frames, bins)."""
-        audio = at_speed(self._tuned(self.song) if self.backing is None else self.audio, self.speed)
+        audio = at_speed(self._in_key(self.song) if self.backing is None else self.audio, self.speed)
         mixture, vocals = self._read(self.song, self.shift, audio)
         if self.backing is None:
             accompaniment = self._stft(mixture - vocals, audio)
         else:
-            other = self._tuned(self.backing)
+            other = self._in_key(self.backing)
             mixture, other_vocals = self._read(self.backing, self.backing_shift, other)
             accompaniment = self.backing_gain * self._stft(mixture - other_vocals, other)
         if self.drive is not None:
@@ -79,8 +80,10 @@ class Excerpt:
         voice, accompaniment = sources.mul_(self.gain)
         return torch.stack([accompaniment.add_(voice), voice])
 
-    def _tuned(self, song: Song) -> AudioConfig:
-        return song_in_tune(song, self.audio) if self.in_tune else self.audio
+    def _in_key(self, song: Song) -> AudioConfig:
+        """Block and hop that show a song's accompaniment in tune, and transposed."""
+        audio = song_in_tune(song, self.audio) if self.in_tune else self.audio
+        return with_block(audio, transposing_block(audio.block, self.semitones))
 
     def _read(self, song: Song, shift: float, audio: AudioConfig) -> np.ndarray:
         """A song's mixture and vocals (2, samples), with the context that the outer frames need."""
@@ -103,8 +106,12 @@ def song_in_tune(song: Song, audio: AudioConfig) -> AudioConfig:
     for mixture, _ in song.pieces(audio.sample_rate):
         sums = deviations(stft(torch.from_numpy(mixture)[None], audio).abs(), audio)
         total, weight = total + sums[0].sum(), weight + sums[1].sum()
-    block = int(block_in_tune(audio, total, weight))
-    return dataclasses.replace(audio, block=block, hop=audio.hop * block // audio.block)
+    return with_block(audio, block_in_tune(audio, total, weight))
+
+
+def with_block(audio: AudioConfig, block: np.ndarray) -> AudioConfig:
+    """Another block, and the hop that goes with it: a tape at another speed."""
+    return dataclasses.replace(audio, block=int(block), hop=audio.hop * int(block) // audio.block)
 
 
 class DSD100Dataset(Dataset):
@@ -163,6 +170,19 @@ class InTune:
 
     def __call__(self, excerpt: Excerpt) -> Excerpt:
         return dataclasses.replace(excerpt, in_tune=True)
+
+
+class RandomTranspose:
+    """Play accompaniments up to `most` semitones higher or lower, so that they stay in tune; their tempo changes, too.
+
+    So a few accompaniments become more. One that is not replaced takes its voice along.
+    """
+
+    def __init__(self, most: int = 2):
+        self.most = most
+
+    def __call__(self, excerpt: Excerpt) -> Excerpt:
+        return dataclasses.replace(excerpt, semitones=int(excerpt.rng.integers(-self.most, self.most + 1)))
 
 
 class RandomSpeed:

@@ -54,13 +54,18 @@ def deviations(magnitude: torch.Tensor, audio: AudioConfig) -> tuple[np.ndarray,
     return total, weight
 
 
-def block_in_tune(audio: AudioConfig, total: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The blocks that show frames in tune, given sums of `deviations`: shorter than the usual one, if sharp.
+def transposing_block(block: np.ndarray | int, semitones: np.ndarray | float) -> np.ndarray:
+    """The block that shows a sound so many semitones higher: longer.
 
     With a block that is s times as long, bin k stands for a frequency s times as low. It is exact to a cent or two.
     """
+    return 2 * np.rint(block / 2 * 2 ** (np.asarray(semitones) / 12)).astype(int)
+
+
+def block_in_tune(audio: AudioConfig, total: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The blocks that show frames in tune, given sums of `deviations`: shorter than the usual one, if sharp."""
     semitones = np.angle(total + IN_TUNE * weight) / (2 * np.pi)  # at most half a semitone up or down
-    return 2 * np.rint(audio.block / 2 * 2 ** (-semitones / 12)).astype(int)
+    return transposing_block(audio.block, -semitones)
 
 
 def longest_block(audio: AudioConfig) -> int:

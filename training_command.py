@@ -19,6 +19,7 @@ from Data import (
     RandomEqualizer,
     RandomShift,
     RandomSpeed,
+    RandomTranspose,
     Remix,
     Rescale,
     ShuffleFrameOrder,
@@ -39,6 +40,7 @@ RANGES = {  # of the options that are numbers
     "excerpt": (0.1, 3600),
     "remix": (0, 1),
     "effects": (0, 1),
+    "transpose": (0, 12),
     "keep": (0, 1_000_000),
     "workers": (0, 256),
     "epochs": (1, 1_000_000),
@@ -81,6 +83,8 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
     add("--accompaniments", metavar="FOLDER", help="sound files of music without a voice, for Remix as well")
     speed = "range of an excerpt's random speed; 1 1 for none (%(default)s)"
     add("--speed", type=float, nargs=2, metavar=("LOW", "HIGH"), default=[0.7, 1.4], help=speed)
+    transpose = "at most so many semitones, whole ones, that accompaniments are transposed by (%(default)s)"
+    add("--transpose", type=int, metavar="SEMITONES", default=0, help=transpose)
     effects = "probability of saturation, and of reverberation, of the voice (%(default)s)"
     add("--effects", type=float, metavar="P", default=0.0, help=effects)
     equalizer = "spread of a random equaliser's octave bands; two numbers for voice and accompaniment (2)"
@@ -253,8 +257,9 @@ def start(
         network, audio = make_network(network_class, starts_from, options, folder)
 
     make_spectrum = MakeMagnitudeSpectrum(projected=options.target == "projection")
-    transforms = [InTune(), RandomShift(), RandomSpeed(*options.speed), RandomEqualizer(*options.equalizer), Rescale()]
-    transforms += [Remix(options.remix, *options.gain), RandomEffects(options.effects), make_spectrum]
+    transforms = [InTune(), RandomTranspose(options.transpose), RandomShift(), RandomSpeed(*options.speed)]
+    transforms += [RandomEqualizer(*options.equalizer), Rescale(), Remix(options.remix, *options.gain)]
+    transforms += [RandomEffects(options.effects), make_spectrum]
     if shuffle_frames:
         transforms.append(ShuffleFrameOrder())
     train_set = make_training_set(songs["Train"], audio, Compose(transforms), options)
