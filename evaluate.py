@@ -10,6 +10,7 @@ pictures; beside the systems stand the mixture and three masks that know the tru
 import argparse
 import collections
 import contextlib
+import dataclasses
 import os
 import sys
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from errors import UserError, command
 from evaluation_report import code_version, draw_pictures, make_report, report_text, write_results
+from hearing import KEYS
 from layouts import SPLITS, add_dataset_arguments, find_songs
 from listening_page import write_page
 from locking import only_writer
@@ -44,6 +46,9 @@ def make_systems(options: argparse.Namespace, songs: list[Song]) -> list[System]
         if not remembering:
             raise UserError("--bidirectional: expected a recurrent network, found none")
         networks += [Network(f"{network.name} bidirectional", network.path, True) for network in remembering]
+    if options.keys > 1:
+        again = [(f"{network.name} {options.keys} keys", network) for network in networks]
+        networks += [dataclasses.replace(network, name=name, keys=options.keys) for name, network in again]
     folders = []
     for text in options.estimates:
         name, path = _named(text)
@@ -81,6 +86,8 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     )
     text = "judge recurrent networks once more, hearing each song backwards, too"
     parser.add_argument("--bidirectional", action="store_true", help=text)
+    text = "judge all networks once more, hearing each song in so many keys"
+    parser.add_argument("--keys", type=int, choices=KEYS, default=1, help=text)
     parser.add_argument(
         "--estimates", nargs="+", default=[], metavar="[NAME=]FOLDER", help="judge voices in files named like the songs"
     )

@@ -24,6 +24,8 @@ IN_TUNE = 0.05  # share of partials that are taken to be in tune beforehand: noi
 TAKEN_BACK = 2 / 3  # of a song's colour: the rest may be its notes
 MOST = np.log(4)  # of it: 12 dB, so that no band without sound is blown up
 WIDTH = 0.5  # octaves, standard deviation over which colour is smoothed
+MASK_FLOOR = 1e-4  # of masks whose logits are averaged
+KEYS = (1, 3, 5)  # in how many to hear a song
 POINTS = 4  # in an octave, at which it is known
 
 # ---------------------------------------------------------------------------------------------- tuning
@@ -68,22 +70,23 @@ def block_in_tune(audio: AudioConfig, total: np.ndarray, weight: np.ndarray) -> 
     return transposing_block(audio.block, -semitones)
 
 
-def longest_block(audio: AudioConfig) -> int:
-    """The longest that `block_in_tune` gives."""
-    return 2 * math.ceil(audio.block / 2 * 2 ** (0.5 / 12))
+def longest_block(audio: AudioConfig, keys: int = 1) -> int:
+    """The longest that shows a frame in tune, in so many keys."""
+    return 2 * math.ceil(audio.block / 2 * 2 ** ((0.5 + keys // 2) / 12))
 
 
 def to_tune(sound: torch.Tensor, magnitude: torch.Tensor, blocks: np.ndarray, audio: AudioConfig) -> torch.Tensor:
     """Frames' magnitude (channels, frames, bins) with the given blocks (channels, frames) instead of the usual one.
 
-    sound: (channels, samples), every hop a frame of the longest block. All blocks of a frame end with the same sample.
+    sound: (channels, samples), every hop a frame of at least the longest block. All blocks of a frame end together.
     """
-    frames = sound.unfold(1, longest_block(audio), audio.hop)  # (channels, frames, samples)
+    longest = sound.shape[1] - (magnitude.shape[1] - 1) * audio.hop
+    frames = sound.unfold(1, longest, audio.hop)  # (channels, frames, samples)
     magnitude = magnitude.clone()
     for block, where in _groups(blocks, audio):
         exact = dataclasses.replace(audio, block=block, hop=block // 2)
         seen = stft(frames[where][:, -block:], exact, pad=False).abs()[:, 0]  # (frames of this block, its bins)
-        magnitude[where] = torch.nn.functional.pad(seen, (0, audio.bins - exact.bins))
+        magnitude[where] = torch.nn.functional.pad(seen, (0, audio.bins - exact.bins))  # or cut
     return magnitude
 
 
@@ -171,12 +174,16 @@ class Colour:
 class Hearing:
     """A stream as a network hears it. One that has no `compression` has not learnt from songs: it hears what there is.
 
+    In several keys it hears the song in tune, and by whole semitones higher and lower: rows of keys x channels. It errs
+    otherwise in each, and the mean of the masks errs less.
+
     Frames are of the longest block, and end with those of the usual one, of which their magnitudes are.
     """
 
-    def __init__(self, network: torch.nn.Module, audio: AudioConfig):
+    def __init__(self, network: torch.nn.Module, audio: AudioConfig, keys: int = 1):
         self.audio = audio
         self.learnt = hasattr(network, "compression")
+        self.semitones = range(-(keys // 2), keys // 2 + 1) if self.learnt else range(1)
         if self.learnt:
             self.tuning, self.colour = Tuning(audio), Colour(network.compression, audio)
 
@@ -184,9 +191,17 @@ class Hearing:
         """The next frames' sound (channels, samples) and magnitude (channels, frames, bins) -> what to show it."""
         if not self.learnt:
             return magnitude
-        self.blocks = self.tuning.follow(magnitude)
+        in_tune = self.tuning.follow(magnitude)
+        self.blocks = np.concatenate([transposing_block(in_tune, higher) for higher in self.semitones])
+        sound, magnitude = (part.repeat(len(self.semitones), *[1] * (part.ndim - 1)) for part in (sound, magnitude))
         return self.colour.follow(to_tune(sound, magnitude, self.blocks, self.audio))
 
     def put_back(self, mask: torch.Tensor) -> torch.Tensor:
-        """The mask (channels, frames, bins) for what was heard last -> the mask for the sound itself."""
-        return from_tune(mask, self.blocks, self.audio) if self.learnt else mask
+        """The mask (keys x channels, frames, bins) of what was heard last -> that of the sound itself, without keys."""
+        if not self.learnt:
+            return mask
+        masks = from_tune(mask, self.blocks, self.audio)
+        if len(self.semitones) == 1:
+            return masks
+        masks = masks.unflatten(0, (len(self.semitones), -1))  # (keys, channels, frames, bins)
+        return torch.logit(masks, MASK_FLOOR).mean(0).sigmoid()

@@ -23,15 +23,18 @@ class Separator:
     a cymbal is struck, next to nothing. However the stream is cut into pieces, the voice is the same, and as long as
     the mixture. A sample's voice is known, but for the resamplers' reach, a block later.
 
-    network: anything with forward(magnitude, state) -> (mask, state), in eval mode.
+    network: anything with forward(magnitude, state) -> (mask, state), in eval mode; keys: in how many it hears the
+    sound, an odd number.
     """
 
-    def __init__(self, network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int):
+    def __init__(self, network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int, keys: int = 1):
         self.network, self.audio = network, audio
         self.device = next(network.parameters(), torch.empty(0)).device
-        # On the CPU, channels go through the network side by side, in threads of their own: unlike threads within its
+        self.hearing = Hearing(network, audio, keys)
+        rows = channels * len(self.hearing.semitones)  # that go through the network side by side
+        # On the CPU, they go through the network side by side, in threads of their own: unlike threads within its
         # products, which wait for each other all the time, they lose nothing on a busy machine.
-        self.groups = min(channels, os.cpu_count() or 1) if self.device.type == "cpu" else 1
+        self.groups = min(rows, os.cpu_count() or 1) if self.device.type == "cpu" else 1
         # A thread takes over what torch.set_num_threads has set when it first asks for it.
         self.pool = ThreadPoolExecutor(self.groups, initializer=torch.get_num_threads)
         self.states = [None] * self.groups  # the network's
@@ -39,8 +42,8 @@ class Separator:
         self.to_network = Resampler(rate, audio.sample_rate, channels)
         self.from_network = Resampler(audio.sample_rate, rate, channels)
         self.mixture = np.zeros((channels, 0), np.float32)  # whose voice is not known yet
-        self.hearing = Hearing(network, audio)
-        self.longest = longest_block(audio)  # by which a frame may see more of what was before
+        self.most = max(1, FRAMES // rows)  # frames at once
+        self.longest = longest_block(audio, keys)  # by which a frame may see more of what was before
         # At the network's rate: what frames to come will see, the first one centred at sample 0
         self.sound = torch.zeros(channels, self.longest - audio.block // 2, device=self.device)
         self.arrived = 0  # samples
@@ -99,9 +102,9 @@ class Separator:
             new = torch.nn.functional.pad(new, (0, -self.arrived % hop + block // 2))
         self.sound = torch.cat([self.sound, new], dim=1)
         frames = max(0, (self.sound.shape[1] - self.longest) // hop + 1)
-        voice, most = [self.sums[0][:, :0]], max(1, FRAMES // len(self.sound))
-        for first in range(0, frames, most):
-            count = min(most, frames - first)
+        voice = [self.sums[0][:, :0]]
+        for first in range(0, frames, self.most):
+            count = min(self.most, frames - first)
             seen = self.sound[:, first * hop : (first + count - 1) * hop + self.longest]
             spectrum = stft(seen[:, self.longest - block :], self.audio, pad=False)  # (channels, count, bins)
             magnitude = spectrum.abs()
@@ -118,7 +121,7 @@ class Separator:
         return piece[:, : piece.shape[1] - excess].cpu().numpy()
 
     def _network_mask(self, magnitude: torch.Tensor) -> torch.Tensor:
-        """The mask of the next frames (channels, frames, bins)."""
+        """The mask of what is heard next (keys x channels, frames, bins)."""
         run = map if self.groups == 1 else self.pool.map
         masks, self.states = zip(*run(self._run, magnitude.tensor_split(self.groups), self.states), strict=True)
         return torch.cat(masks)
@@ -161,8 +164,8 @@ class Bidirectional:
 
     SEGMENT, FADE, CONTEXT = 60.0, 0.5, 10.0  # seconds
 
-    def __init__(self, network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int):
-        self.make_separator = lambda: Separator(network, audio, rate, channels)
+    def __init__(self, network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int, keys: int = 1):
+        self.make_separator = lambda: Separator(network, audio, rate, channels, keys)
         self.segment, self.fade, self.context = (round(rate * t) for t in (self.SEGMENT, self.FADE, self.CONTEXT))
         self.mixture = np.zeros((channels, 0), np.float32)  # what is still needed of it
         self.start = 0  # of the next segment in it
@@ -209,11 +212,16 @@ class Bidirectional:
 
 
 def separate(
-    network: torch.nn.Module, waveform: np.ndarray, rate: int, audio: AudioConfig, bidirectional: bool = False
+    network: torch.nn.Module,
+    waveform: np.ndarray,
+    rate: int,
+    audio: AudioConfig,
+    bidirectional: bool = False,
+    keys: int = 1,
 ) -> np.ndarray:
     """The singing voice in waveform (channels, samples), float32, at any rate in Hz: same shape, same rate."""
     kind = Bidirectional if bidirectional else Separator
-    _, voice = kind(network, audio, rate, len(waveform)).push(waveform, last=True)
+    _, voice = kind(network, audio, rate, len(waveform), keys).push(waveform, last=True)
     return voice
 
 

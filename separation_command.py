@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from errors import UserError, command, make_folder, printable, safe_name
+from hearing import KEYS
 from separation import describe, find_checkpoint
 from sound import SOUND_SUFFIXES
 from stems import ACCOMPANIMENT, PIPE, VOCALS, Job, separate_song
@@ -55,6 +56,8 @@ def parse_options(network_class: type, argv: list[str] | None) -> tuple[argparse
     if network_class.remembers:
         text = "hear songs backwards, too: better, takes twice as long, not for live sound"
         parser.add_argument("--bidirectional", action="store_true", help=text)
+    text = "hear songs in so many keys and take the mean: better, takes as many times as long (%(default)s)"
+    parser.add_argument("--keys", type=int, choices=KEYS, default=1, help=text)
     parser.add_argument("--checkpoint", type=Path, help="default: the best one in the current folder, else pretrained")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (%(default)s)")
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors and changes of level")
@@ -88,7 +91,14 @@ def plan(options: argparse.Namespace) -> list[Job]:
             f"--output {output}: expected a folder, or {{name}} and {{stem}} for songs and stems to differ"
         )
     jobs = [
-        Job(source, {stem: fill(pattern, name, stem) for stem in stems}, raw, options.float, options.bidirectional)
+        Job(
+            source,
+            {stem: fill(pattern, name, stem) for stem in stems},
+            raw,
+            options.float,
+            options.bidirectional,
+            options.keys,
+        )
         for source, name in songs
     ]
     check_names(jobs)

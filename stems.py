@@ -39,7 +39,7 @@ class Job:
     """A song and where its stems go: names of files, or '-' for standard input or output.
 
     raw: what standard input holds and standard output gets, if not WAV; as_float: write float samples whatever the
-    song has; bidirectional: hear it backwards, too.
+    song has; bidirectional: hear it backwards, too; keys: in how many to hear it.
     """
 
     source: str
@@ -47,6 +47,7 @@ class Job:
     raw: RawFormat | None = None
     as_float: bool = False
     bidirectional: bool = False
+    keys: int = 1
 
     @property
     def piped(self) -> bool:
@@ -87,7 +88,8 @@ def _write_stems(
         sound = stack.enter_context(_open_song(job.source, job.raw))
         writers = {stem: stack.enter_context(_open_stem(job, target, sound)) for stem, target in job.targets.items()}
         info, subtype = sound.info, next(iter(writers.values())).subtype
-        separator = (Bidirectional if job.bidirectional else Separator)(network, audio, info.rate, info.channels)
+        kind = Bidirectional if job.bidirectional else Separator
+        separator = kind(network, audio, info.rate, info.channels, job.keys)
         if job.piped:  # as soon as it arrives
             pieces = _separate_blocks(separator, sound.blocks)
         else:  # reading, separating and writing at the same time

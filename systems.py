@@ -79,11 +79,13 @@ class Network:
     name: str
     path: Path
     bidirectional: bool = False
+    keys: int = 1
 
     @property
     def description(self) -> str:
-        how = ", hearing songs backwards, too" if self.bidirectional else ""
-        return describe(self.path, load_any_network(self.path)[2]) + how
+        backwards = ", hearing songs backwards, too" if self.bidirectional else ""
+        in_keys = f", hearing songs in {self.keys} keys" if self.keys > 1 else ""
+        return describe(self.path, load_any_network(self.path)[2]) + backwards + in_keys
 
     @property
     def audio(self) -> AudioConfig:
@@ -91,7 +93,8 @@ class Network:
 
     def estimate(self, recording: Recording) -> Estimates:
         network, audio, _ = load_any_network(self.path)
-        voice = separate(network, recording.mixture[None], recording.song.rate, audio, self.bidirectional)[0]
+        rate = recording.song.rate
+        [voice] = separate(network, recording.mixture[None], rate, audio, self.bidirectional, self.keys)
         return recording.with_accompaniment(voice), ""
 
 

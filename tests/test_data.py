@@ -187,6 +187,14 @@ def test_remixed_speed_is_the_voice_s_alone(dataset):
     assert torch.allclose(mixture - vocals, other_mixture - other_vocals, atol=1e-6)
 
 
+def test_transposed_accompaniments_leave_another_song_s_voice_alone(dataset):
+    plain = Remix(1.0)(excerpt_of(dataset))
+    higher = dataclasses.replace(plain, semitones=2)
+    (mixture, vocals), (plain_mixture, plain_vocals) = higher.spectra(), plain.spectra()
+    assert torch.equal(vocals, plain_vocals)
+    assert not torch.allclose(mixture, plain_mixture, atol=1e-3)
+
+
 def test_random_equalizer_of_the_voice_alone(dataset):
     plain, coloured = excerpt_of(dataset), RandomEqualizer(6.0, 0.0)(excerpt_of(dataset))
     (mixture, vocals), (plain_mixture, plain_vocals) = coloured.spectra(), plain.spectra()

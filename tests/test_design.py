@@ -35,7 +35,7 @@ IMPORTS = {
     "streams": {"errors", "sound"},
     "separation": {"errors", "hearing", "util"},
     "stems": {"errors", "streams", "separation", "sound", "util"},
-    "separation_command": {"errors", "streams", "separation", "sound", "stems", "stopping", "util"},
+    "separation_command": {"errors", "hearing", "streams", "separation", "sound", "stems", "stopping", "util"},
     "bss_eval": set(),
     "threads": set(),
     "train_feedforward": {"threads", "training_command", "Model"},
@@ -48,7 +48,7 @@ IMPORTS = {
     "summary": set(),
     "evaluation_report": {"errors", "util", "songs", "systems", "scores", "summary", "plots", "listening_page"},
     "evaluate": {
-        *("errors", "util", "layouts", "locking", "songs", "separation"),
+        *("errors", "hearing", "util", "layouts", "locking", "songs", "separation"),
         *("systems", "scores", "evaluation_report", "listening_page"),
     },
     "package_submission": {"errors", "Model", "Model_RNN", "separation", "sound", "util"},

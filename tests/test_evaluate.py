@@ -299,20 +299,24 @@ def test_what_cannot_be_scored_is_counted_and_left_out_for_all(three_songs, tmp_
     assert "vocals of 1, song unreadable" in text
 
 
-def test_recurrent_networks_in_both_directions_on_request(three_songs, trained, tmp_path):
+def test_recurrent_networks_in_both_directions_and_all_in_several_keys_on_request(three_songs, trained, tmp_path):
     data, songs = three_songs
     paths = [trained / f"savedModel_{name}_best.pt" for name in ("feedforward", "RNN")]
-    more = ["--checkpoint", str(paths[0]), f"one={paths[1]}", "--bidirectional"]
+    more = ["--checkpoint", str(paths[0]), f"one={paths[1]}", "--bidirectional", "--keys", "3"]
     report, rows = run(data, tmp_path, *more)
-    assert list(report["systems"]) == ["mixture", "feedforward", "one", "one bidirectional", *IDEAL_MASKS]
+    once = ["feedforward", "one", "one bidirectional"]
+    assert list(report["systems"]) == ["mixture", *once, *(f"{name} 3 keys" for name in once), *IDEAL_MASKS]
     assert report["systems"]["one bidirectional"] == report["systems"]["one"] + ", hearing songs backwards, too"
+    assert report["systems"]["one 3 keys"] == report["systems"]["one"] + ", hearing songs in 3 keys"
     network, audio, _ = load_network(paths[1], RecurrentNetwork)
-    found = column(rows, "one bidirectional")
-    for sdr, (name, (mixture, vocals)) in zip(found, sorted(songs.items()), strict=True):
-        voice = separate(network, mixture[None], RATE, audio, bidirectional=True)[0]
-        sources, estimates = np.stack([vocals, mixture - vocals]), np.stack([voice, mixture - voice])
-        assert sdr == pytest.approx(bss_eval_sources(sources, estimates).sdr[0], abs=0.01), name
-    assert found != column(rows, "one")
+    ways = {"one bidirectional": (True, 1), "one 3 keys": (False, 3), "one bidirectional 3 keys": (True, 3)}
+    for system, how in ways.items():
+        found = column(rows, system)
+        for sdr, (name, (mixture, vocals)) in zip(found, sorted(songs.items()), strict=True):
+            [voice] = separate(network, mixture[None], RATE, audio, *how)
+            sources, estimates = np.stack([vocals, mixture - vocals]), np.stack([voice, mixture - voice])
+            assert sdr == pytest.approx(bss_eval_sources(sources, estimates).sdr[0], abs=0.01), name
+    assert len({tuple(column(rows, system)) for system in ("one", *ways)}) == 4
 
 
 # ---------------------------------------------------------------------------------------------- errors, options

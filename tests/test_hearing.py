@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import hearing
-from Data import DSD100Dataset, InTune, MakeMagnitudeSpectrum, Remix, song_in_tune
+from Data import DSD100Dataset, InTune, MakeMagnitudeSpectrum, RandomTranspose, Remix, song_in_tune
 from hearing import Colour, Tuning, block_in_tune, deviations, from_tune, longest_block, to_tune
 from Model import Compression
 from separation import Separator, separate
@@ -90,6 +90,7 @@ def test_to_tune_and_back():
     longest = longest_block(AUDIO)
     sound = torch.from_numpy(np.stack([chord(0, 0.5), chord(7, 0.5)]))
     count = (sound.shape[1] - longest) // AUDIO.hop + 1
+    sound = sound[:, : longest + (count - 1) * AUDIO.hop]
     usual = stft(sound[:, longest - AUDIO.block :], AUDIO, pad=False).abs()[:, :count]
     blocks = np.full((2, count), AUDIO.block)
     blocks[0, 3], blocks[1, 0], blocks[1, -1] = longest, 1990, 2060
@@ -140,6 +141,23 @@ def test_a_network_hears_the_song_in_tune_and_its_mask_is_put_back(monkeypatch, 
     passed = magnitude(voice)[31:].square().sum(0) / magnitude(sound)[31:].square().sum(0)
     edge = float((passed > 0.25).nonzero()[0]) * AUDIO.bin_width
     assert edge == pytest.approx(2000 * 2 ** (cents / 1200), abs=1.5 * AUDIO.bin_width)
+
+
+def test_in_several_keys_it_is_heard_semitones_apart_and_masks_meet(monkeypatch):
+    """The highest peak is a semitone higher from key to key, the edges of masks as much lower; the middle one counts."""
+    monkeypatch.setattr(hearing, "TAKEN_BACK", 0)
+    sound, network = chord(20, 4), From2000Hz()
+    voices = separate(network, np.stack([sound, 0.5 * sound]), AUDIO.sample_rate, AUDIO, keys=5)
+    heard = torch.cat(network.heard[::2], dim=1)  # of one group, if there are two
+    count = 5 if len(network.heard) > 1 else 10
+    peaks = heard[: min(count, 5) : 2, 31:].mean(1).argmax(dim=-1) * AUDIO.bin_width
+    assert len(heard) == count
+    semitones = 12 * torch.log2(peaks / peaks[0])
+    assert semitones.tolist() == pytest.approx([0, 1, 2], abs=0.3)
+    for voice in voices:
+        passed = magnitude(voice)[31:].square().sum(0) / magnitude(sound)[31:].square().sum(0)
+        edge = float((passed > 0.25 * passed[-100:].mean()).nonzero()[0]) * AUDIO.bin_width
+        assert edge == pytest.approx(2000 * 2 ** (20 / 1200), abs=1.5 * AUDIO.bin_width)
 
 
 def test_the_beginning_is_heard_with_what_is_known_by_then():
@@ -238,3 +256,15 @@ def test_another_song_s_accompaniment_is_in_tune_too(songs):
     assert cents_of(remixed.spectra()[0].abs()) == pytest.approx(0, abs=3)
     untuned = dataclasses.replace(remixed, in_tune=False)
     assert cents_of(untuned.spectra()[0].abs()) == pytest.approx(-20, abs=3)
+
+
+def test_random_transpose_moves_accompaniments_by_whole_semitones(songs):
+    """A chord that is a semitone higher has its strongest partial there; another song's is moved, the voice is not."""
+    plain = InTune()(DSD100Dataset(songs, AUDIO, lambda excerpt: excerpt, 2.0)[0, 0])
+    drawn = {RandomTranspose(2)(plain).semitones for _ in range(50)}
+    assert drawn == {-2, -1, 0, 1, 2} and RandomTranspose(0)(plain).semitones == 0
+    for excerpt in (plain, Remix(1.0, 0.0, 0.0)(plain)):
+        spectra = [dataclasses.replace(excerpt, semitones=by).spectra()[0].abs().mean(0) for by in (0, 3, -3)]
+        place = [float(spectrum.argmax()) for spectrum in spectra]
+        assert 12 * np.log2(np.array(place[1:]) / place[0]) == pytest.approx([3, -3], abs=0.2)
+        assert cents_of(dataclasses.replace(excerpt, semitones=2).spectra()[0].abs()) == pytest.approx(0, abs=4)

@@ -59,22 +59,22 @@ def repeat(*sizes: int):
 
 @torch.inference_mode()
 def mask_at_once(
-    network: torch.nn.Module, audio: AudioConfig, sound: np.ndarray, magnitude: torch.Tensor
+    network: torch.nn.Module, audio: AudioConfig, sound: np.ndarray, magnitude: torch.Tensor, keys: int
 ) -> torch.Tensor:
     """A whole song's mask (channels, frames, bins), heard as hearing.py shows it."""
-    hearing = Hearing(network, audio)
-    padded = np.pad(sound, [(0, 0), (longest_block(audio) - audio.block // 2, audio.block)])
-    longest = longest_block(audio) + (magnitude.shape[1] - 1) * audio.hop
-    mask, _ = network(hearing.hear(torch.from_numpy(padded[:, :longest]), magnitude), None)
+    hearing, longest = Hearing(network, audio, keys), longest_block(audio, keys)
+    padded = np.pad(sound, [(0, 0), (longest - audio.block // 2, audio.block)])
+    seen = padded[:, : longest + (magnitude.shape[1] - 1) * audio.hop]
+    mask, _ = network(hearing.hear(torch.from_numpy(seen), magnitude), None)
     return hearing.put_back(mask)
 
 
-def at_once(network: torch.nn.Module, audio: AudioConfig, sound: np.ndarray, rate: int) -> np.ndarray:
+def at_once(network: torch.nn.Module, audio: AudioConfig, sound: np.ndarray, rate: int, keys: int) -> np.ndarray:
     """What the engine must give, without it: the whole song through resampler, STFT, network and back."""
     at_network_rate = resample(sound, rate, audio.sample_rate)
     spectrum = stft(torch.from_numpy(at_network_rate), audio)
     samples, start = at_network_rate.shape[1], audio.block // 2
-    mask = mask_at_once(network, audio, at_network_rate, spectrum.abs())
+    mask = mask_at_once(network, audio, at_network_rate, spectrum.abs(), keys)
     gain = top_octave(mask, spectrum.abs())
     voice = istft(spectrum * (mask - gain[..., None]), audio, samples).numpy()
     _, weight = overlap_add(spectrum, audio)
@@ -88,12 +88,12 @@ def at_once(network: torch.nn.Module, audio: AudioConfig, sound: np.ndarray, rat
 
 @pytest.mark.parametrize("audio", AUDIOS, ids=str)
 @pytest.mark.parametrize("kind", ["feedforward", "RNN"])
-@pytest.mark.parametrize("rate", [8000, 11025, 44100])
-def test_as_the_whole_song_at_once(kind, audio, rate):
+@pytest.mark.parametrize(("rate", "keys"), [(8000, 1), (11025, 1), (44100, 1), (11025, 3), (44100, 5)])
+def test_as_the_whole_song_at_once(kind, audio, rate, keys):
     network = make_network(kind, audio)
     sound = make_sound(2, round(0.6 * rate) + 3, rate)
-    whole = separate(network, sound, rate, audio)
-    expected = at_once(network, audio, sound, rate)
+    whole = separate(network, sound, rate, audio, keys=keys)
+    expected = at_once(network, audio, sound, rate, keys)
     shared = min(whole.shape[1], expected.shape[1])
     assert whole.shape == sound.shape and abs(expected.shape[1] - sound.shape[1]) <= rate / audio.sample_rate + 1
     assert np.abs(whole[:, :shared] - expected[:, :shared]).max() < 1e-5
@@ -111,6 +111,17 @@ def test_any_block_size(kind, rate, sizes):
     assert np.array_equal(mixture, sound)
     assert voice.shape == sound.shape and voice.dtype == np.float32
     assert np.abs(voice - separate(network, sound, rate, audio)).max() < 1e-5
+
+
+@pytest.mark.parametrize("sizes", [(1,), (257, 1, 900)], ids=str)
+def test_any_block_size_and_the_same_delay_in_several_keys(sizes):
+    audio, rate = AUDIOS[0], 22050
+    network, sound = make_network("RNN", audio), make_sound(2, 8000, rate)
+    _, voice = push_in_pieces(Separator(network, audio, rate, 2, keys=5), sound, repeat(*sizes))
+    assert np.abs(voice - separate(network, sound, rate, audio, keys=5)).max() < 1e-5
+    assert np.abs(voice - separate(network, sound, rate, audio)).max() > 1e-3
+    known = [Separator(network, audio, rate, 2, keys).push(sound)[1].shape[1] for keys in (1, 5)]
+    assert known[0] == known[1] > 7000
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 6])

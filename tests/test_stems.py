@@ -98,6 +98,10 @@ def test_in_both_directions_on_request(run, trained, rate, capsys):
     expected = separate(network, wavread("song.wav")[0], rate, audio, bidirectional=True)
     assert np.abs(voice - expected).max() < 2**-15
     assert np.abs(voice - soundfile.read("forwards/song_vocals.wav")[0].T).max() > 2**-10
+    run("song.wav", "-o", "keys", "--keys", "3", "--bidirectional")
+    in_keys = separate(network, wavread("song.wav")[0], rate, audio, bidirectional=True, keys=3)
+    assert np.abs(soundfile.read("keys/song_vocals.wav")[0].T - in_keys).max() < 2**-15
+    assert np.abs(in_keys - expected).max() > 2**-10
     with pytest.raises(SystemExit):
         separate_feedforward.main(["song.wav", "voice.wav", "--bidirectional"])
     assert "unrecognized arguments: --bidirectional" in capsys.readouterr().err
