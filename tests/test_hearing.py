@@ -144,7 +144,7 @@ def test_a_network_hears_the_song_in_tune_and_its_mask_is_put_back(monkeypatch, 
 
 
 def test_in_several_keys_it_is_heard_semitones_apart_and_masks_meet(monkeypatch):
-    """The highest peak is a semitone higher from key to key, the edges of masks as much lower; the middle one counts."""
+    """The highest peak is a semitone higher from key to key, the masks' edges as much lower; the middle one counts."""
     monkeypatch.setattr(hearing, "TAKEN_BACK", 0)
     sound, network = chord(20, 4), From2000Hz()
     voices = separate(network, np.stack([sound, 0.5 * sound]), AUDIO.sample_rate, AUDIO, keys=5)
