@@ -348,6 +348,8 @@ def test_device_that_is_not_there(dataset, song, trained, tmp_path, capsys):
         ["--gain", "3", "-3"],
         ["--gain", "nan", "0"],
         ["--effects", "1.5"],
+        ["--transpose", "13"],
+        ["--transpose", "0.5"],
         ["--equalizer", "-1"],
         ["--equalizer", "2", "nan"],
         ["--equalizer", "2", "2", "2"],

@@ -88,7 +88,7 @@ def test_what_lies_above_the_networks_band_stays_in_the_accompaniment_where_nobo
 
 
 @pytest.mark.parametrize("rate", [RATE, 22050])
-def test_in_both_directions_on_request(run, trained, rate, capsys):
+def test_in_both_directions_and_in_several_keys_on_request(run, trained, rate, capsys):
     wavwrite("song.wav", loud_song(rate=rate) * 0.5, rate)
     run("song.wav", "-o", "forwards")
     run("song.wav", "-o", "stems", "--stems", "both", "--bidirectional")
@@ -105,6 +105,9 @@ def test_in_both_directions_on_request(run, trained, rate, capsys):
     with pytest.raises(SystemExit):
         separate_feedforward.main(["song.wav", "voice.wav", "--bidirectional"])
     assert "unrecognized arguments: --bidirectional" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        separate_feedforward.main(["song.wav", "voice.wav", "--keys", "2"])
+    assert "argument --keys: invalid choice: 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])

@@ -309,6 +309,10 @@ def test_options_arrive(dataset, tmp_path, monkeypatch):
     assert transform(seen, "RandomEqualizer").deviations.tolist() == [[3], [0]]
     assert (transform(seen, "Remix").softest, transform(seen, "Remix").loudest) == (-4, 8)
     assert transform(seen, "RandomEffects").probability == 0.3
+    assert transform(seen, "RandomTranspose").most == 0
+
+    seen = intercepted(monkeypatch, [*base, "--transpose", "2"])
+    assert transform(seen, "RandomTranspose").most == 2 and not transform(seen, "RandomTranspose", "valid")
 
     seen = intercepted(monkeypatch, [*base, "--hold-out", "coral", "--include-test", "--seed", "9"])
     assert [song.name for song in seen["valid"].dataset.songs] == ["coral"]
