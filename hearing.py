@@ -5,7 +5,8 @@ of a tone off it loses several dB. So it hears every song in tune, in training a
 instruments and mixing desks raise some bands of a song and lower others: in separation most of that is taken back, as
 recognisers of speech do it (Atal 1974, cepstral mean subtraction).
 
-Both are estimated from what has been heard so far; of a stream, what is old counts less and less.
+Both are estimated from what has been heard so far; of a stream, what is old counts less and less. On request, a network
+hears a song in several keys.
 """
 
 import dataclasses
@@ -24,9 +25,9 @@ IN_TUNE = 0.05  # share of partials that are taken to be in tune beforehand: noi
 TAKEN_BACK = 2 / 3  # of a song's colour: the rest may be its notes
 MOST = np.log(4)  # of it: 12 dB, so that no band without sound is blown up
 WIDTH = 0.5  # octaves, standard deviation over which colour is smoothed
-MASK_FLOOR = 1e-4  # of masks whose logits are averaged
-KEYS = (1, 3, 5)  # in how many to hear a song
 POINTS = 4  # in an octave, at which it is known
+KEYS = (1, 3, 5)  # in how many to hear a song
+MASK_FLOOR = 1e-4  # of masks whose logits are averaged over keys
 
 # ---------------------------------------------------------------------------------------------- tuning
 
