@@ -31,7 +31,7 @@ from util import load_network  # noqa: E402
 
 RATE, CHANNELS = 44100, 2
 SECONDS = 240  # the song whose separation is timed
-BOTH_WAYS = "`separate_RNN.py --bidirectional`, voice"
+MORE_TIME = (["--bidirectional"], ["--keys", "3"])  # for a better voice
 IMPORT = [sys.executable, "-c", "import torch"]
 MEMORY = """
 import os, runpy, sys
@@ -74,8 +74,9 @@ def measure_speed(folder: Path, rounds: int) -> list[str]:
     commands = {"`import torch` alone": IMPORT}
     for name in ("feedforward", "RNN"):
         commands[f"`separate_{name}.py`, voice"] = [sys.executable, script(name), "--quiet", str(song), "-o", stems]
-    for what, more in (("`separate_RNN.py`, both stems", ["--stems", "both"]), (BOTH_WAYS, ["--bidirectional"])):
-        commands[what] = [*commands["`separate_RNN.py`, voice"], *more]
+    commands["`separate_RNN.py`, both stems"] = [*commands["`separate_RNN.py`, voice"], "--stems", "both"]
+    for more in MORE_TIME:
+        commands[f"`separate_RNN.py {' '.join(more)}`, voice"] = [*commands["`separate_RNN.py`, voice"], *more]
     times = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
