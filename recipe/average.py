@@ -31,8 +31,8 @@ def average(paths: list[Path], output: Path) -> None:
         for parameters in zip(network.parameters(), *(other.parameters() for other, _, _ in others), strict=True):
             parameters[0].copy_(torch.stack(parameters).mean(0))
     kept = {name: facts[name] for name in FACTS if name in facts}
-    for _, _, other in others:
-        kept["trained_on"] += "; mean with one of " + other["trained_on"].split(";")[0]
+    for what in dict.fromkeys(other["trained_on"].split(";")[0] for _, _, other in others):  # each once
+        kept["trained_on"] += "; mean with others of " + what
     save_checkpoint(output, network, audio, **kept)
 
 

@@ -361,17 +361,17 @@ def test_what_folders_hold_is_counted(tmp_path, capsys):
 # ---------------------------------------------------------------------------------------------- networks
 
 
-def test_the_mean_of_two_networks(trained, tmp_path, capsys):
+def test_the_mean_of_networks(trained, tmp_path, capsys):
     first, used, facts = load_network(trained / "savedModel_feedforward_best.pt", FeedforwardNetwork)
     other = FeedforwardNetwork(first.config)
     save_checkpoint(tmp_path / "other.pt", other, used, trained_on="stones: 7 songs; before that, sand")
-    paths = [trained / "savedModel_feedforward_best.pt", tmp_path / "other.pt"]
+    paths = [trained / "savedModel_feedforward_best.pt", *2 * [tmp_path / "other.pt"]]
     assert average.main([*map(str, paths), "--output", str(tmp_path / "mean.pt")]) == 0
     mean, audio, told = load_network(tmp_path / "mean.pt", FeedforwardNetwork)
     for own, one, two in zip(mean.parameters(), first.parameters(), other.parameters(), strict=True):
-        assert torch.allclose(own, (one + two) / 2, atol=1e-7)
+        assert torch.allclose(own, (one + 2 * two) / 3, atol=1e-7)
     assert torch.equal(mean.compression.mean, first.compression.mean) and audio == used
-    assert told["trained_on"] == facts["trained_on"] + "; mean with one of stones: 7 songs"
+    assert told["trained_on"] == facts["trained_on"] + "; mean with others of stones: 7 songs"
     assert told["command"] == facts["command"]
 
     said = fails(capsys, average.main, paths[0], trained / "savedModel_RNN_best.pt", "--output", tmp_path / "no.pt")
