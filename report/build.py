@@ -32,7 +32,7 @@ INPUTS = (
     "results/*/evaluation.json",
     "results/*/evaluation.csv",
     "results/*/training_*_loss.csv",
-    "results/separation/benchmark.md",
+    "results/separation_avx2/benchmark.md",
     "results/mask_power/*/mask_power.md",
     "results/hearing/*.json",
     "results/discussion/*/*.json",

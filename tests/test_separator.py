@@ -244,7 +244,10 @@ class Before(torch.nn.Module):
 
 
 def test_segments_have_context(monkeypatch):
-    """With a memory that is shorter than the context, and all in whole hops, segments make no difference."""
+    """With a memory that is shorter than the context, and all in whole hops, segments make no difference.
+
+    Half the fade is as long as what the frames at a segment's edge miss: a block less a hop.
+    """
     audio = AUDIOS[0]
     sound = make_sound(1, 100 * audio.hop, audio.sample_rate)
     whole = separate(Before(), sound, audio.sample_rate, audio, bidirectional=True)
