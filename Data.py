@@ -23,12 +23,12 @@ import torch
 from scipy.signal import fftconvolve
 from torch.utils.data import Dataset
 
-from effects import OCTAVES, at_speed, equalizer_curves, room, saturate
-from errors import command
-from hearing import block_in_tune, deviations, transposing_block
-from inspection import inspect
-from layouts import add_dataset_arguments, read_dataset
-from songs import Song
+from networks.hearing import block_in_tune, deviations, transposing_block
+from process.errors import command
+from songs.effects import OCTAVES, at_speed, equalizer_curves, room, saturate
+from songs.inspection import inspect
+from songs.layouts import add_dataset_arguments, read_dataset
+from songs.song import Song
 from util import AudioConfig, stft
 
 # ---------------------------------------------------------------------------------------------- excerpts

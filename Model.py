@@ -5,7 +5,7 @@ import dataclasses
 import torch
 from torch import nn
 
-from encoders import (
+from networks.encoders import (
     ENCODERS,
     BandJoin,
     BandSplit,

@@ -5,8 +5,8 @@ import dataclasses
 import torch
 from torch import nn
 
-from encoders import layers
 from Model import Compression, FeedforwardConfig, FeedforwardNetwork, make_decoder, make_encoder, make_mixers
+from networks.encoders import layers
 
 State = tuple[torch.Tensor, torch.Tensor]  # the LSTM's (h, c), each (1, batch, memory), or (1, batch, bands x memory)
 

@@ -16,16 +16,16 @@ import sys
 import time
 from pathlib import Path
 
-from errors import UserError, command
-from evaluation_report import code_version, draw_pictures, make_report, report_text, write_results
-from hearing import KEYS
-from layouts import SPLITS, add_dataset_arguments, find_songs
-from listening_page import write_page
-from locking import only_writer
-from scores import COLUMNS, judge_songs
-from separation import find_checkpoint
-from songs import Song
-from systems import IDEAL_MASKS, NETWORKS, Folder, IdealMask, Mixture, Network, System, load_any_network
+from networks.hearing import KEYS
+from process.errors import UserError, command
+from process.locking import only_writer
+from scoring.listening_page import write_page
+from scoring.report import code_version, draw_pictures, make_report, report_text, write_results
+from scoring.scores import COLUMNS, judge_songs
+from scoring.systems import IDEAL_MASKS, NETWORKS, Folder, IdealMask, Mixture, Network, System, load_any_network
+from separation.separate import find_checkpoint
+from songs.layouts import SPLITS, add_dataset_arguments, find_songs
+from songs.song import Song
 from util import AudioConfig
 
 # ---------------------------------------------------------------------------------------------- what is judged

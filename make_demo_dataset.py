@@ -22,7 +22,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, sosfilt
 
-from errors import UserError, command
+from process.errors import UserError, command
 from util import AudioConfig, istft, stft, wavwrite
 
 RATE = AudioConfig().sample_rate

@@ -16,24 +16,25 @@ from pathlib import Path
 
 import numpy as np
 
-from errors import UserError, command, whole_file
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
-from separation import find_checkpoint
-from sound import SOUND_SUFFIXES, sound_info
+from process.errors import UserError, command, whole_file
+from separation.separate import find_checkpoint
+from sound.files import SOUND_SUFFIXES, sound_info
 from util import load_network, wavwrite
 
 ROOT = Path(__file__).parent
+ROOMS = ("process", "sound", "songs", "networks", "training", "separation", "scoring", "pictures")
 CODE = (
     "*.py",
-    "*.html",
     "*.sh",
     "*.txt",
     "*.toml",
     "README.md",
     "LICENSE",
-    "tests/*.py",
-    "benchmarks/*.py",
+    *(f"{room}/*" for room in ROOMS),
+    "tests/**/*.py",
+    "benchmarks/**/*.py",
     "recipe/*",
     "docs/*.png",
     "results/**/*",

@@ -22,12 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
-from errors import UserError, command, safe_name, whole_file
-from inspection import Levels, decibels, find_problems, in_parallel, overview, print_problems
-from layouts import LAYOUTS, SPLIT_SEED, read_dataset
-from locking import LOCK, only_writer
-from songs import Song
-from sound import create_sound, sound_info
+from process.errors import UserError, command, safe_name, whole_file
+from process.locking import LOCK, only_writer
+from songs.inspection import Levels, decibels, find_problems, in_parallel, overview, print_problems
+from songs.layouts import LAYOUTS, SPLIT_SEED, read_dataset
+from songs.song import Song
+from sound.files import create_sound, sound_info
 from util import AudioConfig
 
 MANIFEST = "dataset.json"

@@ -7,12 +7,12 @@ python separate_RNN.py song.mp3 - --stems accompaniment | ffplay -nodisp -autoex
 
 import sys
 
-import separation_command
 from Model_RNN import RecurrentNetwork
+from separation import command
 
 
 def main(argv: list[str] | None = None) -> int:
-    return separation_command.main(RecurrentNetwork, argv)
+    return command.main(RecurrentNetwork, argv)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ python separate_feedforward.py song.mp3 - --stems accompaniment | ffplay -nodisp
 
 import sys
 
-import separation_command
 from Model import FeedforwardNetwork
+from separation import command
 
 
 def main(argv: list[str] | None = None) -> int:
-    return separation_command.main(FeedforwardNetwork, argv)
+    return command.main(FeedforwardNetwork, argv)
 
 
 if __name__ == "__main__":

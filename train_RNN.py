@@ -8,14 +8,14 @@ Writes savedModel_RNN_best.pt, savedModel_RNN_last.pt, loss curves and a picture
 
 import sys
 
-import threads  # noqa: F401  (before torch)
-import training_command
+import training.threads  # noqa: F401  (before torch)
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
+from training import command
 
 
 def main(argv: list[str] | None = None) -> int:
-    return training_command.main(RecurrentNetwork, argv, starts_from=FeedforwardNetwork)
+    return command.main(RecurrentNetwork, argv, starts_from=FeedforwardNetwork)
 
 
 if __name__ == "__main__":

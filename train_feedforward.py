@@ -8,13 +8,13 @@ Writes savedModel_feedforward_best.pt, savedModel_feedforward_last.pt, loss curv
 
 import sys
 
-import threads  # noqa: F401  (before torch)
-import training_command
+import training.threads  # noqa: F401  (before torch)
 from Model import FeedforwardNetwork
+from training import command
 
 
 def main(argv: list[str] | None = None) -> int:
-    return training_command.main(FeedforwardNetwork, argv, shuffle_frames=True)
+    return command.main(FeedforwardNetwork, argv, shuffle_frames=True)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from errors import UserError, command  # noqa: E402
-from systems import load_any_network  # noqa: E402
-from training import FACTS  # noqa: E402
+from process.errors import UserError, command  # noqa: E402
+from scoring.systems import load_any_network  # noqa: E402
+from training.loop import FACTS  # noqa: E402
 from util import save_checkpoint  # noqa: E402
 
 

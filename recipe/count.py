@@ -13,8 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from errors import UserError, command, whole_file  # noqa: E402
-from sound import sound_info  # noqa: E402
+from process.errors import UserError, command, whole_file  # noqa: E402
+from sound.files import sound_info  # noqa: E402
 
 
 def count(folder: Path) -> dict:

@@ -20,9 +20,10 @@ sys.path.insert(0, str(ROOT))
 
 from packages import Source, at_level, fetch_all, write_flac  # noqa: E402
 
-from errors import UserError, command  # noqa: E402
-from sound import sound_info  # noqa: E402
-from util import resample, wavread  # noqa: E402
+from process.errors import UserError, command  # noqa: E402
+from sound.files import sound_info  # noqa: E402
+from sound.resampling import resample  # noqa: E402
+from util import wavread  # noqa: E402
 
 RATE = 16000  # Hz: the pretrained networks'
 SHORTEST, LONGEST = 45, 900  # s: jingles, and albums in one file, are left out

@@ -22,8 +22,9 @@ sys.path.insert(0, str(ROOT))
 
 from packages import LEVEL, PEAK, Source, fetch_all, write_flac  # noqa: E402
 
-from errors import UserError, command  # noqa: E402
-from util import AudioConfig, resample, wavread  # noqa: E402
+from process.errors import UserError, command  # noqa: E402
+from sound.resampling import resample  # noqa: E402
+from util import AudioConfig, wavread  # noqa: E402
 
 RATE = AudioConfig().sample_rate  # Hz
 FRAME = RATE // 50  # samples: 20 ms

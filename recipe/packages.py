@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from errors import UserError, make_folder, printable
-from sound import SOUND_SUFFIXES
+from process.errors import UserError, make_folder, printable
+from sound.files import SOUND_SUFFIXES
 from util import wavwrite
 
 LEVEL = 0.1  # root mean square of full scale: -20 dB

@@ -19,9 +19,10 @@ sys.path.insert(0, str(ROOT))
 
 from packages import at_level, library, write_flac  # noqa: E402
 
-from errors import UserError, command  # noqa: E402
 from make_demo_dataset import MAJOR, hertz  # noqa: E402
-from util import AudioConfig, resample, wavread  # noqa: E402
+from process.errors import UserError, command  # noqa: E402
+from sound.resampling import resample  # noqa: E402
+from util import AudioConfig, wavread  # noqa: E402
 
 RATE = AudioConfig().sample_rate  # Hz
 HOP = 0.005  # s from frame to frame of the vocoder

@@ -21,8 +21,9 @@ sys.path.insert(0, str(ROOT))
 
 from packages import at_level, library, new_folder, run, write_flac  # noqa: E402
 
-from errors import command  # noqa: E402
-from util import AudioConfig, resample  # noqa: E402
+from process.errors import command  # noqa: E402
+from sound.resampling import resample  # noqa: E402
+from util import AudioConfig  # noqa: E402
 
 RATE = AudioConfig().sample_rate  # Hz
 MODEL_RATE = 24000  # Hz

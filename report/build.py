@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from errors import UserError, command, whole_file  # noqa: E402
+from process.errors import UserError, command, whole_file  # noqa: E402
 
 INPUTS = (
     "report/*.typ",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from bss_eval import (
+from scoring.bss_eval import (
     TAPS,
     bss_eval_framewise,
     bss_eval_gain,

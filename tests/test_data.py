@@ -11,7 +11,6 @@ from conftest import RATE, make_song, write_song
 from torch.utils.data import DataLoader
 from torchvision.transforms import Compose
 
-import songs as songs_module
 from Data import (
     Batches,
     DSD100Dataset,
@@ -26,12 +25,14 @@ from Data import (
     ShuffleFrameOrder,
     collate_fn,
 )
-from effects import OCTAVES, at_speed, equalizer_curves, room, saturate
-from layouts import find_songs, find_sounds
-from loss import kl_divergence, mean_over_frames
 from Model import FeedforwardNetwork
-from songs import Accompaniment, KeptSong, Voice, keep
-from util import AudioConfig, load_network, resample, stft, wavwrite
+from songs import song as song_module
+from songs.effects import OCTAVES, at_speed, equalizer_curves, room, saturate
+from songs.layouts import find_songs, find_sounds
+from songs.song import Accompaniment, KeptSong, Voice, keep
+from sound.resampling import resample
+from training.loss import kl_divergence, mean_over_frames
+from util import AudioConfig, load_network, stft, wavwrite
 
 AUDIO = AudioConfig(RATE, 256, 128)
 
@@ -84,8 +85,8 @@ def test_songs_are_never_read_whole(dataset, monkeypatch):
         asked.append(samples)
         return original(path, start, samples)
 
-    original = songs_module.wavread
-    monkeypatch.setattr(songs_module, "wavread", spy)
+    original = song_module.wavread
+    monkeypatch.setattr(song_module, "wavread", spy)
     train = DSD100Dataset(find_songs(dataset)["Train"], AUDIO, MakeMagnitudeSpectrum(), excerpt_seconds=0.5)
     for index in range(len(train)):
         train[0, index]

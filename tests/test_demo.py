@@ -3,8 +3,8 @@
 import numpy as np
 
 import make_demo_dataset
-from bss_eval import bss_eval_sources
-from layouts import find_songs
+from scoring.bss_eval import bss_eval_sources
+from songs.layouts import find_songs
 from util import wavread
 
 OPTIONS = ["--songs", "3", "--seconds", "6"]

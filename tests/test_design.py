@@ -1,6 +1,7 @@
-"""Who imports whom, thin scripts that stay thin, and what the separation scripts must not load."""
+"""Which room imports which, thin scripts that stay thin, and what the separation scripts must not load."""
 
 import ast
+import graphlib
 import os
 import subprocess
 import sys
@@ -9,57 +10,30 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-IMPORTS = {
-    "stopping": set(),
-    "errors": {"stopping"},
-    "locking": {"errors"},
-    "sound": {"errors"},
-    "util": {"errors", "sound"},
-    "stem_files": {"errors", "streams"},
-    "songs": {"errors", "sound", "stem_files", "util"},
-    "layouts": {"errors", "streams", "songs", "sound", "stem_files"},
-    "inspection": {"errors", "layouts", "songs"},
-    "effects": {"util"},
-    "hearing": {"util"},
-    "Data": {"effects", "errors", "inspection", "hearing", "layouts", "songs", "util"},
-    "encoders": set(),
-    "Model": {"encoders"},
-    "Model_RNN": {"encoders", "Model"},
-    "loss": set(),
-    "parallel": {"errors"},
-    "plots": {"errors", "util"},
-    "training": {"errors", "util", "songs", "Data", "loss", "parallel", "plots"},
-    "training_command": {
-        *("encoders", "errors", "util", "layouts", "locking", "parallel", "songs", "Data", "training"),
+# A file or room imports only from floors below its own, and from its own room. Two rooms on one floor, and two files
+# beside rooms, do not know each other.
+FLOORS = (
+    {"process"},
+    {"sound"},
+    {"util"},
+    {"songs", "networks", "pictures"},
+    {"Model"},
+    {"Model_RNN"},
+    {"Data", "separation"},
+    {"training", "scoring"},
+    {
+        *("train_feedforward", "train_RNN", "separate_feedforward", "separate_RNN", "evaluate"),
+        *("prepare_dataset", "make_demo_dataset", "package_submission"),
     },
-    "streams": {"errors", "sound"},
-    "separation": {"errors", "hearing", "util"},
-    "stems": {"errors", "streams", "separation", "sound", "util"},
-    "separation_command": {"errors", "hearing", "streams", "separation", "sound", "stems", "stopping", "util"},
-    "bss_eval": set(),
-    "threads": set(),
-    "train_feedforward": {"threads", "training_command", "Model"},
-    "train_RNN": {"threads", "training_command", "Model", "Model_RNN"},
-    "separate_feedforward": {"separation_command", "Model"},
-    "separate_RNN": {"separation_command", "Model_RNN"},
-    "listening_page": {"errors", "util"},
-    "systems": {"errors", "util", "layouts", "songs", "separation", "Model", "Model_RNN"},
-    "scores": {"errors", "stopping", "songs", "bss_eval", "systems", "listening_page"},
-    "summary": set(),
-    "evaluation_report": {"errors", "util", "songs", "systems", "scores", "summary", "plots", "listening_page"},
-    "evaluate": {
-        *("errors", "hearing", "util", "layouts", "locking", "songs", "separation"),
-        *("systems", "scores", "evaluation_report", "listening_page"),
-    },
-    "package_submission": {"errors", "Model", "Model_RNN", "separation", "sound", "util"},
-    "make_demo_dataset": {"errors", "util"},
-    "prepare_dataset": {"errors", "inspection", "layouts", "locking", "songs", "sound", "util"},
-}
-THIN = [name for name in IMPORTS if name.startswith(("train_", "separate_"))]
+)
+HEIGHT = {name: height for height, floor in enumerate(FLOORS) for name in floor}
+ROOMS = sorted(name for name in HEIGHT if (ROOT / name).is_dir())
+FILES = sorted(path.relative_to(ROOT) for room in ("", *ROOMS) for path in (ROOT / room).glob("*.py"))
+THIN = ["train_feedforward", "train_RNN", "separate_feedforward", "separate_RNN"]
 
 
-def tree(name: str) -> ast.Module:
-    return ast.parse((ROOT / f"{name}.py").read_text())
+def tree(path: str | Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text())
 
 
 def imported(nodes: list[ast.AST]) -> set[str]:
@@ -72,24 +46,71 @@ def imported(nodes: list[ast.AST]) -> set[str]:
     return modules
 
 
-def test_every_file_is_in_the_graph():
-    assert {path.stem for path in ROOT.glob("*.py")} == IMPORTS.keys()
+def home(path: Path) -> str:
+    """The room of a file, or the file itself, if it stands at the door."""
+    return path.parts[0] if len(path.parts) > 1 else path.stem
 
 
-@pytest.mark.parametrize("name", IMPORTS)
-def test_import_graph(name):
-    assert imported(tree(name).body) & IMPORTS.keys() == IMPORTS[name]
-    functions = [node for node in ast.walk(tree(name)) if isinstance(node, ast.FunctionDef)]
+def test_every_file_has_a_floor():
+    assert {path.stem for path in ROOT.glob("*.py")} == HEIGHT.keys() - set(ROOMS)
+    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert rooms == set(ROOMS), "a room that no floor names, or a floor without its room"
+
+
+def upward(path: Path, source: str) -> set[str]:
+    """What a file imports from its own floor or from above, but for its own room."""
+    here = home(path)
+    names = imported(list(ast.walk(ast.parse(source)))) & HEIGHT.keys()
+    return {name for name in names if name != here and HEIGHT[name] >= HEIGHT[here]}
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_imports_lead_down(path):
+    source = (ROOT / path).read_text()
+    assert not upward(path, source)
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
     inside = [node for function in functions for node in ast.walk(function)]
     assert not imported(inside), "an import inside a function hides a cycle"
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("sound/files.py", "from songs.song import Song"),  # upwards
+        ("songs/song.py", "import networks.hearing"),  # next door
+        ("util.py", "def f():\n    from training import loop"),  # hidden
+        ("scoring/scores.py", "from training.loss import kl_divergence"),
+        ("train_RNN.py", "import train_feedforward"),
+    ],
+)
+def test_an_import_that_leads_up_is_seen(path, line):
+    assert upward(Path(path), line)
+
+
+def test_files_of_a_room_do_not_go_round_in_a_circle():
+    """Within a room, too, files can be read in one order."""
+    for room in ROOMS:
+        files = {path.stem: path for path in FILES if home(path) == room and path.stem != "__init__"}
+        needs = {}
+        for name, path in files.items():
+            nodes = [node for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom | ast.Import)]
+            names = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+            names |= {
+                f"{node.module}.{alias.name}"
+                for node in nodes
+                if isinstance(node, ast.ImportFrom)
+                for alias in node.names
+            }
+            needs[name] = {other for other in files if f"{room}.{other}" in names}
+        graphlib.TopologicalSorter(needs).prepare()  # raises CycleError
 
 
 @pytest.mark.parametrize("name", THIN)
 def test_thin_scripts_are_thin(name):
     forbidden = (ast.For, ast.While, ast.ClassDef, ast.comprehension, ast.With, ast.Try)
-    assert not [node for node in ast.walk(tree(name)) if isinstance(node, forbidden)]
-    assert "torch" not in imported(list(ast.walk(tree(name))))
-    functions = [node for node in tree(name).body if isinstance(node, ast.FunctionDef)]
+    assert not [node for node in ast.walk(tree(f"{name}.py")) if isinstance(node, forbidden)]
+    assert "torch" not in imported(list(ast.walk(tree(f"{name}.py"))))
+    functions = [node for node in tree(f"{name}.py").body if isinstance(node, ast.FunctionDef)]
     assert [function.name for function in functions] == ["main"] and len(functions[0].body) == 1
 
 

@@ -2,9 +2,6 @@
 
 import json
 
-import cases
-import discussion
-import measures
 import numpy as np
 import pytest
 import torch
@@ -12,11 +9,12 @@ from conftest import RATE, make_song
 from PIL import Image
 from test_errors import fails
 
-from encoders import ENCODERS
-from layouts import find_songs
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
-from separation import separate
+from networks.encoders import ENCODERS
+from report.measures import cases, discussion, leakage
+from separation.separate import separate
+from songs.layouts import find_songs
 from util import AudioConfig, load_network, save_checkpoint, wavwrite
 
 
@@ -35,7 +33,7 @@ def test_what_is_let_through_adds_up_to_the_estimate(network):
     network, audio = network
     mixture, voice = make_song("some", 2.0)
     parts = np.stack([voice, 0.3 * (mixture - voice), 0.7 * (mixture - voice)])
-    through = measures.let_through(measures.mask_of(network, audio), parts, audio)
+    through = leakage.let_through(leakage.mask_of(network, audio), parts, audio)
     assert through.shape == parts.shape
     expected = separate(network, mixture[None], audio.sample_rate, audio)[0]
     np.testing.assert_allclose(through.sum(axis=0), expected, atol=1e-5)
@@ -47,19 +45,19 @@ def test_no_mask_between_0_and_1_is_better_than_the_best():
     sources = np.stack([voice, mixture - voice])
     audio = AudioConfig(RATE, 512, 128)
     scores = {
-        name: measures.sdr(voice, measures.let_through(mask, sources, audio).sum(axis=0))
-        for name, mask in measures.IDEAL.items()
+        name: leakage.sdr(voice, leakage.let_through(mask, sources, audio).sum(axis=0))
+        for name, mask in leakage.IDEAL.items()
     }
     best = scores.pop("best mask between 0 and 1")
     assert best > max(scores.values())
-    with_phase = measures.with_true_phase(measures.IDEAL["true magnitude, mixture's phase"], sources, audio)
-    assert measures.sdr(voice, with_phase) > 60  # both right: the voice itself
+    with_phase = leakage.with_true_phase(leakage.IDEAL["true magnitude, mixture's phase"], sources, audio)
+    assert leakage.sdr(voice, with_phase) > 60  # both right: the voice itself
 
 
 def test_voiced_unvoiced_rest():
     noise = 0.02 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
     sound = np.concatenate([tone(200, 1.0), noise, np.zeros(RATE, np.float32)])
-    active = measures.voice_activity(sound, RATE)
+    active = leakage.voice_activity(sound, RATE)
     third = len(active["rest"]) // 3
     for place, name in enumerate(("voiced", "unvoiced", "rest")):
         inside = active[name][place * third + 5 : (place + 1) * third - 5]
@@ -70,13 +68,13 @@ def test_voiced_unvoiced_rest():
 def test_groups_measure_lost_voice_and_leak():
     voice, accompaniment = tone(200), tone(1111)
     sources = np.stack([voice, accompaniment])
-    groups = measures.Groups()
+    groups = leakage.Groups()
     groups.add(sources, np.stack([0.9 * voice, 0.01 * accompaniment]), RATE)
     found = groups.summary()["all frames"]
     assert found["voice to lost voice"] == pytest.approx(20, abs=0.01)
     assert found["leak to accompaniment"] == pytest.approx(-40, abs=0.01)
     assert found["mixture"] == pytest.approx(0, abs=0.2)
-    other = measures.Groups()
+    other = leakage.Groups()
     other.add(sources, np.stack([0.8 * voice, 0.01 * accompaniment]), RATE)
     more = groups.summary(other)["voiced"]
     assert more["SDR more"] == pytest.approx(6, abs=0.1)
@@ -89,19 +87,19 @@ def test_drums_and_tones():
     clicks = np.zeros(2 * RATE, np.float32)
     clicks[:: RATE // 3] = 0.5
     for place, sound in enumerate((tone(440), clicks)):
-        parts = measures.drums_apart(sound, RATE)
+        parts = leakage.drums_apart(sound, RATE)
         np.testing.assert_allclose(parts.sum(axis=0), sound, atol=1e-5)
-        assert measures.energy(parts[place]) > 0.9 * measures.energy(sound)
+        assert leakage.energy(parts[place]) > 0.9 * leakage.energy(sound)
 
 
 def test_reverberation_is_a_tail_as_loud_as_the_voice():
     voice = np.zeros(RATE, np.float32)
     voice[: RATE // 10] = tone(300, 0.1)
-    tail = measures.reverberation(voice, RATE, 0.3)
-    assert measures.energy(tail) == pytest.approx(measures.energy(voice), rel=1e-3)
+    tail = leakage.reverberation(voice, RATE, 0.3)
+    assert leakage.energy(tail) == pytest.approx(leakage.energy(voice), rel=1e-3)
     early, late = tail[RATE // 10 : RATE // 5], tail[RATE // 5 : RATE * 3 // 10]
-    assert measures.decibels(measures.energy(early), measures.energy(late)) == pytest.approx(20, abs=4)
-    np.testing.assert_array_equal(tail, measures.reverberation(voice, RATE, 0.3))
+    assert leakage.decibels(leakage.energy(early), leakage.energy(late)) == pytest.approx(20, abs=4)
+    np.testing.assert_array_equal(tail, leakage.reverberation(voice, RATE, 0.3))
 
 
 def test_no_song_is_chosen_twice_while_there_are_others():
@@ -118,7 +116,7 @@ def commands(dataset, trained, folder) -> list[str]:
 
 def test_discussion_command(dataset, trained, tmp_path):
     assert discussion.main(commands(dataset, trained, tmp_path)) == 0
-    found = json.loads((tmp_path / "measures.json").read_text())
+    found = json.loads((tmp_path / "leakage.json").read_text())
     assert found["songs"] == 2 and found["networks"]["RNN"]["parts"]["lstm"][0]["kind"] == "LSTM"
     sizes = [layer["shape"] for layer in found["networks"]["feedforward"]["parts"]["encoder"]]
     assert sizes == [[1000], [400]] and found["networks"]["feedforward"]["audio"]["block"] == 256
@@ -151,9 +149,9 @@ def test_what_lies_above_the_networks_band(tmp_path, share, through):
     assert row["SDR without it"] > 30
     found = row["feedforward"]
     assert found["accompaniment through"] == pytest.approx(through, abs=0.1)
-    accompaniment = measures.energy(mixture - voice)
+    accompaniment = leakage.energy(mixture - voice)
     if share == 1:
-        assert found["SDR"] == pytest.approx(measures.decibels(measures.energy(voice), accompaniment), abs=0.01)
+        assert found["SDR"] == pytest.approx(leakage.decibels(leakage.energy(voice), accompaniment), abs=0.01)
     assert found["SDR"] < found["SDR without it"]  # the noise there is none of the voice's
 
 

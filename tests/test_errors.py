@@ -145,7 +145,7 @@ def test_rate_that_the_format_does_not_have(trained, tmp_path, capsys):
 
 
 def test_sample_type_that_the_format_does_not_have(tmp_path):
-    from errors import UserError
+    from process.errors import UserError
 
     with pytest.raises(UserError, match="FLAC files cannot hold FLOAT samples"):
         wavwrite(tmp_path / "song.flac", np.zeros(9), RATE, "FLOAT")
@@ -310,7 +310,7 @@ def test_folders_of_voices_and_accompaniments_without_sound(dataset, tmp_path, c
 
 @pytest.mark.parametrize("script", [train_feedforward, train_RNN])
 def test_non_finite_loss_stops_and_leaves_the_last_good_checkpoint(dataset, tmp_path, capsys, monkeypatch, script):
-    import training
+    from training import loop
 
     calls = []
 
@@ -319,8 +319,8 @@ def test_non_finite_loss_stops_and_leaves_the_last_good_checkpoint(dataset, tmp_
         loss = original(target, estimate, reverse)
         return loss * float("nan") if len(calls) == 11 else loss
 
-    original = training.kl_divergence
-    monkeypatch.setattr(training, "kl_divergence", spoiled)
+    original = loop.kl_divergence
+    monkeypatch.setattr(loop, "kl_divergence", spoiled)
     argv = [dataset, *QUICK, *AUDIO_OPTIONS, "--output", tmp_path, "--epochs", "9"]
     line = fails(capsys, script.main, *argv, *(["--init", "scratch"] if script is train_RNN else []))
     assert "epoch 2/9, batch" in line and "expected a finite loss, found nan (songs: " in line and "coral" in line
@@ -382,12 +382,12 @@ def test_wrong_command_lines_of_the_demo_dataset(tmp_path, options):
 
 
 def test_ctrl_c_exits_with_130(dataset, tmp_path, monkeypatch, capsys):
-    import training
+    from training import loop
 
     def interrupt(*arguments, **rest):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "run_epoch", interrupt)
+    monkeypatch.setattr(loop, "run_epoch", interrupt)
     argv = [str(dataset), *QUICK, *AUDIO_OPTIONS, "--output", str(tmp_path)]
     assert train_feedforward.main(argv) == 130
     assert capsys.readouterr().err.strip() == "interrupted"

@@ -9,12 +9,12 @@ import pytest
 from conftest import RATE, make_song
 
 import evaluate
-import plots
-import scores
-from bss_eval import bss_eval_sources
 from Model_RNN import RecurrentNetwork
-from separation import separate
-from systems import IDEAL_MASKS
+from pictures import plots
+from scoring import scores
+from scoring.bss_eval import bss_eval_sources
+from scoring.systems import IDEAL_MASKS
+from separation.separate import separate
 from util import load_network, wavwrite
 
 BOUNDS = ["mixture", *IDEAL_MASKS]

@@ -23,17 +23,17 @@ from test_streams import needs_ffmpeg, read, wav_bytes
 import prepare_dataset
 import separate_feedforward
 import separate_RNN
-from errors import UserError
-from layouts import read_dataset
-from sound import open_sound
-from streams import open_with_ffmpeg
+from process.errors import UserError
+from songs.layouts import read_dataset
+from sound.files import open_sound
+from sound.streams import open_with_ffmpeg
 from util import AudioConfig, wavread, wavwrite
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "benchmarks"))
 
-import forked  # noqa: E402
-from mutations import mend_pages, whole_files  # noqa: E402
+from benchmarks.faults import forked  # noqa: E402
+from benchmarks.faults.mutations import mend_pages, whole_files  # noqa: E402
 
 # ---------------------------------------------------------------------------------------------- campaigns
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-import hearing
 from Data import DSD100Dataset, InTune, MakeMagnitudeSpectrum, RandomTranspose, Remix, song_in_tune
-from hearing import Colour, Tuning, block_in_tune, deviations, from_tune, longest_block, to_tune
 from Model import Compression
-from separation import Separator, separate
-from songs import Song
+from networks import hearing
+from networks.hearing import Colour, Tuning, block_in_tune, deviations, from_tune, longest_block, to_tune
+from separation.separate import separate
+from separation.separator import Separator
+from songs.song import Song
 from util import AudioConfig, stft, wavwrite
 
 AUDIO = AudioConfig(16000, 2048, 512)

@@ -17,11 +17,11 @@ import Data
 import prepare_dataset
 import separate_feedforward
 import separate_RNN
-from listening_page import write_page
 from Model import FeedforwardNetwork
-from scores import COLUMNS
-from stem_files import stem_file_header
-from streams import FFMPEG_FORMATS, open_with_ffmpeg
+from scoring.listening_page import write_page
+from scoring.scores import COLUMNS
+from sound.stem_files import stem_file_header
+from sound.streams import FFMPEG_FORMATS, open_with_ffmpeg
 from util import load_network, wavread, wavwrite
 
 ROOT = Path(__file__).parent.parent

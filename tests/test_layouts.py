@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from conftest import RATE, make_song, write_song
 
-from errors import UserError
-from layouts import find_songs, read_dataset
+from process.errors import UserError
+from songs.layouts import find_songs, read_dataset
 from util import wavwrite
 
 NEEDS_FFMPEG = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from listening_page import excerpt, song_id, write_page, write_song
+from scoring.listening_page import excerpt, song_id, write_page, write_song
 
 RATE = 16000
 SYSTEMS = ["mixture", "first", "second </script>"]

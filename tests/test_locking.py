@@ -15,12 +15,12 @@ import evaluate
 import prepare_dataset
 import train_feedforward
 import train_RNN
-from locking import LOCK, only_writer
+from process.locking import LOCK, only_writer
 
 ROOT = Path(__file__).parent.parent
 HOLD = """
 import os, sys, time
-from locking import only_writer
+from process.locking import only_writer
 sys.argv[0] = "somewhere/train_first.py"
 with only_writer(sys.argv[1]):
     if os.fork() == 0:  # as one that reads songs, and lives on for a while when its parent is killed
@@ -69,8 +69,8 @@ def test_the_lock_is_for_one_at_a_time(tmp_path):
     code = """
 import sys, time
 from pathlib import Path
-from errors import UserError
-from locking import only_writer
+from process.errors import UserError
+from process.locking import only_writer
 done = 0
 while done < 20:
     try:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from loss import EPSILON, SmoothedLoss, kl_divergence, mean_over_frames
+from training.loss import EPSILON, SmoothedLoss, kl_divergence, mean_over_frames
 
 
 def plain_sum(x: np.ndarray, y: np.ndarray) -> np.ndarray:

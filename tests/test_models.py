@@ -6,10 +6,10 @@ import itertools
 import pytest
 import torch
 
-from encoders import ENCODERS, band_edges, conv_bands, grow, harmonic_combs
-from loss import kl_divergence
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork, RNNConfig
+from networks.encoders import ENCODERS, band_edges, conv_bands, grow, harmonic_combs
+from training.loss import kl_divergence
 from util import AudioConfig, stft
 
 NETWORKS = [FeedforwardNetwork(FeedforwardConfig(bins=33)), RecurrentNetwork(RNNConfig(bins=33))]

@@ -15,7 +15,7 @@ import separate_feedforward
 import separate_RNN
 import train_feedforward
 import train_RNN
-from sound import LOUDEST
+from sound.files import LOUDEST
 from util import load_checkpoint, wavread
 
 TIME = np.arange(RATE) / RATE

@@ -45,7 +45,7 @@ def test_zip_runs_from_where_it_is_unpacked(submission, tmp_path, capsys):
     folder = tmp_path / "elsewhere" / "ada_king_lovelace_HW5"
     inside = {name.removeprefix(f"{folder.name}/") for name in names}
     assert {path.name for path in submission.glob("*.py")} < inside
-    assert {"listening_page.html", "benchmarks/separation.py"} < inside
+    assert {"listening_page.html", "benchmarks/speed/separation.py"} < inside
     assert {"README.md", "requirements.txt", "report/report.pdf", "tests/test_package.py"} < inside
     assert {name for name in inside if name.endswith(".pt")} == {
         "pretrained/savedModel_feedforward_best.pt",

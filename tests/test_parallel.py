@@ -15,7 +15,7 @@ from conftest import AUDIO_OPTIONS, QUICK
 from test_stopping import ROOT, SCRIPTS, alive, children, hidden, wait_for
 
 from Data import Batches, DSD100Dataset, MakeMagnitudeSpectrum, collate_fn
-from layouts import find_songs
+from songs.layouts import find_songs
 from util import AudioConfig
 
 

@@ -17,8 +17,8 @@ from test_layouts import NEEDS_FFMPEG, write_stem_file, write_stems
 import Data
 import prepare_dataset
 from Data import DSD100Dataset, MakeMagnitudeSpectrum
-from layouts import find_songs
-from sound import sound_info
+from songs.layouts import find_songs
+from sound.files import sound_info
 from util import AudioConfig, wavread, wavwrite
 
 

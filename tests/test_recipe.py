@@ -21,8 +21,8 @@ import torch
 from packages import Source, at_level
 from test_errors import fails
 
-from errors import UserError
 from Model import FeedforwardNetwork
+from process.errors import UserError
 from util import load_network, save_checkpoint, wavread, wavwrite
 
 ROOT = Path(__file__).parent.parent

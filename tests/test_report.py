@@ -7,14 +7,14 @@ import shutil
 from pathlib import Path
 
 import build
-import discussion
 import pytest
 from test_errors import fails
 
-from encoders import ENCODERS
-from errors import UserError
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
+from networks.encoders import ENCODERS
+from process.errors import UserError
+from report.measures import discussion
 from util import AudioConfig, save_checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +51,7 @@ def test_it_is_about_the_pretrained_networks():
         networks = json.loads((ROOT / "results" / "discussion" / folder / "measures.json").read_text())["networks"]
         for name, facts in networks.items():
             path = ROOT / place / f"savedModel_{name}_best.pt"
-            again = "run benchmarks/discussion.py and benchmarks/cases.py"
+            again = "run report/measures/discussion.py and report/measures/cases.py"
             assert hashlib.sha256(path.read_bytes()).hexdigest() == facts["sha256"], again
 
 

@@ -9,11 +9,11 @@ from conftest import RATE, make_song
 
 import separate_feedforward
 import separate_RNN
-import separation
-from errors import UserError
 from Model_RNN import RecurrentNetwork
-from separation import find_checkpoint, separate
-from sound import sound_info
+from process.errors import UserError
+from separation import separator
+from separation.separate import find_checkpoint, separate
+from sound.files import sound_info
 from util import AudioConfig, load_network, wavread, wavwrite
 
 SCRIPTS = {"feedforward": separate_feedforward, "RNN": separate_RNN}
@@ -82,7 +82,7 @@ def test_long_songs_go_through_in_pieces_with_the_state_carried(trained, monkeyp
     network, audio, _ = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
     mixture, _ = make_song("song", 2.0)
     whole = separate(network, mixture[None], RATE, audio)
-    monkeypatch.setattr(separation, "FRAMES", 7)
+    monkeypatch.setattr(separator, "FRAMES", 7)
     assert np.abs(separate(network, mixture[None], RATE, audio) - whole).max() < 1e-6
 
 

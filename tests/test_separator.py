@@ -5,11 +5,14 @@ import pytest
 import torch
 from conftest import make_song
 
-from hearing import Hearing, longest_block
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork, RNNConfig
-from separation import Bidirectional, Separator, separate, top_octave
-from util import AudioConfig, Resampler, istft, overlap_add, overlap_windows, resample, stft
+from networks.hearing import Hearing, longest_block
+from separation.bidirectional import Bidirectional
+from separation.separate import separate
+from separation.separator import Separator, top_octave
+from sound.resampling import Resampler, resample
+from util import AudioConfig, istft, overlap_add, overlap_windows, stft
 
 AUDIOS = [AudioConfig(8000, 256, 64), AudioConfig(8000, 256, 128), AudioConfig(8000, 250, 77, "hann")]
 

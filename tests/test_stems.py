@@ -16,12 +16,11 @@ from conftest import RATE, make_song
 
 import separate_feedforward
 import separate_RNN
-import separation_command
-import sound
-import stems
 from Model_RNN import RecurrentNetwork
-from separation import separate
-from sound import create_sound, sound_info
+from separation import command, stems
+from separation.separate import separate
+from sound import files
+from sound.files import create_sound, sound_info
 from util import load_network, wavread, wavwrite
 
 ROOT = Path(__file__).parent.parent
@@ -273,8 +272,8 @@ def test_summary_quiet_and_progress(run, monkeypatch):
     assert "\r" not in said  # no bar where nobody sees it
     assert run("song.wav", "voice.wav", "--quiet") == ""
     told = []
-    monkeypatch.setattr(sound, "BLOCK", 1000)
-    network, audio, _ = separation_command.load_network(
+    monkeypatch.setattr(files, "BLOCK", 1000)
+    network, audio, _ = command.load_network(
         ROOT / "pretrained" / "savedModel_feedforward_best.pt", separate_feedforward.FeedforwardNetwork
     )
     job = stems.Job("song.wav", {"vocals": "voice.wav"})
@@ -356,7 +355,7 @@ def test_what_is_made_ahead_is_given_up_when_no_more_is_wanted():
 
 
 def test_memory_does_not_grow_with_the_song(trained, tmp_path):
-    """Peak memory over 10 minutes within 10 MB of that over one. `benchmarks/separation.py` measures two hours."""
+    """Peak memory over 10 minutes within 10 MB of that over one; benchmarks/speed/separation.py measures two hours."""
     code = "import sys, separate_feedforward; assert separate_feedforward.main(sys.argv[1:]) == 0;"
     code += "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     peaks = []

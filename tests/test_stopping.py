@@ -1,4 +1,4 @@
-"""Stopped anywhere: SIGKILL, Ctrl-C, SIGTERM, lost processes. `benchmarks/faults_stopping.py` does it at random."""
+"""Stopped anywhere: SIGKILL, Ctrl-C, SIGTERM, lost processes. `benchmarks/faults/stopping.py` does it at random."""
 
 import gc
 import os
@@ -16,10 +16,10 @@ import pytest
 import torch
 from conftest import AUDIO_OPTIONS, QUICK, seconds_to_end
 
-import scores
 import train_feedforward
 import train_RNN
-from errors import UserError, command
+from process.errors import UserError, command
+from scoring import scores
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = {"feedforward": (train_feedforward, []), "RNN": (train_RNN, ["--init", "scratch"])}
@@ -290,7 +290,7 @@ def test_a_thread_that_was_just_being_started_does_not_abort_the_exit():
     code = """
 import atexit, signal, sys, threading, time, torch
 from concurrent.futures import ThreadPoolExecutor
-from errors import command
+from process.errors import command
 torch.set_num_threads(1)
 begin = threading.Thread._bootstrap
 threading.Thread._bootstrap = lambda thread: (time.sleep(0.5), begin(thread))
@@ -312,7 +312,7 @@ sys.exit(main())
 
 
 def test_threads_are_not_waited_for_without_end(monkeypatch):
-    import stopping
+    from process import stopping
 
     monkeypatch.setattr(stopping, "PATIENCE", 0.2)
     never = threading.Thread(target=print)

@@ -17,8 +17,8 @@ import soundfile
 from conftest import RATE, make_song
 
 import separate_RNN
-from errors import UserError
-from streams import RAW_TYPES, RawFormat, decode, encode, read_stream, write_stream
+from process.errors import UserError
+from sound.streams import RAW_TYPES, RawFormat, decode, encode, read_stream, write_stream
 from util import wavread, wavwrite
 
 ROOT = Path(__file__).parent.parent

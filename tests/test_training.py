@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import AUDIO_OPTIONS, QUICK, RATE
-from training_speed import Products16
 
 import train_feedforward
 import train_RNN
-import training
-import training_command
+from benchmarks.speed.training import Products16
 from Data import DSD100Dataset, MakeMagnitudeSpectrum
-from layouts import find_songs
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
-from training import carry_state, learning_rate
+from songs.layouts import find_songs
+from training import command, loop
+from training.loop import carry_state, learning_rate
 from util import AudioConfig, load_network, wavwrite
 
 ENDINGS = {"best.pt", "last.pt", "loss.csv", "loss.png", "spectrograms.png"}
@@ -58,7 +57,7 @@ def test_a_run_writes_checkpoints_and_curves(trained, dataset, name):
 
 def test_recurrent_network_starts_from_the_best_single_frame_network(trained, dataset, tmp_path, monkeypatch):
     started = []
-    monkeypatch.setattr(training_command, "train", lambda network, *rest: started.append(network))
+    monkeypatch.setattr(command, "train", lambda network, *rest: started.append(network))
     for network in ("feedforward", "RNN"):
         shutil.copy(trained / f"savedModel_{network}_best.pt", tmp_path)
     (tmp_path / "savedModel_RNN_best.pt").unlink()
@@ -95,9 +94,9 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(dataset, tmp_path,
             raise KeyboardInterrupt
         return run_epoch(*arguments, **rest)
 
-    run_epoch = training.run_epoch
+    run_epoch = loop.run_epoch
     with monkeypatch.context() as patch:
-        patch.setattr(training, "run_epoch", stop_in_the_third_epoch)
+        patch.setattr(loop, "run_epoch", stop_in_the_third_epoch)
         assert script.main([*options, "--output", str(tmp_path / "stopped")]) == 130
     assert script.main([*options, "--output", str(tmp_path / "stopped"), "--resume"]) == 0
 
@@ -135,7 +134,7 @@ def test_best_is_the_epoch_of_least_validation_loss(dataset, tmp_path, monkeypat
         epochs.append(loader.batch_sampler.epoch)
         return next(losses)
 
-    monkeypatch.setattr(training, "run_epoch", run_epoch)
+    monkeypatch.setattr(loop, "run_epoch", run_epoch)
     options = [str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--epochs", "3"]
     assert train_feedforward.main(options) == 0
     best = torch.load(tmp_path / "savedModel_feedforward_best.pt", weights_only=True)
@@ -147,9 +146,9 @@ def test_input_statistics_are_those_of_the_real_frames(dataset):
     """Excerpts of unequal length are padded in a batch; the padding is not measured."""
     songs, audio = find_songs(dataset)["Train"], AudioConfig(RATE, 256, 128)
     whole = DSD100Dataset(songs, audio, MakeMagnitudeSpectrum(), excerpt_seconds=100)
-    options = training_command.parse_options([str(dataset), "--batch-size", "3"], FeedforwardNetwork, None)
+    options = command.parse_options([str(dataset), "--batch-size", "3"], FeedforwardNetwork, None)
     network = FeedforwardNetwork(FeedforwardConfig(bins=audio.bins))
-    training.measure_input(network, training.make_loader(whole, options, shuffle=True))
+    loop.measure_input(network, loop.make_loader(whole, options, shuffle=True))
     expected = FeedforwardNetwork(FeedforwardConfig(bins=audio.bins))
     expected.compression.measure(torch.cat([whole[0, index]["mixture"] for index in range(3)]))
     assert torch.allclose(network.compression.mean, expected.compression.mean, atol=1e-5)
@@ -165,7 +164,7 @@ def test_gradients_are_clipped(dataset, tmp_path, monkeypatch):
         clip(parameters, limit)
         norms.append(torch.cat([parameter.grad.flatten() for parameter in parameters]).norm().item())
 
-    monkeypatch.setattr(training, "CLIP_NORM", 1e-3)
+    monkeypatch.setattr(loop, "CLIP_NORM", 1e-3)
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
     argv = [str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--epochs", "1"]
     assert train_feedforward.main(argv) == 0
@@ -175,15 +174,15 @@ def test_gradients_are_clipped(dataset, tmp_path, monkeypatch):
 def test_progress_shows_the_smoothed_loss_and_frames_per_second(dataset, monkeypatch):
     shown = []
 
-    class Bar(training.tqdm):
+    class Bar(loop.tqdm):
         def set_postfix_str(self, text, refresh=True):
             shown.append((text, self.total))
 
-    monkeypatch.setattr(training, "tqdm", Bar)
+    monkeypatch.setattr(loop, "tqdm", Bar)
     pieces = DSD100Dataset(find_songs(dataset)["Train"], AudioConfig(RATE, 256, 128), MakeMagnitudeSpectrum(), 0.5)
-    options = training_command.parse_options([str(dataset), "--batch-size", "4"], FeedforwardNetwork, None)
+    options = command.parse_options([str(dataset), "--batch-size", "4"], FeedforwardNetwork, None)
     network = FeedforwardNetwork(FeedforwardConfig(bins=129))
-    training.run_epoch(network, training.make_loader(pieces, options, shuffle=True), torch.device("cpu"), "test")
+    loop.run_epoch(network, loop.make_loader(pieces, options, shuffle=True), torch.device("cpu"), "test")
     assert len(shown) == 4
     for text, total in shown:
         assert re.fullmatch(r"loss [\d.e-]+, \d+ frames/s", text) and total == 4
@@ -194,18 +193,18 @@ def test_the_kept_weights_follow_those_of_the_steps():
     torch.nn.init.zeros_(average.weight)
     torch.nn.init.ones_(network.weight)
     for step, left in ((1, 0.1), (11, 0.1 * 0.55), (10**6, 0.1 * 0.55 * 0.999)):
-        training.follow(average, network, step)
+        loop.follow(average, network, step)
         assert 1 - average.weight.item() == pytest.approx(left, rel=1e-4) and network.weight.item() == 1
 
 
 def test_what_is_judged_and_saved_is_the_average(dataset, tmp_path, monkeypatch):
-    steps, follow = [], training.follow
+    steps, follow = [], loop.follow
 
     def note(average, network, step):
         follow(average, network, step)
         steps.append((step, *(copy.deepcopy(each.state_dict()) for each in (average, network))))
 
-    monkeypatch.setattr(training, "follow", note)
+    monkeypatch.setattr(loop, "follow", note)
     argv = [str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--epochs", "2"]
     assert train_feedforward.main(argv) == 0
     assert [step for step, *_ in steps] == list(range(1, len(steps) + 1)) and len(steps) >= 2
@@ -216,8 +215,8 @@ def test_what_is_judged_and_saved_is_the_average(dataset, tmp_path, monkeypatch)
     assert not all(torch.equal(average[key], network[key]) for key in network)
     network, audio, _ = load_network(tmp_path / "savedModel_feedforward_last.pt", FeedforwardNetwork)
     valid = DSD100Dataset(find_songs(dataset)["Valid"], audio, MakeMagnitudeSpectrum(), 0.3, whole_songs=True)
-    options = training_command.parse_options([str(dataset)], FeedforwardNetwork, None)
-    loss = training.run_epoch(network, training.make_loader(valid, options, False), torch.device("cpu"), "")
+    options = command.parse_options([str(dataset)], FeedforwardNetwork, None)
+    loss = loop.run_epoch(network, loop.make_loader(valid, options, False), torch.device("cpu"), "")
     assert last["history"][-1]["valid_loss"] == pytest.approx(loss, rel=1e-4)
 
 
@@ -243,11 +242,9 @@ def test_whole_songs_are_validated_with_the_state_carried(trained, dataset):
     losses = []
     for seconds in (0.3, 100):
         pieces = DSD100Dataset(songs, audio, MakeMagnitudeSpectrum(), seconds, whole_songs=True)
-        options = training_command.parse_options(
-            [str(dataset), "--batch-size", "2"], RecurrentNetwork, FeedforwardNetwork
-        )
-        loader = training.make_loader(pieces, options, shuffle=False)
-        losses.append(training.run_epoch(network, loader, torch.device("cpu"), "test"))
+        options = command.parse_options([str(dataset), "--batch-size", "2"], RecurrentNetwork, FeedforwardNetwork)
+        loader = loop.make_loader(pieces, options, shuffle=False)
+        losses.append(loop.run_epoch(network, loader, torch.device("cpu"), "test"))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
@@ -255,13 +252,13 @@ def test_whole_songs_are_validated_with_the_state_carried(trained, dataset):
 
 
 def intercepted(monkeypatch, argv: list[str], script=train_feedforward):
-    """What `training.train` is called with."""
+    """What `loop.train` is called with."""
     seen = {}
 
     def train(network, audio, train_loader, valid_loader, device, options, run, resumed):
         seen.update(network=network, audio=audio, loader=train_loader, options=options, run=run, valid=valid_loader)
 
-    monkeypatch.setattr(training_command, "train", train)
+    monkeypatch.setattr(command, "train", train)
     assert script.main(argv) == 0
     return seen
 
@@ -401,7 +398,7 @@ def test_learning_options_arrive(dataset, tmp_path, monkeypatch):
         return 1.0
 
     monkeypatch.setattr(torch.optim, "AdamW", Optimizer)
-    monkeypatch.setattr(training, "run_epoch", run_epoch)
+    monkeypatch.setattr(loop, "run_epoch", run_epoch)
     options = ["--learning-rate", "0.02", "--weight-decay", "0.3", "--divergence", "reverse", "--epochs", "1"]
     argv = [str(dataset), "--output", str(tmp_path), *AUDIO_OPTIONS, *options, "--bfloat16", "--device", "cpu"]
     assert train_feedforward.main(argv) == 0
@@ -447,5 +444,5 @@ def test_overwrite_replaces_a_run(dataset, tmp_path):
 
 def test_command_in_the_checkpoint_is_the_one_typed(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train_RNN.py", "songs", "--epochs", "3"])
-    options = training_command.parse_options(None, RecurrentNetwork, FeedforwardNetwork)
+    options = command.parse_options(None, RecurrentNetwork, FeedforwardNetwork)
     assert options.command == "train_RNN.py songs --epochs 3" and options.epochs == 3

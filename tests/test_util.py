@@ -7,9 +7,10 @@ import pytest
 import scipy.signal
 import torch
 
-from errors import UserError, whole_file
-from sound import sound_info
-from util import AudioConfig, choose_device, istft, resample, stft, wavread, wavwrite
+from process.errors import UserError, whole_file
+from sound.files import sound_info
+from sound.resampling import resample
+from util import AudioConfig, choose_device, istft, stft, wavread, wavwrite
 
 COURSE = AudioConfig()
 CONFIGS = [COURSE, AudioConfig(16000, 2048, 512), AudioConfig(8000, 256, 100, "hann")]

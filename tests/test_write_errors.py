@@ -1,6 +1,6 @@
 """Full disks, by a limit on the size of files: an error, what was there before whole, nothing that looks finished.
 
-`benchmarks/faults_disk.py` does it on small file systems.
+`benchmarks/faults/disk.py` does it on small file systems.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from test_errors import fails
 
 import evaluate
 import train_feedforward
-from errors import UserError
-from evaluation_report import write_results
-from plots import plot_losses
-from sound import create_sound
-from training import Run
+from pictures.plots import plot_losses
+from process.errors import UserError
+from scoring.report import write_results
+from sound.files import create_sound
+from training.loop import Run
 
 ROOT = Path(__file__).parent.parent
 HISTORY = [{"epoch": 1, "train_loss": 2.0, "valid_loss": 1.0, "learning_rate": 0.1, "seconds": 1.0}]

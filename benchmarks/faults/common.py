@@ -1,0 +1,96 @@
+"""What the campaigns of faults share: tiny songs, training in a process that can be killed, comparing."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch  # noqa: E402
+from conftest import AUDIO_OPTIONS, QUICK, seconds_to_end, write_dataset  # noqa: E402
+
+import train_feedforward  # noqa: E402
+import train_RNN  # noqa: E402
+from process.errors import whole_file  # noqa: E402
+from training import loop  # noqa: E402
+
+__all__ = ["AUDIO_OPTIONS", "seconds_to_end", "write_dataset"]
+SCRIPTS = {"feedforward": train_feedforward, "RNN": train_RNN}
+
+
+def training_options(data: Path, network: str, workers: int, epochs: int) -> list[str]:
+    """A run of small excerpts with all random transforms and dropout; epochs of a few tenths of a second."""
+    options = [str(data), *QUICK, *AUDIO_OPTIONS, "--dropout", "0.2", "--remix", "0.8", "--speed", "0.7", "1.4"]
+    options += ["--epochs", str(epochs), "--patience", str(epochs), "--workers", str(workers)]
+    return options + (["--init", "scratch"] if network == "RNN" else [])
+
+
+def forked(work: Callable[[], int], said: Path) -> int:
+    """Run work() in a process group of its own, which exits with what it returns; stdout and stderr go into a file.
+
+    Everything is imported already, so it begins at once. Returns the process's number.
+    """
+    sys.stdout.flush()
+    process = os.fork()
+    if process:
+        return process
+    status = 70
+    try:
+        os.setsid()
+        file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(file, 1), os.dup2(file, 2)
+        status = work()
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
+def ended(process: int) -> int:
+    """Wait for a process. Returns its exit status, or -signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def train(script, options: list[str], folder: Path) -> Callable[[], int]:
+    """Begin the run, or resume it where there is one. Pictures are written, but not drawn: it takes nearly all the time
+    of such short epochs."""
+    resume = ["--resume"] if list(folder.glob("*_last.pt")) else []
+
+    def run() -> int:
+        loop.plot_losses = loop.plot_spectrograms = write_no_picture
+        return script.main([*options, "--output", str(folder), *resume])
+
+    return run
+
+
+def write_no_picture(path: Path, *_) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_bytes(bytes(1 << 16))
+
+
+def same_run(folder: Path, straight: Path) -> bool:
+    """Whether weights, optimiser and random state of all checkpoints and all losses are the same, bit for bit."""
+    for path in straight.glob("*.pt"):
+        one, other = (torch.load(place / path.name, weights_only=True) for place in (folder, straight))
+        for checkpoint in (one, other):
+            for name in ("command", "options"):
+                checkpoint.pop(name, None)
+            for row in checkpoint["history"]:
+                row.pop("seconds")
+        if not _same(one, other):
+            return False
+    for path in straight.glob("*_loss.csv"):
+        curves = [(place / path.name).read_text().splitlines() for place in (folder, straight)]
+        if not _same(*([line.rsplit(",", 1)[0] for line in lines] for lines in curves)):  # all but the seconds
+            return False
+    return True
+
+
+def _same(one, other) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other

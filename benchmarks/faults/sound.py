@@ -1,0 +1,166 @@
+"""Damaged sound files by the thousand through the separation scripts: does each end with a result or with one line?
+
+    python benchmarks/faults/sound.py --files 20000 --output results/faults/sound.json
+
+WAV, FLAC, OGG, MP3 (and M4A where there is ffmpeg) with flipped bits, cut off, with wrong headers and huge lengths, see
+mutations.py. Each goes through the main() of separate_feedforward.py or separate_RNN.py in a forked process (forked.py
+tells the limits), and some of them through the command line as well. A result must be whole, finite and as long as its
+other stem. What breaks a promise is kept in --keep FOLDER. The exit status is 1 if anything does.
+"""
+
+import argparse
+import dataclasses
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT)]
+
+import numpy as np  # noqa: E402
+import soundfile  # noqa: E402
+import torch  # noqa: E402
+
+import separate_feedforward  # noqa: E402
+import separate_RNN  # noqa: E402
+from benchmarks.faults.forked import LIMITS, PATIENCE, Counts, Ended, reading, run_all, write_report  # noqa: E402
+from benchmarks.faults.mutations import damaged, whole_files  # noqa: E402
+from Model import FeedforwardNetwork  # noqa: E402
+from Model_RNN import RecurrentNetwork  # noqa: E402
+from process.errors import UserError, command, make_folder  # noqa: E402
+from util import AudioConfig, save_checkpoint  # noqa: E402
+
+SCRIPTS = {FeedforwardNetwork: separate_feedforward, RecurrentNetwork: separate_RNN}
+OUTPUTS = ("wav", "wav", "wav", "flac", "ogg", "mp3")
+AT_ONCE = 100  # files that are written, and then separated
+START_UP = 10.0  # processor seconds more that loading Python and torch may take
+
+
+def make_networks(folder: Path) -> dict[type, Path]:
+    """Checkpoints of small networks with weights as they come."""
+    audio, paths = AudioConfig(8000, 256, 128), {}
+    for network_class in SCRIPTS:
+        torch.manual_seed(0)
+        network = network_class(network_class.Config(bins=audio.bins, hidden=16, code=8))
+        paths[network_class] = folder / f"{network_class.name}.pt"
+        save_checkpoint(paths[network_class], network, audio)
+    return paths
+
+
+def look_at(stems: Path) -> str:
+    """What is wrong with a result, '' if nothing."""
+    files = sorted(stems.iterdir())
+    if len(files) != 2:
+        return f"exit status 0 with {len(files)} files: {[file.name for file in files]}"
+    lengths = set()
+    for file in files:
+        samples, _ = soundfile.read(file, always_2d=True)
+        if not np.isfinite(samples).all():
+            return f"{file.name} is not finite"
+        lengths.add(samples.shape)
+    return "" if len(lengths) == 1 and len(samples) else f"stems of {lengths} samples and channels"
+
+
+@dataclasses.dataclass
+class Separation:
+    """A damaged file on its way through a script."""
+
+    name: str
+    song: Path
+    stems: Path
+    script: ModuleType
+    argv: list[str]
+
+    def run(self) -> int:
+        return self.script.main(self.argv)
+
+    def fault(self, ended: Ended) -> str:
+        fault, left = ended.fault(), [file.name for file in self.stems.iterdir()]
+        if fault:
+            return fault
+        return look_at(self.stems) if ended.status == 0 else f"exit status 1 left {left}" if left else ""
+
+    def through_line(self) -> Ended:
+        """Through the command line, instead of the fork."""
+        line = [sys.executable, self.script.__file__, *self.argv]
+        before = os.times()
+        with (self.song if self.argv[0] == "-" else Path(os.devnull)).open("rb") as data:
+            try:
+                run = subprocess.run(line, stdin=data, capture_output=True, text=True, timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                run = subprocess.CompletedProcess(line, -signal.SIGKILL, "", "")
+        spent = sum(os.times()[2:4]) - sum(before[2:4]) - START_UP
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024  # of all runs so far
+        return Ended(run.returncode, run.stdout, run.stderr, spent, peak)
+
+
+def prepare(number: int, seed: int, files: dict[str, list[bytes]], networks: dict[type, Path], folder: Path):
+    """Write a damaged file and draw what is done with it."""
+    rng, extension = np.random.default_rng([seed, number]), list(files)[number % len(files)]
+    song, stems = folder / f"{number}.{extension}", folder / f"stems {number}"
+    song.write_bytes(damaged(rng, extension, files))
+    stems.mkdir()
+    network_class = list(SCRIPTS)[rng.integers(2)]
+    piped = extension == "wav" and rng.random() < 0.2
+    argv = ["-" if piped else str(song), "--output", f"{stems}/{{stem}}.{OUTPUTS[rng.integers(len(OUTPUTS))]}"]
+    argv += ["--stems", "both", "--quiet", "--device", "cpu", "--checkpoint", str(networks[network_class])]
+    return Separation(f"{seed}-{number}.{extension}", song, stems, SCRIPTS[network_class], argv)
+
+
+def run_campaign(count: int, seed: int, lines: int, keep: Path | None) -> Iterator[dict]:
+    """The counts so far, again and again."""
+    counts, whole = Counts(), Counts()
+
+    def add(own: Counts, separation: Separation, ended: Ended) -> None:
+        fault = separation.fault(ended)
+        own.add(separation.song.suffix[1:], separation.name, ended, fault)
+        if fault:
+            print(f"{separation.name}: {fault}", file=sys.stderr, flush=True)
+            if keep:
+                shutil.copy(separation.song, make_folder(keep) / separation.name)
+
+    with tempfile.TemporaryDirectory() as temporary:
+        networks, files = make_networks(Path(temporary)), whole_files(Path(temporary))
+        for start in range(0, count, AT_ONCE):
+            with tempfile.TemporaryDirectory(dir=temporary) as folder:
+                numbers = range(start, min(start + AT_ONCE, count))
+                chosen = [prepare(number, seed, files, networks, Path(folder)) for number in numbers]
+                calls = [reading(one.song, one.run) if one.argv[0] == "-" else one.run for one in chosen]
+                for number, one, ended in zip(numbers, chosen, run_all(calls, Path(folder)), strict=True):
+                    add(counts, one, ended)
+                    if lines and number % max(1, count // lines) == 0:
+                        for file in one.stems.iterdir():
+                            file.unlink()
+                        add(whole, one, one.through_line())
+            if numbers.stop % 1000 == 0 or numbers.stop == count:
+                yield {"forked": counts.report(), "through the command line": whole.report()}
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--files", type=int, default=20000, help="how many (%(default)s)")
+    parser.add_argument("--lines", type=int, default=40, help="of them through the command line too (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the damage (%(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy files there that break a promise")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts there")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    what = "damaged sound files through separate_feedforward.py and separate_RNN.py"
+    for report in run_campaign(options.files, options.seed, options.lines, options.keep):
+        text = write_report(what, LIMITS | report, options.output, argv)
+    print(text)
+    faults = report["forked"]["faults"] + report["through the command line"]["faults"]
+    if faults:
+        raise UserError(f"{faults} runs broke a promise, see above")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

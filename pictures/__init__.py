@@ -1,0 +1,1 @@
+"""Loss curves, spectrograms, box plots."""

@@ -1,0 +1,97 @@
+"""Pictures of training and evaluation, as PNG files: loss curves, spectrograms, scores over songs."""
+
+import textwrap
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from process.errors import whole_file
+from util import AudioConfig
+
+matplotlib.use("Agg")  # no screen needed
+from matplotlib import pyplot
+
+LOWEST_DB = -80.0
+
+
+def plot_losses(path: str | Path, history: list[dict], title: str) -> None:
+    """Draw training and validation loss over epochs. history: one dict an epoch, as in the checkpoint."""
+    epochs = [row["epoch"] for row in history]
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    axes.plot(epochs, [row["train_loss"] for row in history], "o-", markersize=3, label="training")
+    axes.plot(epochs, [row["valid_loss"] for row in history], "s--", markersize=3, label="validation")
+    best = min(history, key=lambda row: row["valid_loss"])
+    label = f"best: {best['valid_loss']:.4g} in epoch {best['epoch']}"
+    axes.plot(best["epoch"], best["valid_loss"], "o", markersize=11, fillstyle="none", color="black", label=label)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set(xlabel="epoch", ylabel="KL divergence per frame", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _save(figure, path)
+
+
+def plot_spectrograms(path: str | Path, spectrograms: dict[str, np.ndarray], audio: AudioConfig, title: str) -> None:
+    """Draw magnitude spectrograms (frames, bins), titled by their names, in dB below the loudest of all."""
+    loudest = max(magnitude.max() for magnitude in spectrograms.values())
+    floor = 10 ** (LOWEST_DB / 20) * max(loudest, 1e-12)
+    figure, axes = pyplot.subplots(
+        len(spectrograms), 1, figsize=(9, 2.6 * len(spectrograms)), sharex=True, layout="constrained", squeeze=False
+    )
+    for axis, (name, magnitude) in zip(axes[:, 0], spectrograms.items(), strict=True):
+        levels = 20 * np.log10(np.maximum(magnitude, floor) / max(loudest, 1e-12))
+        seconds = len(magnitude) * audio.hop / audio.sample_rate
+        image = axis.imshow(
+            levels.T,
+            origin="lower",
+            aspect="auto",
+            extent=(0, seconds, 0, audio.sample_rate / 2000),
+            vmin=LOWEST_DB,
+            vmax=0,
+            cmap="magma",
+        )
+        axis.set(title=name, ylabel="kHz")
+    axes[-1, 0].set_xlabel("seconds")
+    figure.suptitle(title)
+    figure.colorbar(image, ax=axes, label="dB")
+    _save(figure, path)
+
+
+def plot_boxes(path: str | Path, scores: dict[str, np.ndarray], label: str, title: str) -> None:
+    """Draw each system's scores over songs (dB): a box of quartiles and median, and a dot for every song."""
+    figure, axes = pyplot.subplots(figsize=(2 + 1.1 * len(scores), 5), layout="constrained")
+    values = [own[np.isfinite(own)] for own in scores.values()]
+    axes.boxplot(values, widths=0.6, showfliers=False, medianprops={"color": "black"})
+    rng = np.random.default_rng(0)
+    for position, own in enumerate(values, start=1):
+        places = position + rng.uniform(-0.2, 0.2, len(own))  # that dots do not hide each other
+        axes.plot(places, own, ".", markersize=6, alpha=0.5, color=f"C{position - 1}")
+    medians = [f"{np.median(own):.2f}" if own.size else "infinite" for own in values]
+    names = [f"{textwrap.fill(name, 14)}\n{median}" for name, median in zip(scores, medians, strict=True)]
+    axes.set_xticks(range(1, len(scores) + 1), names)
+    axes.set(ylabel=label, title=title, xlabel="system, median")
+    axes.grid(axis="y", alpha=0.3)
+    _save(figure, path)
+
+
+def plot_by_level(path: str | Path, levels: np.ndarray, scores: dict[str, np.ndarray], label: str, title: str) -> None:
+    """Draw scores (dB) of each song against its voice-to-accompaniment ratio (dB), and a straight line through them."""
+    figure, axes = pyplot.subplots(figsize=(8, 5.5), layout="constrained")
+    for index, (name, own) in enumerate(scores.items()):
+        finite = np.isfinite(own) & np.isfinite(levels)
+        marker, color = "osD^vPX"[index % 7], f"C{index}"
+        axes.plot(levels[finite], own[finite], marker, markersize=4, alpha=0.6, label=name, color=color)
+        if len(np.unique(levels[finite])) > 1:
+            ends = np.array([levels[finite].min(), levels[finite].max()])
+            line = np.polynomial.Polynomial.fit(levels[finite], own[finite], 1)
+            axes.plot(ends, line(ends), color=color, alpha=0.5)
+    axes.set(xlabel="voice-to-accompaniment ratio of the mixture in dB", ylabel=label, title=title)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _save(figure, path)
+
+
+def _save(figure: pyplot.Figure, path: str | Path) -> None:
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+    pyplot.close(figure)

@@ -1,0 +1,1 @@
+"""How every script fails, is stopped, and keeps others out of its folders."""

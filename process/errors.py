@@ -1,0 +1,108 @@
+"""How every script fails: one line for the user, an exit status, and no half-written file."""
+
+import contextlib
+import functools
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from process.stopping import settle, stop_status, stoppable
+
+
+class UserError(Exception):
+    """Something the user can mend; its text is one line naming the file, what was expected and what was found."""
+
+
+def printable(text: str) -> str:
+    """The text as one line: line breaks, control characters and bytes that are no text, as in names, are escaped."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+
+
+def safe_name(name: str) -> str:
+    """A song's name as part of a path that leads nowhere else: '..' and, as on Windows, devices' names get a '_'."""
+    leads_away = name in ("", ".", "..") or name.split(".")[0].rstrip().lower() in DEVICES
+    return f"_{name}" if leads_away else name
+
+
+def command(main: Callable[..., None]) -> Callable[..., int]:
+    """Give `main` an exit status: 0, or 1 after one line on stderr for what the user can mend, 130 after Ctrl-C, 143
+    after SIGTERM."""
+
+    @functools.wraps(main)
+    def run(*arguments, **options) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # names of files need not be text
+        try:
+            with stoppable():
+                main(*arguments, **options)
+                sys.stdout.flush()
+        except BrokenPipeError:  # whoever reads the output has had enough: end as quietly as other programs
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor may Python complain when it empties its buffers
+            return 141  # what a shell shows of programs that the signal of a broken pipe has ended
+        except OSError as error:
+            place = error.filename or ("standard output" if _stdout_is_lost() else "file system")
+            print(f"error: {printable(f'{place}: {error.strerror or error}')}", file=sys.stderr)
+            return 1
+        except UserError as error:
+            # One raised in a process that loads data arrives with that process's traceback in front.
+            text = str(error)
+            if "Traceback" in text:
+                text = text.rpartition("errors.UserError: ")[2].rstrip()
+            print(f"error: {printable(text)}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt as stop:
+            print("interrupted\n", end="", file=sys.stderr)  # one write: several ranks may say it at once
+            settle()
+            return stop_status(stop)
+        return 0
+
+    return run
+
+
+def _stdout_is_lost() -> bool:
+    """Whether what was printed cannot be written. If so, Python will not try again, and complain, when it exits."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`, renamed to `path` if the block succeeds and removed if it does not.
+
+    So a file under its final name is always whole, whatever stops the program.
+    """
+    final = Path(path).resolve()  # a link stays one, and its target is written
+    temporary = final.with_name(f".{final.stem}.{os.getpid()}.part{final.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(final)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):  # the folder may not even exist
+            temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make a folder for results, if need be, and see that files can be written into it before any work is done."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(f"{path}: expected a folder to write into: {error.strerror}") from error
+    return path

@@ -1,0 +1,85 @@
+"""Train one network, judge it, and add a row to a table of such runs: what each setting is worth.
+
+    python report/measures/ablation.py "no equaliser" --judge "MIR-1K --hold-out abjones --split Valid" \\
+      --judge SONGS -- train_feedforward.py MIR-1K --include-test --hold-out bug ariel --equalizer 0 --output no_eq
+
+What follows `--` is any training command with --output; its best checkpoint is judged by `evaluate.py` with each
+--judge's arguments. A column of the table is a dataset's figure: GNSDR v2.1 for MIR-1K, else the mean SDR v3.
+"""
+
+import argparse
+import csv
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from process.errors import make_folder, whole_file  # noqa: E402
+from util import load_checkpoint  # noqa: E402
+
+
+def run(script: str, *arguments: str) -> None:
+    subprocess.run([sys.executable, str(ROOT / script), *arguments], check=True, stdout=sys.stderr)
+
+
+def score(arguments: list[str], checkpoint: Path) -> tuple[str, float]:
+    """Judge a checkpoint with evaluate.py. Returns the name of the figure and its value in dB."""
+    output = checkpoint.parent / f"evaluation_{Path(arguments[0]).name}"
+    run("evaluate.py", *arguments, "--checkpoint", f"network={checkpoint}", "--output", str(output))
+    report = json.loads((output / "evaluation.json").read_text())
+    data = Path(arguments[0]).name
+    if "MIR-1K" in report:
+        return f"{data}: GNSDR v2.1", report["MIR-1K"]["network"]["GNSDR v2.1"]
+    return f"{data}: mean SDR v3", report["scores"]["vocals"]["network"]["SDR v3 sources"]["mean"]
+
+
+def add_row(path: Path, row: dict) -> None:
+    """Add a row to a CSV file; a column that earlier rows lack is empty in them."""
+    rows = list(csv.DictReader(path.open(newline=""))) if path.exists() else []
+    rows.append(row)
+    make_folder(path.parent)
+    columns = list(dict.fromkeys(column for own in rows for column in own))
+    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train a network, judge it, add a row to a table.")
+    parser.add_argument("name", help="what the run is about")
+    parser.add_argument("--judge", action="append", required=True, metavar="ARGUMENTS", help="of evaluate.py")
+    table = Path("results/ablation.csv")
+    parser.add_argument("--table", type=Path, default=table, metavar="FILE", help="(%(default)s)")
+    parser.add_argument("command", nargs="+", help="train_*.py and its arguments, after --")
+    options = parser.parse_args()
+    script, *arguments = options.command
+
+    run(script, *arguments)
+    folder = Path(arguments[arguments.index("--output") + 1])
+    best = folder / f"savedModel_{Path(script).stem.removeprefix('train_')}_best.pt"
+    last = load_checkpoint(Path(str(best).replace("_best", "_last")))
+    history = last["history"]
+    row = {
+        "data": last["trained_on"].split(",")[0],
+        "name": options.name,
+        "network": last["name"],
+        "command": shlex.join(options.command),
+        "seed": last["options"]["seed"],
+        "epochs": len(history),
+        "minutes": round(sum(epoch["seconds"] for epoch in history) / 60, 1),
+        "validation loss": round(last["best_valid_loss"], 5),
+    }
+    for text in options.judge:
+        figure, value = score(shlex.split(text), best)
+        row[figure] = round(value, 2)
+    add_row(options.table, row)
+    print(", ".join(f"{name}: {value}" for name, value in row.items() if name != "command"))
+
+
+if __name__ == "__main__":
+    main()

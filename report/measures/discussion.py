@@ -1,0 +1,311 @@
+r"""Measure where the networks go wrong, and what phase and block cost: figures for the report's discussion.
+
+    python report/measures/discussion.py MIR-1K --include-test --hold-out bug ariel \
+      --output results/discussion/held_out_singers
+    python report/measures/discussion.py SONGS --output results/discussion/songs
+
+Writes measures.json. Everything happens at the networks' rate, mono, with the voice of each song at the same level.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import itertools
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from Model import FeedforwardConfig
+from networks.encoders import BandJoin, BandSplit, ConvJoin, ConvSplit, HarmonicJoin, HarmonicSplit, Mixer, band_edges
+from process.errors import UserError, command, make_folder, whole_file
+from report.measures.leakage import (
+    FRAME,
+    IDEAL,
+    REST,
+    VOICED,
+    Groups,
+    Mask,
+    decibels,
+    drums_apart,
+    energy,
+    ideal_ratio_mask,
+    let_through,
+    mask_of,
+    plain,
+    read_sources,
+    reverberation,
+    sdr,
+    with_true_phase,
+)
+from scoring.report import code_version
+from scoring.summary import bootstrap
+from scoring.systems import NETWORKS
+from separation.separate import find_checkpoint, separate
+from songs.layouts import add_dataset_arguments, find_songs
+from songs.song import Song
+from sound.resampling import resample
+from util import AudioConfig, load_network
+
+BLOCKS = (512, 1024, 2048, 4096, 8192)  # samples
+OVERLAPS = (2, 4)  # block / hop: the course's and the pretrained networks'
+ROOMS = (0.3, 1.0)  # seconds of reverberation
+RATIOS = (-10, 0, 10)  # dB, voice to accompaniment
+PARTS = (BandSplit, BandJoin, ConvSplit, ConvJoin, HarmonicSplit, HarmonicJoin, Mixer)  # told as one layer each
+SECOND_VOICE = -6.0  # dB, against the first
+PROTOCOL = (
+    f"Mono, at the networks' rate, every voice at the same RMS. Frames of {1000 * FRAME:g} ms; rest: the voice is "
+    f"more than {-REST:g} dB below its loud frames; voiced: autocorrelation above {VOICED}. SDR is the plain "
+    "signal-to-noise ratio, pooled over songs; intervals: 95 %, songs drawn with replacement. Lost voice and leak: "
+    "what the mask takes from the voice and lets through of the accompaniment."
+)
+
+
+# ---------------------------------------------------------------------------------------------- the networks
+
+
+def load_networks(paths: dict[str, Path | None]) -> tuple[dict[str, Mask], AudioConfig, dict[str, dict]]:
+    """{name: mask}, the audio configuration they share, and what they are, for the report's drawings."""
+    masks, facts, audios = {}, {}, set()
+    for name, path in paths.items():
+        path = path or find_checkpoint(name)
+        network, audio, checkpoint = load_network(path, NETWORKS[name])
+        masks[name] = mask_of(network, audio)
+        audios.add(audio)
+        facts[name] = {
+            "file": str(path),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "trained on": checkpoint.get("trained_on", "unknown data"),
+            "command": checkpoint.get("command", "unknown"),
+            "audio": dataclasses.asdict(audio),
+            "widths of bands in Hz": widths(network.config, audio),
+            "config": dataclasses.asdict(network.config),
+            "course's sizes": {
+                "audio": dataclasses.asdict(AudioConfig()),
+                "config": dataclasses.asdict(network.Config()),
+            },
+            "weights": weights_of(network),
+            "weights of the course's layers for these bins": weights_of(type(network)(network.Config(bins=audio.bins))),
+            "parts": layers_of(network),
+        }
+    if len(audios) > 1:
+        raise UserError(f"expected networks of the same rate, block and hop, found {' and '.join(map(str, audios))}")
+    return masks, audios.pop(), facts
+
+
+def widths(config: FeedforwardConfig, audio: AudioConfig) -> list[float]:
+    """How wide each band of bins is, from the lowest to the highest; none if the network does not look at such."""
+    if config.encoder not in ("bands", "harmonic"):
+        return []
+    edges = band_edges(config.bins, config.bands)
+    return [(b - a) * audio.bin_width for a, b in itertools.pairwise(edges)]
+
+
+def weights_of(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def layers_of(network: torch.nn.Module) -> dict[str, list[dict]]:
+    """Each part's layers in the order in which a frame goes through them: kind, shape of what comes out, weights.
+
+    What splits, joins or mixes bands counts as one layer. A shape is [units] or [bands, features].
+    """
+    parts = {name: [] for name, _ in network.named_children()}
+
+    def listen(part: str, module: torch.nn.Module) -> None:
+        if not isinstance(module, PARTS) and not any(True for _ in module.parameters(recurse=False)):
+            for inner in module.children():
+                listen(part, inner)
+            return
+
+        def note(module: torch.nn.Module, inputs: tuple, output: torch.Tensor | tuple) -> None:
+            output = output if isinstance(output, torch.Tensor) else output[0]  # an LSTM's comes with its state
+            shape = [size for size in output.shape if size > 1]  # one song, one frame
+            parts[part].append({"kind": type(module).__name__, "shape": shape, "weights": weights_of(module)})
+
+        handles.append(module.register_forward_hook(note))
+
+    handles = []
+    for name, module in network.named_children():
+        listen(name, module)
+    with torch.inference_mode():
+        network(torch.ones(1, 1, network.config.bins))
+    for handle in handles:
+        handle.remove()
+    return parts
+
+
+# ---------------------------------------------------------------------------------------------- what is measured
+
+
+def where(songs: list[Song], masks: dict[str, Mask], audio: AudioConfig) -> dict:
+    """SDR, lost voice and leak by kind of frame, by band and by voice-to-accompaniment ratio."""
+    groups = {name: Groups() for name in masks}
+    for song in tqdm(songs, "frames and bands", disable=None):
+        sources = read_sources(song, audio.sample_rate)
+        for name, mask in masks.items():
+            groups[name].add(sources, let_through(mask, sources, audio), audio.sample_rate)
+    first = next(iter(groups))
+    return {name: own.summary(None if name == first else groups[first]) for name, own in groups.items()}
+
+
+def kinds(songs: list[Song], masks: dict[str, Mask], audio: AudioConfig) -> dict:
+    """What a mask lets through of tones, drums, a second voice and a room, and the SDR at other levels of the voice."""
+    rate, found = audio.sample_rate, {name: {} for name in masks}
+    for index, song in enumerate(tqdm(songs, "kinds of sound", disable=None)):
+        voice, accompaniment = read_sources(song, rate)
+        tones, drums = drums_apart(accompaniment, rate)
+        second = np.resize(read_sources(songs[(index + len(songs) // 2) % len(songs)], rate)[0], len(voice))
+        louder = np.float32(np.sqrt(2)) * accompaniment  # as the room makes the voice
+        trials = {  # what is tried -> name of each source, how many of them are the voice
+            "kinds": ({"voice": voice, "tones": tones, "drums": drums}, 1),
+            "two voices": ({"first": voice, "second": second * 10 ** (SECOND_VOICE / 20), "others": accompaniment}, 1),
+        }
+        for seconds in ROOMS:
+            tail = reverberation(voice, rate, seconds)
+            trials[f"room of {seconds} s"] = ({"direct": voice, "tail": tail, "others": louder}, 2)
+        for ratio in RATIOS:
+            trials[f"voice at {ratio} dB"] = ({"voice": voice, "others": at_ratio(voice, accompaniment, ratio)}, 1)
+        for name, mask in masks.items():
+            for trial, (signals, voices) in trials.items():
+                sources = np.stack(list(signals.values())).astype(np.float32)
+                through = let_through(mask, sources, audio)
+                own = found[name].setdefault(trial, {})
+                for what, before, after in zip(signals, sources, through, strict=True):
+                    own.setdefault(f"{what} through", []).append([energy(after), energy(before)])
+                own.setdefault("SDR", []).append(sdr(sources[:voices].sum(axis=0), through.sum(axis=0)))
+    return {
+        name: {trial: {what: _mean(values) for what, values in own.items()} for trial, own in trials.items()}
+        for name, trials in found.items()
+    }
+
+
+def at_ratio(voice: np.ndarray, accompaniment: np.ndarray, ratio: float) -> np.ndarray:
+    """The accompaniment at such a level that the voice is `ratio` dB above it."""
+    return accompaniment * np.sqrt(energy(voice) / max(energy(accompaniment), 1e-20)) * 10 ** (-ratio / 20)
+
+
+def _mean(values: list) -> dict:
+    """Of levels [through, before] the pooled ratio in dB, of SDRs the mean; with an interval over songs."""
+    table = np.array(values)
+    if table.ndim == 1:
+        return {"mean": table.mean(), "interval": bootstrap(table[None])[0].tolist()}
+    draws = np.random.default_rng(0).integers(0, len(table), (2000, len(table)))
+    ratios = 10 * np.log10(table[draws].sum(axis=1)[:, 0] / np.maximum(table[draws].sum(axis=1)[:, 1], 1e-20))
+    return {"mean": decibels(*table.sum(axis=0)), "interval": np.percentile(ratios, [2.5, 97.5]).tolist()}
+
+
+def blocks(songs: list[Song], rate: int) -> list[dict]:
+    """What masks made from the true sources reach with other blocks and hops: SDR, mean over songs."""
+    rows = []
+    for block in tqdm(BLOCKS, "blocks", disable=None):
+        for audio in (AudioConfig(rate, block, block // overlap) for overlap in OVERLAPS):
+            scores = {name: [] for name in IDEAL}
+            for song in songs:
+                sources = read_sources(song, rate)
+                for name, own in scores.items():
+                    own.append(sdr(sources[0], let_through(IDEAL[name], sources, audio).sum(axis=0)))
+            for name, own in scores.items():
+                rows.append({"block": block, "hop": audio.hop, "mask": name, "SDR": _mean(own)})
+    return rows
+
+
+def phase(songs: list[Song], masks: dict[str, Mask], audio: AudioConfig) -> dict:
+    """SDR of each mask with the mixture's phase and with the true voice's, mean over songs."""
+    scores = {name: {"mixture's phase": [], "true phase": []} for name in masks}
+    for song in tqdm(songs, "phase", disable=None):
+        sources = read_sources(song, audio.sample_rate)
+        for name, mask in masks.items():
+            estimate = let_through(mask, sources, audio).sum(axis=0)
+            scores[name]["mixture's phase"].append(sdr(sources[0], estimate))
+            scores[name]["true phase"].append(sdr(sources[0], with_true_phase(mask, sources, audio)))
+    return {name: {which: _mean(values) for which, values in own.items()} for name, own in scores.items()}
+
+
+def above_band(songs: list[Song], files: dict[str, str], audio: AudioConfig) -> list[dict]:
+    """What lies above the network's band, for each song. SDR at the song's rate.
+
+    The SDR of a voice that lacks only that; of each network, the SDR of its voice without that and with it, and how
+    loud, in dB, that of the accompaniment alone is when it has gone through.
+    """
+    networks = {name: load_network(file, NETWORKS[name])[0] for name, file in files.items()}
+    rows = []
+    for song in songs:
+        mixture, voice = song.read()
+        accompaniment = mixture - voice
+        loud = energy(accompaniment - within_band(accompaniment, song.rate, audio))
+        row = {"song": song.name, "SDR without it": sdr(voice, within_band(voice, song.rate, audio))}
+        for name, network in networks.items():
+            estimate = separate(network, mixture[None], song.rate, audio)[0]
+            leak = separate(network, accompaniment[None], song.rate, audio)[0]
+            row[name] = {
+                "SDR without it": sdr(voice, within_band(estimate, song.rate, audio)),
+                "SDR": sdr(voice, estimate),
+                "accompaniment through": decibels(energy(leak - within_band(leak, song.rate, audio)), loud),
+            }
+        rows.append(row)
+    return rows
+
+
+def within_band(sound: np.ndarray, rate: int, audio: AudioConfig) -> np.ndarray:
+    """What is left of sound (samples,) after resampling to the network's rate and back."""
+    there_and_back = resample(resample(sound[None], rate, audio.sample_rate), audio.sample_rate, rate)[0, : len(sound)]
+    return np.pad(there_and_back, (0, len(sound) - len(there_and_back)))
+
+
+# ---------------------------------------------------------------------------------------------- command line
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    for name in NETWORKS:
+        text = "(default: the one that would separate)"
+        parser.add_argument(f"--{name.lower()}", type=Path, dest=name, metavar="CHECKPOINT", help=text)
+    parser.add_argument("--every", type=int, default=1, help="only every so manieth song (%(default)s)")
+
+
+def chosen_songs(options: argparse.Namespace) -> list[Song]:
+    splits = find_songs(options.dataset, options.hold_out, options.include_test)
+    songs = splits["Valid" if options.hold_out else "Test"]
+    if not songs:
+        raise UserError(f"{options.dataset}: expected songs to measure, found none")
+    return songs[:: options.every]
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_dataset_arguments(parser)
+    add_network_arguments(parser)
+    parser.add_argument("--output", type=Path, default=Path("discussion"), metavar="FOLDER", help="(%(default)s)")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    songs = chosen_songs(options)
+    masks, audio, facts = load_networks({name: getattr(options, name) for name in NETWORKS})
+    files = {name: own["file"] for name, own in facts.items()}
+    all_masks = masks | {"ideal ratio mask": ideal_ratio_mask}
+    report = {
+        "data": Path(options.dataset).name,
+        "songs": len(songs),
+        "minutes": sum(song.seconds for song in songs) / 60,
+        "protocol": PROTOCOL,
+        "networks": facts,
+        "where": where(songs, all_masks, audio),
+        "kinds of sound": kinds(songs, masks, audio),
+        "phase": phase(songs, all_masks, audio),
+        "blocks": blocks(songs, audio.sample_rate),
+        "above the network's band": above_band(songs, files, audio) if songs[0].rate > audio.sample_rate else [],
+        "command": " ".join(["report/measures/discussion.py", *(sys.argv[1:] if argv is None else argv)]),
+        "commit": code_version(),
+    }
+    make_folder(options.output)
+    with whole_file(options.output / "measures.json") as temporary:
+        temporary.write_text(json.dumps(plain(report), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

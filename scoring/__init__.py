@@ -1,0 +1,1 @@
+"""From songs to scores: systems, BSS_EVAL, tables, the listening page."""

@@ -1,0 +1,199 @@
+"""What an evaluation leaves behind: the summary as JSON, the tables as Markdown, a row per score as CSV, pictures."""
+
+import argparse
+import collections
+import csv
+import dataclasses
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pictures import plots
+from process.errors import UserError, whole_file
+from scoring import scores, summary
+from scoring.listening_page import excerpt
+from scoring.scores import SOURCES
+from scoring.systems import IDEAL_MASKS, Mixture, Recording, System
+from songs.song import KaraokeClip, Song
+from util import AudioConfig, stft
+
+MAIN = "SDR v3 sources"
+PROTOCOL = (
+    "BSS_EVAL in dB, mono, two sources (voice; accompaniment = mixture - voice), whole songs at their own rate. "
+    "v3 sources: filters of 512 taps are forgiven; v3 images: they are errors (SDR is the plain signal-to-noise ratio; "
+    "SIR and SAR as in v3 sources); v2.1: a gain is forgiven (SDR is SI-SDR)."
+)
+FRAMEWISE_PROTOCOL = " v4 as in museval: images in frames of 1 s with the whole song's filters, median of frames."
+MIR1K_PROTOCOL = (
+    "Sources of equal energy (0 dB), means weighted by the clips' lengths, NSDR = SDR(estimate) - SDR(mixture)."
+)
+INTERVAL_PROTOCOL = "Intervals: 95 %, bootstrap over songs, as if they had nothing to do with each other."
+HEADINGS = {"vocals": "Voice", "accompaniment": "Accompaniment"}
+
+
+def make_report(options: argparse.Namespace, songs: list[Song], systems: list[System], rows: list[dict]) -> dict:
+    """The summary of all rows, for evaluation.json and for `report_text`."""
+    names = [system.name for system in systems]
+    scored = {source: summary.values_of(rows, source, MAIN, names)[0].shape[1] for source in SOURCES}
+    if not scored["vocals"]:
+        reason = next(row["note"] for row in rows if np.isnan(row[MAIN]))
+        raise UserError(f"{options.dataset}: expected voices to judge, no song has a score for every system: {reason}")
+    minutes = sum(song.samples / song.rate for song in songs) / 60
+    columns = [name for name in rows[0] if name in scores.COLUMNS]
+    report = {
+        "data": f"{Path(options.dataset).resolve().name}, {options.split}: {len(songs)} songs, {minutes:.1f} minutes",
+        "songs": len(songs),
+        "songs scored": scored,
+        "not scored": [
+            {"song": row["song"], "source": row["source"], "system": row["system"], "reason": row["note"]}
+            for row in rows
+            if np.isnan(row[MAIN])
+        ],
+        "adjusted estimates": sum(bool(row["note"]) and not np.isnan(row[MAIN]) for row in rows),
+        "protocol": PROTOCOL + (FRAMEWISE_PROTOCOL if options.framewise else ""),
+        "systems": {system.name: system.description for system in systems},
+        "scores": {source: summary.summarise(rows, names, columns, source) for source in SOURCES if scored[source]},
+        "differences": {source: summary.differences(rows, names, MAIN, source) for source in SOURCES},
+    }
+    if isinstance(songs[0], KaraokeClip):
+        report["MIR-1K protocol"] = MIR1K_PROTOCOL
+        report["MIR-1K"] = summary.mir1k_figures(rows, names, Mixture.name)
+    if options.check_with_mir_eval:
+        report["largest difference from mir_eval"] = mir_eval_check(rows)
+    return report
+
+
+def mir_eval_check(rows: list[dict]) -> dict[str, dict]:
+    """Where each score of v3 `sources` is farthest from mir_eval's. Returns {score: {dB, song, source, system}}."""
+    found = {}
+    for column in scores.MIR_EVAL_COLUMNS:
+        own = column.replace("mir_eval", "v3 sources")
+        compared = [row for row in rows if np.isfinite(row[own]) and np.isfinite(row[column])]
+        if compared:
+            worst = max(compared, key=lambda row: abs(row[own] - row[column]))
+            place = {name: worst[name] for name in ("song", "source", "system")}
+            found[own] = {"difference": abs(worst[own] - worst[column]), "rows compared": len(compared), **place}
+    return found
+
+
+def report_text(report: dict) -> str:
+    """The report as Markdown."""
+    parts = [f"# {report['data']}", report["protocol"] + " " + INTERVAL_PROTOCOL, _counts(report)]
+    for source, own in report["scores"].items():
+        parts += [f"## {HEADINGS[source]}", summary.score_table(own, MAIN)]
+        pairs = report["differences"][source]
+        if source == "vocals" and pairs:
+            bounds = {Mixture.name, *IDEAL_MASKS}
+            judged = [pair for pair in pairs if not {pair["system"], pair["minus"]} <= bounds]
+            parts += ["Differences, song by song:", summary.difference_table(judged or pairs, MAIN)]
+    if "MIR-1K" in report:
+        parts += ["## Voice, figures of MIR-1K", report["MIR-1K protocol"], summary.mir1k_table(report["MIR-1K"])]
+    for own, worst in report.get("largest difference from mir_eval", {}).items():
+        place = f"{worst['song']}, {worst['source']}, {worst['system']}"
+        parts.append(f"{own}: at most {worst['difference']:.1e} dB from mir_eval's ({place})")
+    return "\n\n".join(parts)
+
+
+def _counts(report: dict) -> str:
+    """Which songs the figures are about, and why others are not among them."""
+    scored = ", ".join(f"{source} of {number} songs" for source, number in report["songs scored"].items())
+    text = f"Scored: {scored}; only songs where every system has a score, so that all figures are about the same ones."
+    left_out = collections.defaultdict(list)  # (song, source, reason) -> systems
+    for row in report["not scored"]:
+        left_out[row["song"], row["source"], row["reason"]].append(row["system"])
+    kinds = collections.Counter()
+    for (_, source, reason), systems in left_out.items():
+        everywhere = len(systems) == len(report["systems"])
+        if ": " in reason:  # an error's text, about one file
+            reason = "song unreadable" if everywhere else "estimate missing, unreadable or of another length"
+        kinds[source, reason if everywhere else f"{reason} ({', '.join(systems)})"] += 1
+    text += "".join(f" Not scored: {source} of {count}, {reason}." for (source, reason), count in sorted(kinds.items()))
+    if report["adjusted estimates"]:
+        text += f" {report['adjusted estimates']} estimates had another rate or length: see their note."
+    return text
+
+
+def code_version() -> str | None:
+    """The commit of the code, where it lies in a git checkout."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def write_results(folder: Path, rows: list[dict], report: dict, text: str) -> None:
+    with whole_file(folder / "evaluation.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(
+                {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in row.items()}
+            )
+    with whole_file(folder / "evaluation.json") as temporary:
+        temporary.write_text(json.dumps(_plain(report), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with whole_file(folder / "evaluation.md") as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(value):
+    """For JSON, which has neither nan (null here) nor infinity ("inf"); 6 digits of figures."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return None if np.isnan(value) else str(value) if np.isinf(value) else float(f"{value:.6g}")
+    return value
+
+
+# ---------------------------------------------------------------------------------------------- pictures
+
+ALL_THE_SAME = 0.1  # dB: levels of MIR-1K's mixtures, which say nothing
+SPECTROGRAM = AudioConfig(block=2048, hop=512, window="hann")  # at the song's rate
+
+
+def draw_pictures(folder: Path, rows: list[dict], songs: list[Song], systems: list[System], data: str) -> list[Path]:
+    """Draw the voice's SDR as boxes and against the level of the voice, and spectrograms of the best, the median and
+    the worst song of the last system that is neither mixture nor ideal mask (if any), where its voice is loudest.
+    Returns the files."""
+    names = [system.name for system in systems]
+    voices = [row for row in rows if row["source"] == "vocals"]
+    by_song = {song.name: [row for row in voices if row["song"] == song.name] for song in songs}
+    scored = {name: own for name, own in by_song.items() if not np.isnan([row[MAIN] for row in own]).any()}
+    table = dict(zip(names, np.array([[row[MAIN] for row in own] for own in scored.values()]).T, strict=True))
+    levels = np.array([own[0]["voice to accompaniment"] for own in scored.values()])
+    label, title = f"{MAIN} of the voice in dB", f"{data}: {len(scored)} songs"
+
+    paths = [folder / "sdr_boxes.png"]
+    plots.plot_boxes(paths[0], table, label, title)
+    if np.nanmax(levels, initial=-np.inf) - np.nanmin(levels, initial=np.inf) > ALL_THE_SAME:
+        paths.append(folder / "sdr_by_level.png")
+        plots.plot_by_level(paths[-1], levels, table, label, title)
+    judged = [system for system in systems if system.name not in (Mixture.name, *IDEAL_MASKS)]
+    if judged:
+        system, order = judged[-1], np.argsort(table[judged[-1].name], kind="stable")
+        places = {"worst": order[0], "median": order[len(order) // 2], "best": order[-1]}
+        for place, index in places.items():
+            paths.append(folder / f"spectrograms_{place}.png")
+            song = next(song for song in songs if song.name == list(scored)[index])
+            title = f"{song.name}, {place} of {system.name}: {MAIN} {table[system.name][index]:.2f} dB"
+            _draw_spectrograms(paths[-1], song, system, title)
+    return paths
+
+
+def _draw_spectrograms(path: Path, song: Song, system: System, title: str) -> None:
+    recording = Recording(song, *song.read())
+    piece = excerpt(recording.vocals, song.rate)
+    mixture, voice, estimate = (
+        recording.mixture[piece],
+        recording.vocals[piece],
+        system.estimate(recording)[0][0, piece],
+    )
+    signals = {"mixture": mixture, "voice": voice, "estimate": estimate, "error: estimate - voice": estimate - voice}
+    audio = dataclasses.replace(SPECTROGRAM, sample_rate=song.rate)
+    spectrograms = {name: stft(torch.from_numpy(signal), audio).abs().numpy() for name, signal in signals.items()}
+    plots.plot_spectrograms(path, spectrograms, audio, title)

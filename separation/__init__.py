@@ -1,0 +1,1 @@
+"""From sound to stems: waveforms, files, folders, pipes."""

@@ -1,0 +1,49 @@
+"""A waveform's voice in one call: which separator, and which checkpoint where none is named."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from process.errors import UserError
+from separation.bidirectional import Bidirectional
+from separation.separator import Separator
+from util import AudioConfig
+
+PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+
+
+def make_separator(
+    network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int, bidirectional: bool = False, keys: int = 1
+) -> Separator | Bidirectional:
+    """A separator for one stream of sound, at `rate` in Hz: see the two classes."""
+    kind = Bidirectional if bidirectional else Separator
+    return kind(network, audio, rate, channels, keys)
+
+
+def separate(
+    network: torch.nn.Module,
+    waveform: np.ndarray,
+    rate: int,
+    audio: AudioConfig,
+    bidirectional: bool = False,
+    keys: int = 1,
+) -> np.ndarray:
+    """The singing voice in waveform (channels, samples), float32, at any rate in Hz: same shape, same rate."""
+    separator = make_separator(network, audio, rate, len(waveform), bidirectional, keys)
+    _, voice = separator.push(waveform, last=True)
+    return voice
+
+
+def find_checkpoint(name: str) -> Path:
+    """The best checkpoint of the network called `name`: in the current folder, else the one beside the code."""
+    file = f"savedModel_{name}_best.pt"
+    places = (Path(file), PRETRAINED / file)
+    for path in places:
+        if path.is_file():
+            return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    raise UserError(f"{file}: expected in the current folder or in '{places[1].parent}', found in neither")
+
+
+def describe(path: Path, checkpoint: dict) -> str:
+    return f"{path}: {checkpoint['name']} network, trained on {checkpoint.get('trained_on', 'unknown data')}"

@@ -1,0 +1,190 @@
+"""From song to stems: opens whatever holds sound, separates it as it is read, writes voice and accompaniment."""
+
+import contextlib
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+import torch
+
+from process.errors import UserError
+from separation.bidirectional import Bidirectional
+from separation.separate import make_separator
+from separation.separator import Separator
+from sound.files import (
+    BITS,
+    Sound,
+    SoundWriter,
+    UnknownFormat,
+    create_sound,
+    kept_subtype,
+    open_sound,
+    output_format,
+    round_to_bits,
+)
+from sound.streams import RawFormat, open_with_ffmpeg, read_stream, write_stream
+from util import AudioConfig
+
+PIPE = "-"  # standard input or output, in place of a file's name
+VOCALS, ACCOMPANIMENT = "vocals", "accompaniment"
+Report = Callable[[float, float | None], None]  # takes the seconds done, and the song's length in seconds if known
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A song and where its stems go: names of files, or '-' for standard input or output.
+
+    raw: what standard input holds and standard output gets, if not WAV; as_float: write float samples whatever the
+    song has; bidirectional: hear it backwards, too; keys: in how many to hear it.
+    """
+
+    source: str
+    targets: dict[str, str]  # by name of the stem
+    raw: RawFormat | None = None
+    as_float: bool = False
+    bidirectional: bool = False
+    keys: int = 1
+
+    @property
+    def piped(self) -> bool:
+        """Whether sound goes through a pipe, where there is no second attempt."""
+        return PIPE in (self.source, *self.targets.values())
+
+
+def separate_song(
+    network: torch.nn.Module, audio: AudioConfig, job: Job, report: Report = lambda seconds, total: None
+) -> tuple[float, float, float]:
+    """Write a song's stems: its rate, channels and length, and its sample type where the format has it.
+
+    The accompaniment is the song minus the voice as it is written, so that both add up to the song. If a stem would
+    clip, all are made once more with the same gain; a pipe gets WAV of float samples, which never clip.
+    Returns the seconds of sound, the gain, and the stems' peak relative to full scale: above 1, they were clipped.
+    Raises UserError for songs that cannot be read and stems that cannot be written; then no file is left.
+    """
+    gain = 1.0
+    while True:
+        try:
+            seconds, peak = _write_stems(network, audio, job, report, gain)
+            return seconds, gain, peak
+        except _Clips as clips:
+            gain *= clips.gain
+
+
+class _Clips(Exception):
+    """A stem does not fit into its sample type, and would with this gain."""
+
+    def __init__(self, gain: float):
+        self.gain = gain
+
+
+def _write_stems(
+    network: torch.nn.Module, audio: AudioConfig, job: Job, report: Report, gain: float
+) -> tuple[float, float]:
+    with contextlib.ExitStack() as stack:  # an error in it leaves no file, not even of the stem that was whole
+        sound = stack.enter_context(_open_song(job.source, job.raw))
+        writers = {stem: stack.enter_context(_open_stem(job, target, sound)) for stem, target in job.targets.items()}
+        info, subtype = sound.info, next(iter(writers.values())).subtype
+        separator = make_separator(network, audio, info.rate, info.channels, job.bidirectional, job.keys)
+        if job.piped:  # as soon as it arrives
+            pieces = _separate_blocks(separator, sound.blocks)
+        else:  # reading, separating and writing at the same time
+            blocks = ahead(sound.blocks)
+            stack.callback(close, blocks)
+            pieces = ahead(_separate_blocks(separator, blocks), separator.stop if job.bidirectional else None)
+            stack.callback(close, pieces)
+        samples = 0
+        for mixture, voice in pieces:
+            stems = split(mixture, voice, gain, subtype)
+            for stem, writer in writers.items():
+                writer.write(stems[stem])
+            samples += mixture.shape[1]
+            report(samples / info.rate, info.samples and info.samples / info.rate)
+        peak = max(writer.peak for writer in writers.values())
+        if peak > 1 and not job.piped:
+            raise _Clips((1 - 3 * 2.0 ** (1 - BITS.get(subtype, 16))) / peak)  # and room for two roundings
+    return samples / info.rate, peak
+
+
+def _separate_blocks(
+    separator: Separator | Bidirectional, blocks: Iterator[np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for block in blocks:
+        yield separator.push(block)
+    yield separator.push(np.zeros_like(separator.mixture[:, :0]), last=True)
+
+
+def ahead(items: Iterator, stop: Callable[[], None] | None = None) -> Iterator:
+    """The same items, the next one being made in a thread of its own while this one is used.
+
+    stop: called when no more are wanted, so that making one that takes long can be given up.
+    """
+    end = object()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            following = pool.submit(next, items, end)
+            while (item := following.result()) is not end:
+                following = pool.submit(next, items, end)
+                yield item
+        finally:  # before the pool waits for its thread
+            if stop:
+                stop()
+
+
+def close(items: Iterator) -> None:
+    """Close a generator even if a thread is just making its next item, which is waited for."""
+    while True:
+        try:
+            items.close()
+            return
+        except ValueError:  # 'generator already executing'
+            time.sleep(0.01)
+
+
+def split(mixture: np.ndarray, voice: np.ndarray, gain: float, subtype: str) -> dict[str, np.ndarray]:
+    """Both stems (channels, samples) of a mixture, times gain: the voice in its sample type's steps, and the rest."""
+    voice = voice.astype(mixture.dtype, copy=False)
+    if gain != 1:
+        mixture, voice = mixture * mixture.dtype.type(gain), voice * mixture.dtype.type(gain)
+    if subtype in BITS:
+        voice = round_to_bits(voice, BITS[subtype])
+    return {VOCALS: voice, ACCOMPANIMENT: mixture - voice}
+
+
+@contextlib.contextmanager
+def _open_song(source: str, raw: RawFormat | None) -> Iterator[Sound]:
+    """Open standard input, or a file that libsndfile or else ffmpeg can read."""
+    with contextlib.ExitStack() as stack:
+        if source == PIPE:
+            _check_piped(sys.stdin.buffer, "standard input")
+            sound = read_stream(sys.stdin.buffer, "standard input", raw)
+        else:
+            try:
+                sound = stack.enter_context(open_sound(source))
+            except UnknownFormat as error:
+                sound = stack.enter_context(open_with_ffmpeg(Path(source), error.reason))
+        yield sound
+
+
+def _open_stem(job: Job, target: str, sound: Sound) -> contextlib.AbstractContextManager[SoundWriter]:
+    info = sound.info
+    if target == PIPE:
+        _check_piped(sys.stdout.buffer, "standard output")
+        subtype = job.raw.subtype if job.raw else "FLOAT"
+        return contextlib.nullcontext(write_stream(sys.stdout.buffer, info.rate, info.channels, subtype, bool(job.raw)))
+    file_format = output_format(target)
+    if job.source != PIPE and Path(target).exists() and Path(target).samefile(job.source):
+        raise UserError(f"{target}: expected another file than the input, found the same")
+    as_float = job.as_float or (job.source == PIPE and soundfile.check_format(file_format, "FLOAT"))
+    subtype = "FLOAT" if as_float else kept_subtype(info, file_format)
+    return create_sound(target, info.rate, info.channels, subtype, sound.tags, info.samples)
+
+
+def _check_piped(stream: BinaryIO, name: str) -> None:
+    if stream.isatty():
+        raise UserError(f"{name}: expected a pipe or a file, found a terminal")

@@ -1,0 +1,234 @@
+"""A song and its voice, in whatever files they are: pieces of them, at any rate, without loading one whole.
+
+Or, where many pieces are wanted of few songs, from memory: see `keep`.
+"""
+
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from process.errors import UserError
+from sound.files import sound_info
+from sound.resampling import resample
+from sound.stem_files import read_stem_file, stem_file_header
+from util import wavread
+
+FULL_SCALE = 1 << 15  # of 16-bit samples
+MIR1K_LEVEL = 0.1  # RMS of either source after scaling, -20 dB; the protocol's unit energy up to a common factor
+
+
+@dataclasses.dataclass(frozen=True)
+class Song:
+    """A recording and its voice: two sound files of the same rate (Hz) and length (samples), mixed down to mono.
+
+    The classes below find both in other files; each has `open`, which reads the headers, and `read`.
+    """
+
+    name: str
+    mixture: Path
+    vocals: Path
+    rate: int
+    samples: int
+    channels: int
+
+    @classmethod
+    def open(cls, name: str, mixture: Path, vocals: Path) -> "Song":
+        """The song in these files. Raises UserError if one is no whole sound file or they differ in rate or length."""
+        return cls(name, mixture, vocals, *_common_header(mixture, vocals))
+
+    @property
+    def artist(self) -> str:
+        """Of a name 'Artist - Title', perhaps after a number like DSD100's, the artist; else the whole name."""
+        return re.sub(r"^\d+ - ", "", self.name).split(" - ")[0]
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.rate
+
+    def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
+        """Samples [start, start + samples) at the song's own rate. Returns (mixture, vocals), shape (2, samples)."""
+        samples = self.samples - start if samples is None else samples
+        mixture, _ = wavread(self.mixture, start, samples)
+        vocals, _ = wavread(self.vocals, start, samples)
+        return np.stack([mixture.mean(axis=0), vocals.mean(axis=0)])
+
+    def length(self, rate: int) -> int:
+        """The song's length in samples at another rate."""
+        return math.ceil(self.samples * rate / self.rate)
+
+    def read_at(self, rate: int, start: int, samples: int) -> np.ndarray:
+        """Samples [start, start + samples) of the song at another rate, zero outside the song. Shape (2, samples).
+
+        The piece is the same as if the whole song had been resampled: it is cut where sample times of both rates
+        coincide, with enough context for the resampler's filter.
+        """
+        divisor = math.gcd(rate, self.rate)
+        up, down = rate // divisor, self.rate // divisor  # every `down` samples of the file are `up` of the result
+        context = 0 if rate == self.rate else math.ceil(2000 / down)
+        first, last = start // up - context, -(-(start + samples) // up) + context  # in steps of both rates
+        begin, end = max(0, first * down), min(self.samples, last * down)
+        piece = np.zeros((2, (last - first) * down), np.float32)
+        if begin < end:
+            piece[:, begin - first * down : end - first * down] = self.read(begin, end - begin)
+        offset = start - first * up
+        piece = resample(piece, self.rate, rate)[:, offset : offset + samples]
+        piece[:, : max(0, -start)] = 0  # the resampler's ringing around a song that begins or ends abruptly
+        piece[:, max(0, self.length(rate) - start) :] = 0
+        return piece
+
+    def pieces(self, rate: int, first: int = 0, last: int | None = None) -> Iterator[np.ndarray]:
+        """Samples [first, last) of the song (default: all) at another rate, in pieces (2, samples) of 20 seconds."""
+        last = self.length(rate) if last is None else last
+        for start in range(first, last, 20 * rate):
+            yield self.read_at(rate, start, min(20 * rate, last - start))
+
+    def read_looped(self, rate: int, start: int, samples: int) -> np.ndarray:
+        """Like `read_at`, of the song repeated without end."""
+        length = self.length(rate)
+        if length < samples:
+            return self.read_at(rate, 0, length)[:, np.arange(start, start + samples) % length]
+        pieces = []
+        while samples > 0:
+            start %= length
+            taken = min(samples, length - start)
+            pieces.append(self.read_at(rate, start, taken))
+            start, samples = start + taken, samples - taken
+        return np.concatenate(pieces, axis=1)
+
+
+@functools.lru_cache(maxsize=4096)
+def _karaoke_gains(path: Path) -> np.ndarray:
+    """Gains (2, 1) that bring accompaniment (left) and voice (right) of a whole clip to the same energy."""
+    clip, _ = wavread(path)
+    levels = np.sqrt(np.mean(np.square(clip, dtype=np.float64), axis=1, keepdims=True))
+    if not levels.all():
+        raise UserError(f"{path}: expected accompaniment left and voice right, found a silent channel")
+    return (MIR1K_LEVEL / levels).astype(np.float32)
+
+
+class KaraokeClip(Song):
+    """A MIR-1K clip: one file, accompaniment left and voice right, mixed at 0 dB (both of the same energy)."""
+
+    @classmethod
+    def open(cls, name: str, clip: Path) -> Song:
+        info = sound_info(clip)
+        if info.channels != 2:
+            raise UserError(f"{clip}: expected 2 channels (accompaniment, voice), found {info.channels}")
+        return cls(name, clip, clip, info.rate, info.samples, info.channels)
+
+    @property
+    def artist(self) -> str:
+        return self.name.split("_")[0]
+
+    def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
+        clip, _ = wavread(self.mixture, start, samples)
+        accompaniment, vocals = clip * _karaoke_gains(self.mixture)
+        return np.stack([accompaniment + vocals, vocals])
+
+
+@dataclasses.dataclass(frozen=True)
+class StemFolder(Song):
+    """A song of which there are only stems, each a file: the mixture is their sum, `mixture` the folder."""
+
+    others: tuple[Path, ...]  # the accompaniment's
+
+    @classmethod
+    def open(cls, name: str, vocals: Path, *others: Path) -> Song:
+        return cls(name, vocals.parent, vocals, *_common_header(vocals, *others), others)
+
+    def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
+        vocals, accompaniment = wavread(self.vocals, start, samples)[0].mean(axis=0), 0
+        for path in self.others:
+            accompaniment = accompaniment + wavread(path, start, samples)[0].mean(axis=0)
+        return np.stack([vocals + accompaniment, vocals])
+
+
+class StemFile(Song):
+    """A song of MUSDB18: one .stem.mp4 file with the mixture, drums, bass, other and vocals as sound tracks."""
+
+    @classmethod
+    def open(cls, name: str, path: Path) -> Song:
+        return cls(name, path, path, *stem_file_header(path))
+
+    def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
+        samples = self.samples - start if samples is None else samples
+        return read_stem_file(self.mixture, start, samples, self.rate, self.channels)
+
+
+class Voice(Song):
+    """A voice alone: one sound file of any number of channels, without an accompaniment of its own."""
+
+    @classmethod
+    def open(cls, name: str, path: Path) -> Song:
+        return cls(name, path, path, *_common_header(path))
+
+    def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
+        voice = wavread(self.vocals, start, samples)[0].mean(axis=0)
+        return np.stack([voice, voice])
+
+
+class Accompaniment(Voice):
+    """Music without a voice: one sound file."""
+
+    def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
+        music = wavread(self.mixture, start, samples)[0].mean(axis=0)
+        return np.stack([music, np.zeros_like(music)])
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptSong(Song):
+    """A song that was decoded once and is kept in memory: it reads the same samples as the one it was made of."""
+
+    song: Song
+    sound: np.ndarray = dataclasses.field(compare=False, repr=False)  # (2, samples), float32, or int16 where exact
+
+    @classmethod
+    def of(cls, song: Song) -> "KeptSong":
+        sound = song.read()
+        integers = (sound * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+        facts = {field.name: getattr(song, field.name) for field in dataclasses.fields(Song)}
+        return cls(**facts, song=song, sound=integers if np.array_equal(_scaled(integers), sound) else sound)
+
+    @property
+    def artist(self) -> str:
+        return self.song.artist
+
+    def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
+        return _scaled(self.sound[:, start : None if samples is None else start + samples])
+
+
+def _scaled(sound: np.ndarray) -> np.ndarray:
+    return sound * np.float32(1 / FULL_SCALE) if sound.dtype == np.int16 else sound
+
+
+def keep(songs: Iterable[Song], megabytes: float) -> Iterator[Song]:
+    """The same songs, of which the first are decoded and kept in memory, as many as there is room for.
+
+    None that takes more than a tenth of the room: for a moment, decoding takes several times as much.
+    """
+    left = megabytes * 1e6
+    longest = left / 10
+    for song in songs:
+        if 8 * song.samples <= min(left, longest):
+            song = KeptSong.of(song)
+            left -= song.sound.nbytes
+        yield song
+
+
+def _common_header(first: Path, *others: Path) -> tuple[int, int, int]:
+    """Rate, samples and most channels of a song's files, which must agree in rate and length."""
+    expected = sound_info(first)
+    channels = expected.channels
+    for path in others:
+        info = sound_info(path)
+        if info.rate != expected.rate:
+            raise UserError(f"{path}: expected {expected.rate} Hz like {first.name}, found {info.rate} Hz")
+        if info.samples != expected.samples:
+            raise UserError(f"{path}: expected {expected.samples} samples like {first.name}, found {info.samples}")
+        channels = max(channels, info.channels)
+    return expected.rate, expected.samples, channels

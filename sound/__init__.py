@@ -1,0 +1,1 @@
+"""Sound in and out, block by block: files, pipes, ffmpeg, resampling."""

@@ -1,0 +1,267 @@
+"""Sound that streams: WAV or raw PCM through standard input and output, and what the ffmpeg program decodes.
+
+Blocks are as long as what has arrived, so that live sound comes through at once and fast sound in large pieces.
+"""
+
+import contextlib
+import dataclasses
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from process.errors import UserError
+from sound.files import BITS, Sound, SoundInfo, SoundWriter, check_finite, check_rate, to_integers
+
+READ = 1 << 18  # bytes taken from a pipe at most; usually it holds 2**16
+LARGEST_CHUNK = 1 << 20  # bytes of a WAV file's tags; what claims to be longer is passed over, not kept
+UNKNOWN_BYTES = 0xFFFFFFFF  # in a WAV header: as long as the pipe is open
+WAV_PCM, WAV_FLOAT, WAV_EXTENSIBLE = 1, 3, 0xFFFE  # what WAV calls format tags
+WAV_TAGS = {  # and what libsndfile calls them
+    b"INAM": "title",
+    b"IART": "artist",
+    b"IPRD": "album",
+    b"ICRD": "date",
+    b"IGNR": "genre",
+    b"IPRT": "tracknumber",
+    b"ICMT": "comment",
+    b"ICOP": "copyright",
+}
+FFMPEG_SUFFIXES = (".m4a", ".mp4", ".aac", ".opus", ".webm", ".mkv", ".mov", ".wma", ".ac3", ".mka", ".avi")
+
+# What ffmpeg may read, and through which protocol: containers and streams of sound, none of which opens another file,
+# as playlists, manifests and scripts (concat, hls, dash, imf, sdp, ...) do.
+FFMPEG_FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,matroska,mlp,mov,mp3,mpc"
+FFMPEG_FORMATS += ",mpc8,mpeg,mpegts,ogg,qcp,rm,shn,tak,truehd,tta,voc,w64,wav,wv,xwma"
+FFMPEG_INPUT = ("-protocol_whitelist", "file", "-format_whitelist", FFMPEG_FORMATS)
+
+RAW_TYPES = {  # ffmpeg's names of sample types, and libsndfile's
+    "u8": "PCM_U8",
+    "s16le": "PCM_16",
+    "s24le": "PCM_24",
+    "s32le": "PCM_32",
+    "f32le": "FLOAT",
+    "f64le": "DOUBLE",
+}
+SAMPLE_BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
+
+
+@dataclasses.dataclass(frozen=True)
+class RawFormat:
+    """What raw PCM does not tell about itself: rate in Hz, channels, libsndfile's name of the sample type."""
+
+    rate: int
+    channels: int
+    subtype: str
+
+
+# ---------------------------------------------------------------------------------------------- samples and bytes
+
+
+def decode(data: bytes, subtype: str, channels: int) -> np.ndarray:
+    """Little-endian interleaved samples to waveform (channels, samples), full scale 1: float64 if need be."""
+    if subtype == "FLOAT":
+        samples = np.frombuffer(data, "<f4")
+    elif subtype == "DOUBLE":
+        samples = np.frombuffer(data, "<f8")
+    elif subtype == "PCM_U8":
+        samples = (np.frombuffer(data, np.uint8) - np.float32(128)) / np.float32(128)
+    elif subtype == "PCM_16":
+        samples = np.frombuffer(data, "<i2") / np.float32(1 << 15)
+    elif subtype == "PCM_24":
+        padded = np.zeros((len(data) // 3, 4), np.uint8)  # the three bytes become the upper ones of four
+        padded[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        samples = (padded.view("<i4")[:, 0] >> 8) / np.float32(1 << 23)
+    else:
+        samples = np.frombuffer(data, "<i4") / np.float64(1 << 31)
+    return samples.reshape(-1, channels).T
+
+
+def encode(samples: np.ndarray, subtype: str) -> bytes:
+    """Samples (samples, channels) to little-endian interleaved bytes: the inverse of `decode`."""
+    if subtype not in BITS:
+        return samples.astype("<f4" if subtype == "FLOAT" else "<f8").tobytes()
+    integers = to_integers(samples, BITS[subtype])
+    if subtype == "PCM_U8":
+        return (integers + 128).astype(np.uint8).tobytes()
+    if subtype == "PCM_24":
+        return np.ascontiguousarray(integers, "<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+    return integers.astype("<i2" if subtype == "PCM_16" else "<i4").tobytes()
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+def read_stream(stream: BinaryIO, name: str, raw: RawFormat | None = None) -> Sound:
+    """The sound that arrives in a stream: raw PCM if `raw` describes it, else WAV, whose header is read here.
+
+    Raises UserError, naming the stream, for other data, and, while blocks are taken, if it ends too early.
+    """
+    if raw:
+        format_name, (rate, channels, subtype), size, tags = "RAW", dataclasses.astuple(raw), None, {}
+    else:
+        format_name, (rate, channels, subtype), size, tags = "WAV", *_read_wav_header(stream, name)
+    check_rate(rate, name)
+    frame = SAMPLE_BYTES[subtype] * channels
+    info = SoundInfo(rate, channels, None if size is None else size // frame, format_name, subtype)
+    return Sound(info, tags, _blocks(stream, name, info, frame))
+
+
+def _blocks(stream: BinaryIO, name: str, info: SoundInfo, frame: int) -> Iterator[np.ndarray]:
+    rest, wanted = b"", info.samples  # bytes of a frame that has not arrived whole, samples still to come
+    empty = True
+    while data := stream.read1(READ):
+        if wanted == 0:
+            continue  # what follows the sound in a WAV file; whoever writes must not find the pipe closed
+        data = rest + data
+        whole = len(data) // frame
+        if wanted is not None:
+            whole = min(whole, wanted)
+            wanted -= whole
+        block, rest = data[: whole * frame], data[whole * frame :]
+        waveform = decode(block, info.subtype, info.channels)
+        check_finite(waveform, name)
+        if whole:
+            empty = False
+            yield waveform
+    if wanted:
+        raise UserError(f"{name}: cut off: expected {info.samples} samples, found {info.samples - wanted}")
+    if rest and wanted is None:
+        raise UserError(f"{name}: cut off: expected {frame} bytes per frame, found {len(rest)} at its end")
+    if empty:
+        raise UserError(f"{name}: expected sound, found no samples")
+
+
+def _read_wav_header(stream: BinaryIO, name: str) -> tuple[tuple[int, int, str], int | None, dict[str, str]]:
+    """Read up to the first sample. Returns (rate, channels, subtype), the bytes of sound if it tells, and the tags."""
+    riff = _take(stream, 12)
+    if not riff:
+        raise UserError(f"{name}: expected sound, found nothing")
+    if riff[:4] not in (b"RIFF", b"RF64") or riff[8:] != b"WAVE":
+        raise UserError(f"{name}: expected WAV, or raw PCM described by --raw, found other data")
+    layout, tags = None, {}
+    while len(header := _take(stream, 8)) == 8:
+        chunk, size = struct.unpack("<4sI", header)
+        if chunk == b"data":
+            if layout is None:
+                break
+            known = 0 < size < 0x7FFF0000  # above are the lengths that programs write if they do not know
+            return layout, size if known else None, tags
+        content = b""
+        if chunk in (b"fmt ", b"LIST") and size <= LARGEST_CHUNK:
+            content = _take(stream, size + size % 2)
+        else:
+            _skip(stream, size + size % 2)
+        if chunk == b"fmt " and len(content) >= 16:
+            layout = _wav_layout(content, name)
+        elif chunk == b"LIST" and content[:4] == b"INFO":
+            tags = _wav_tags(content[4:])
+    raise UserError(f"{name}: expected the header of a WAV file, found a part of it")
+
+
+def _wav_layout(content: bytes, name: str) -> tuple[int, int, str]:
+    tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", content[:16])
+    if tag == WAV_EXTENSIBLE and len(content) >= 26:
+        tag = struct.unpack("<H", content[24:26])[0]
+    subtypes = {(WAV_PCM, 8): "PCM_U8", (WAV_PCM, 16): "PCM_16", (WAV_PCM, 24): "PCM_24", (WAV_PCM, 32): "PCM_32"}
+    subtypes |= {(WAV_FLOAT, 32): "FLOAT", (WAV_FLOAT, 64): "DOUBLE"}
+    if (tag, bits) not in subtypes or not channels or not rate:
+        raise UserError(
+            f"{name}: expected PCM or float samples, found format {tag} of {bits} bits, {channels} channels, {rate} Hz"
+        )
+    return rate, channels, subtypes[tag, bits]
+
+
+def _skip(stream: BinaryIO, size: int) -> None:
+    while size > 0 and (piece := stream.read1(min(size, READ))):
+        size -= len(piece)
+
+
+def _wav_tags(content: bytes) -> dict[str, str]:
+    tags = {}
+    while len(content) >= 8:
+        identifier, size = struct.unpack("<4sI", content[:8])
+        if identifier in WAV_TAGS:
+            tags[WAV_TAGS[identifier]] = content[8 : 8 + size].split(b"\0")[0].decode(errors="replace")
+        content = content[8 + size + size % 2 :]
+    return tags
+
+
+def _take(stream: BinaryIO, size: int) -> bytes:
+    """Exactly `size` bytes, or fewer at the stream's end."""
+    data = b""
+    while len(data) < size and (piece := stream.read1(size - len(data))):
+        data += piece
+    return data
+
+
+@contextlib.contextmanager
+def open_with_ffmpeg(
+    path: Path, reason: str, seek: Sequence[str] = (), tracks: Sequence[str] = ("-map", "0:a:0")
+) -> Iterator[Sound]:
+    """Decode the first sound track of a file that libsndfile cannot read (for that `reason`) as it is needed.
+
+    seek, tracks: ffmpeg's options for where to begin and what to decode instead.
+    Raises UserError if ffmpeg is not installed or cannot read it either.
+    """
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise UserError(
+            f"{path}: cannot be read as sound: {reason}; WAV, FLAC, OGG, MP3 and AIFF can be read as they are, others "
+            "if the program ffmpeg is installed"
+        )
+    arguments = [program, "-v", "error", "-nostdin", "-xerror", *FFMPEG_INPUT]
+    arguments += [*seek, "-i", f"file:{path}", *tracks, "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
+    with (
+        tempfile.TemporaryFile() as messages,
+        subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process,
+    ):
+
+        def failure() -> UserError:
+            messages.seek(0)
+            lines = messages.read().decode(errors="replace").strip().splitlines() or ["nothing to decode"]
+            return UserError(f"{path}: cannot be read as sound, by ffmpeg neither: {lines[-1]}")
+
+        def blocks() -> Iterator[np.ndarray]:
+            yield from sound.blocks
+            if process.wait():
+                raise failure()
+
+        try:
+            try:
+                sound = read_stream(process.stdout, str(path))
+            except UserError as error:
+                if process.stdout.read1(1):  # sound that was refused: still being decoded, so not waited for
+                    raise
+                process.wait()
+                raise failure() from error
+            # It was lossy, as a rule: the sample type is that of the format it is written to.
+            info = dataclasses.replace(sound.info, format="ffmpeg", subtype="unknown")
+            yield Sound(info, sound.tags, blocks())
+        finally:
+            process.kill()  # if it has not ended: nobody wants the rest
+
+
+# ---------------------------------------------------------------------------------------------- writing
+
+
+def write_stream(stream: BinaryIO, rate: int, channels: int, subtype: str, raw: bool) -> SoundWriter:
+    """Write sound into a stream as it comes, with a WAV header of unknown length unless it is raw."""
+    if not raw:
+        sample = SAMPLE_BYTES[subtype]
+        tag = WAV_PCM if subtype in BITS else WAV_FLOAT
+        layout = struct.pack("<HHIIHH", tag, channels, rate, rate * channels * sample, channels * sample, 8 * sample)
+        stream.write(struct.pack("<4sI4s4sI", b"RIFF", UNKNOWN_BYTES, b"WAVE", b"fmt ", len(layout)) + layout)
+        stream.write(struct.pack("<4sI", b"data", UNKNOWN_BYTES))
+        stream.flush()
+
+    def put(samples: np.ndarray) -> None:
+        stream.write(encode(samples, subtype))
+        stream.flush()
+
+    return SoundWriter("standard output", subtype, put)

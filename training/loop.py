@@ -1,0 +1,286 @@
+"""The one training loop: epochs, learning rate, early stopping, checkpoints, curves. It knows no network by name.
+
+A network is trained through its contract alone: forward(magnitude, state=None) -> (mask, state).
+"""
+
+import argparse
+import copy
+import csv
+import dataclasses
+import itertools
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+from torchvision.transforms import Compose
+from tqdm import tqdm
+
+from Data import (
+    Batches,
+    DSD100Dataset,
+    InTune,
+    MakeMagnitudeSpectrum,
+    collate_fn,
+)
+from pictures.plots import plot_losses, plot_spectrograms
+from process.errors import UserError, whole_file
+from songs.song import Song
+from training.loss import SmoothedLoss, kl_divergence, mean_over_frames
+from training.parallel import average_gradients, hidden, leads, ranks, same_everywhere, seed_epoch, share, sums
+from util import AudioConfig, save_checkpoint
+
+FACTS = ("epoch", "best_valid_loss", "history", "trained_on", "command")  # about a network, in both its checkpoints
+STATE = ("weights_of_last_step", "optimizer", "rng_state", "cuda_rng_states")  # only in the last: to go on from
+CLIP_NORM = 1.0  # of the gradient over all weights; training normally stays below it
+AVERAGED_STEPS = 1000  # at most, of which the weights that are judged and kept are the mean
+STATISTICS_BATCHES = 20  # from which the input's mean and deviation are measured
+
+# ---------------------------------------------------------------------------------------------- one epoch
+
+
+def carry_state(state: tuple | None, starts: torch.Tensor) -> tuple | None:
+    """The state for the next batch of whole songs: no gradient, only its rows, zero where a song starts.
+
+    state: tensors (layers, rows, size) or None; starts: (batch,) bool, batch <= rows.
+    """
+    if state is None:
+        return None
+    goes_on = (~starts).to(state[0].device)[:, None]  # (batch, 1)
+    return tuple(part.detach()[:, : len(starts)] * goes_on for part in state)
+
+
+def run_epoch(
+    network: torch.nn.Module,
+    loader: DataLoader,
+    device: torch.device,
+    title: str,
+    optimizer: torch.optim.Optimizer | None = None,
+    reverse: bool = False,
+    bfloat16: bool = False,
+) -> float:
+    """Go through the loader once, learning if there is an optimizer, else judging. Returns the mean loss per frame.
+
+    reverse: the other divergence as loss; bfloat16: learn with matrix products of 16 bits, judge with 32.
+    For a dataset of whole songs the state is carried from batch to batch and detached (truncated back-propagation
+    through time). Of several ranks, each goes through its share of the batches. Raises UserError at a non-finite loss.
+    """
+    network.train(optimizer is not None)
+    total, frames, smoothed, state = 0.0, 0, SmoothedLoss(), None
+    started = time.perf_counter()
+    progress = tqdm(loader, title, file=sys.stderr, leave=False, disable=hidden(), unit="batch")
+    with torch.set_grad_enabled(optimizer is not None):
+        for number, batch in enumerate(progress, 1):
+            count = 0
+            if optimizer is not None:
+                optimizer.zero_grad()
+            if batch:  # the last batch may be too small for a share of it
+                mixture, vocals = batch["mixture"].to(device), batch["vocals"].to(device)  # (batch, frames, bins)
+                state = carry_state(state, batch["starts"]) if loader.dataset.whole_songs else None
+                with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and optimizer is not None):
+                    mask, state = network(mixture, state)
+                loss = mean_over_frames(kl_divergence(vocals, mask.float() * mixture, reverse), batch["lengths"])
+                value, count = loss.item(), int(batch["lengths"].sum())
+                if not math.isfinite(value):
+                    songs = ", ".join(sorted(set(batch["names"])))
+                    raise UserError(f"{title}, batch {number}: expected a finite loss, found {value} (songs: {songs})")
+                total, frames = total + value * count, frames + count
+                rate = ranks() * frames / (time.perf_counter() - started)
+                progress.set_postfix_str(f"loss {smoothed.update(value):.4g}, {rate:.0f} frames/s", refresh=False)
+            if optimizer is not None:
+                if count:
+                    loss.backward()
+                average_gradients(network, count)
+                torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
+                optimizer.step()
+    total, frames = sums(total, frames)
+    return total / frames
+
+
+def learning_rate(peak: float, epoch: int, epochs: int) -> float:
+    """Half a cosine from `peak` in epoch 1 down towards 0 after the last (Loshchilov and Hutter 2017, eq. 5)."""
+    return peak * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / epochs))
+
+
+def follow(average: torch.nn.Module, network: torch.nn.Module, step: int) -> None:
+    """Move average's weights towards those that network has after step number `step`, 1 being the first.
+
+    An exponential moving average (Polyak and Juditsky 1992, of all steps), over a ninth of the steps so far or
+    AVERAGED_STEPS: the noise of single steps is not in it, so that one lucky epoch is not taken for the best.
+    """
+    share = max(1 / AVERAGED_STEPS, 9 / (step + 9))
+    with torch.no_grad():
+        for own, new in zip(average.parameters(), network.parameters(), strict=True):
+            own.lerp_(new, share)
+
+
+# ---------------------------------------------------------------------------------------------- one run
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Names of everything a training run writes."""
+
+    folder: Path
+    name: str
+
+    def path(self, ending: str) -> Path:
+        return self.folder / f"savedModel_{self.name}_{ending}"
+
+    @property
+    def best(self) -> Path:
+        return self.path("best.pt")
+
+    @property
+    def last(self) -> Path:
+        return self.path("last.pt")
+
+    def write_results(
+        self, facts: dict, network: torch.nn.Module, audio: AudioConfig, song: Song, device: torch.device
+    ) -> None:
+        """Write what follows from the last checkpoint: curves, and the best checkpoint and a picture if it is the best.
+
+        The last checkpoint comes first, so that a run that is killed in between can write these when it is resumed.
+        """
+        history = facts["history"]
+        if min(history, key=lambda row: row["valid_loss"])["epoch"] == len(history):
+            save_checkpoint(self.best, network, audio, **{name: facts[name] for name in FACTS})
+            self.draw_song(network, song, audio, device)
+        self.write_curves(history)
+
+    def remove_parts(self) -> None:
+        """Remove what a run that was killed has left half-written."""
+        for path in self.folder.glob(f".{self.path('*').name}.part.*"):
+            path.unlink()
+
+    def write_curves(self, history: list[dict]) -> None:
+        with whole_file(self.path("loss.csv")) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, history[0].keys())
+            writer.writeheader()
+            writer.writerows(history)
+        plot_losses(self.path("loss.png"), history, f"{self.name}: {len(history)} epochs")
+
+    def draw_song(self, network: torch.nn.Module, song: Song, audio: AudioConfig, device: torch.device) -> None:
+        """Draw the first 30 seconds of a song: mixture, voice and the network's estimate."""
+        make_sample = Compose([InTune(), MakeMagnitudeSpectrum()])
+        sample = DSD100Dataset([song], audio, make_sample, excerpt_seconds=30)[0, 0]
+        network.eval()
+        with torch.no_grad():
+            mask, _ = network(sample["mixture"][None].to(device))
+        estimate = mask[0].cpu() * sample["mixture"]
+        pictures = {"mixture": sample["mixture"], "voice": sample["vocals"], "estimated voice": estimate}
+        pictures = {name: magnitude.numpy() for name, magnitude in pictures.items()}
+        plot_spectrograms(self.path("spectrograms.png"), pictures, audio, f"{self.name}: {song.name}")
+
+
+def make_loader(dataset: DSD100Dataset, options: argparse.Namespace, shuffle: bool) -> DataLoader:
+    return DataLoader(
+        dataset,
+        batch_sampler=Batches(dataset, options.batch_size, shuffle),
+        collate_fn=collate_fn,
+        num_workers=options.workers,
+        persistent_workers=options.workers > 0,
+        generator=torch.Generator(),  # its own, so that loading draws nothing from the one that dropout uses
+    )
+
+
+def measure_input(network: torch.nn.Module, loader: DataLoader) -> None:
+    """Set the statistics of the network's input compression from the first training batches."""
+    frames = []
+    for batch in itertools.islice(loader, STATISTICS_BATCHES):
+        frames += [song[:length] for song, length in zip(batch["mixture"], batch["lengths"], strict=True)]
+    network.compression.measure(torch.cat(frames))
+
+
+def train(
+    network: torch.nn.Module,
+    audio: AudioConfig,
+    train_loader: DataLoader,
+    valid_loader: DataLoader,
+    device: torch.device,
+    options: argparse.Namespace,
+    run: Run,
+    resumed: dict | None = None,
+) -> None:
+    """Train to the last epoch, or until validation has not improved for `patience` epochs, saving after every epoch.
+
+    What is judged and saved is an average of the weights over the last steps, see `follow`.
+    resumed: the run's last checkpoint, to go on from there with the same result as if it had not been stopped.
+    """
+    network.to(device)
+    same_everywhere(network)
+    average = copy.deepcopy(network)
+    for loader in (train_loader, valid_loader):
+        loader.batch_sampler.share = share()
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
+    )  # fused: a third of the time for the small batches that learn best
+    history = []
+    if resumed is not None:
+        network.load_state_dict(resumed["weights_of_last_step"])
+        optimizer.load_state_dict(resumed["optimizer"])
+        torch.set_rng_state(resumed["rng_state"])
+        torch.cuda.set_rng_state_all(resumed["cuda_rng_states"])
+        history = resumed["history"]
+        if leads():  # if it was killed before
+            run.write_results(resumed, average, audio, valid_loader.dataset.songs[0], device)
+    first = next(network.parameters())
+    optimizer.register_step_post_hook(lambda *_: follow(average, network, int(optimizer.state[first]["step"])))
+    reverse = options.divergence == "reverse"
+
+    while len(history) < options.epochs:
+        epoch = len(history) + 1
+        best = min(history, key=lambda row: row["valid_loss"], default={"epoch": 0, "valid_loss": math.inf})
+        if epoch - best["epoch"] > options.patience:
+            print(f"stopped early: no better validation loss in {options.patience} epochs")
+            break
+        rate = learning_rate(options.learning_rate, epoch, options.epochs)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        started = time.perf_counter()
+        title = f"epoch {epoch}/{options.epochs}"
+        train_loader.batch_sampler.epoch = epoch
+        seed_epoch(options.seed, epoch)
+        train_loss = run_epoch(network, train_loader, device, title, optimizer, reverse, options.bfloat16)
+        valid_loss = run_epoch(average, valid_loader, device, f"{title}, validation", reverse=reverse)
+        seconds = round(time.perf_counter() - started, 1)
+        losses = {"train_loss": train_loss, "valid_loss": valid_loss}
+        history.append({"epoch": epoch, **losses, "learning_rate": rate, "seconds": seconds})
+        better = valid_loss < best["valid_loss"]
+        mark = " *" if better else ""
+        print(f"{title}: training {train_loss:.5f}, validation {valid_loss:.5f}{mark}, {seconds} s", flush=True)
+
+        facts = {
+            "epoch": epoch,
+            "best_valid_loss": min(valid_loss, best["valid_loss"]),
+            "history": history,
+            "trained_on": resumed["trained_on"] if resumed else describe_data(options, train_loader.dataset),
+            "command": options.command,
+        }
+        state = {"weights_of_last_step": network.state_dict(), "optimizer": optimizer.state_dict()}
+        state |= {"rng_state": torch.get_rng_state()}
+        state |= {"cuda_rng_states": torch.cuda.get_rng_state_all(), "options": lasting(options)}
+        if leads():
+            save_checkpoint(run.last, average, audio, **facts, **state)
+            run.write_results(facts, average, audio, valid_loader.dataset.songs[0], device)
+
+
+def describe_data(options: argparse.Namespace, dataset: DSD100Dataset) -> str:
+    """What a network was trained on, in words: kept in its checkpoint, shown when it is used."""
+    minutes = sum(song.seconds for song in dataset.songs) / 60
+    data = f"{Path(options.dataset).resolve().name}: {len(dataset.songs)} songs, {minutes:.0f} minutes"
+    for what in ("voices", "accompaniments"):
+        if folder := getattr(options, what):
+            data += f" with the {what} of {Path(folder).resolve().name}"
+    return f"{data}, in {'whole songs' if dataset.whole_songs else 'excerpts'}{options.before}"
+
+
+MAY_CHANGE = ("output", "epochs", "patience", "device", "keep", "workers", "threads", "resume", "overwrite")
+MAY_CHANGE += ("command", "before")
+
+
+def lasting(options: argparse.Namespace) -> dict:
+    """The options that shape the weights: a resumed run must be given the same."""
+    return {name: value for name, value in vars(options).items() if name not in MAY_CHANGE}
