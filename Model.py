@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from networks.encoders import (
+    CORNER,
     ENCODERS,
     BandJoin,
     BandSplit,
@@ -25,7 +26,10 @@ class FeedforwardConfig:
 
     With the encoder "dense", bins -> hidden -> code, and the decoder code -> hidden -> bins. With "bands" or "conv",
     bins -> bands x features, then `mixers`, in which bands tell each other what they found through `exchange` units.
-    "harmonic" has one band more, for so many `pitches`; it alone must know how wide a bin is, in Hz.
+    "harmonic" has one band more, for so many `pitches`; it alone must know how wide a bin is, in Hz. corner: share of
+    the bins below which bands are about equally wide.
+
+    adapts: in separation, songs are brought in tune and in the colour of those that it has learnt from: see hearing.py.
     """
 
     bins: int = 2049
@@ -39,6 +43,8 @@ class FeedforwardConfig:
     exchange: int = 256
     pitches: int = 160
     bin_width: float = 7.8125
+    corner: float = CORNER
+    adapts: bool = True
 
     def __post_init__(self):
         if self.encoder not in ENCODERS:
@@ -83,7 +89,7 @@ def make_encoder(config: FeedforwardConfig) -> nn.Sequential:
     if config.encoder == "dense":
         return nn.Sequential(*layers(config.bins, config.hidden, config.code, dropout=config.dropout))
     if config.encoder == "bands":
-        split = BandSplit(config.bins, config.bands, config.features)
+        split = BandSplit(config.bins, config.bands, config.features, config.corner)
     elif config.encoder == "harmonic":
         split = HarmonicSplit(config.bins, config.bands, config.features, config.pitches, config.bin_width)
     else:
@@ -99,7 +105,7 @@ def make_mixers(config: FeedforwardConfig) -> list[nn.Module]:
 def make_decoder(config: FeedforwardConfig) -> nn.Sequential:
     """Code -> mask (..., bins)."""
     if config.encoder == "bands":
-        return nn.Sequential(BandJoin(config.bins, config.bands, config.features), nn.Sigmoid())
+        return nn.Sequential(BandJoin(config.bins, config.bands, config.features, config.corner), nn.Sigmoid())
     if config.encoder == "harmonic":
         join = HarmonicJoin(config.bins, config.bands, config.features, config.pitches, config.bin_width)
         return nn.Sequential(join, nn.Sigmoid())

@@ -175,8 +175,8 @@ class Colour:
 class Hearing:
     """A stream as a network hears it. One that has no `compression` has not learnt from songs: it hears what there is.
 
-    In several keys it hears the song in tune, and by whole semitones higher and lower: rows of keys x channels. It errs
-    otherwise in each, and the mean of the masks errs less.
+    So does one that does not adapt. In several keys it hears the song (in tune), and by whole semitones higher and
+    lower: rows of keys x channels. It errs otherwise in each, and the mean of the masks errs less.
 
     Frames are of the longest block, and end with those of the usual one, of which their magnitudes are.
     """
@@ -184,22 +184,24 @@ class Hearing:
     def __init__(self, network: torch.nn.Module, audio: AudioConfig, keys: int = 1):
         self.audio = audio
         self.learnt = hasattr(network, "compression")
+        self.adapts = self.learnt and network.config.adapts
         self.semitones = range(-(keys // 2), keys // 2 + 1) if self.learnt else range(1)
-        if self.learnt:
+        if self.adapts:
             self.tuning, self.colour = Tuning(audio), Colour(network.compression, audio)
 
     def hear(self, sound: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
         """The next frames' sound (channels, samples) and magnitude (channels, frames, bins) -> what to show it."""
-        if not self.learnt:
+        if not self.adapts and len(self.semitones) == 1:
             return magnitude
-        in_tune = self.tuning.follow(magnitude)
+        in_tune = self.tuning.follow(magnitude) if self.adapts else np.full(magnitude.shape[:2], self.audio.block)
         self.blocks = np.concatenate([transposing_block(in_tune, higher) for higher in self.semitones])
         sound, magnitude = (part.repeat(len(self.semitones), *[1] * (part.ndim - 1)) for part in (sound, magnitude))
-        return self.colour.follow(to_tune(sound, magnitude, self.blocks, self.audio))
+        magnitude = to_tune(sound, magnitude, self.blocks, self.audio)
+        return self.colour.follow(magnitude) if self.adapts else magnitude
 
     def put_back(self, mask: torch.Tensor) -> torch.Tensor:
         """The mask (keys x channels, frames, bins) of what was heard last -> that of the sound itself, without keys."""
-        if not self.learnt:
+        if not self.adapts and len(self.semitones) == 1:
             return mask
         masks = from_tune(mask, self.blocks, self.audio)
         if len(self.semitones) == 1:

@@ -50,12 +50,25 @@ class Song:
     def seconds(self) -> float:
         return self.samples / self.rate
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All sound files that it is in."""
+        return tuple(dict.fromkeys((self.mixture, self.vocals)))
+
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         """Samples [start, start + samples) at the song's own rate. Returns (mixture, vocals), shape (2, samples)."""
         samples = self.samples - start if samples is None else samples
         mixture, _ = wavread(self.mixture, start, samples)
         vocals, _ = wavread(self.vocals, start, samples)
         return np.stack([mixture.mean(axis=0), vocals.mean(axis=0)])
+
+    def stems(self) -> dict[str, np.ndarray]:
+        """The whole song as its parts, each (channels, samples): "vocals", and one or more that accompany them."""
+        mixture, _ = wavread(self.mixture)
+        vocals, _ = wavread(self.vocals)
+        if len(mixture) != len(vocals):  # a mono voice in a stereo mixture
+            mixture, vocals = (part.mean(axis=0, keepdims=True) for part in (mixture, vocals))
+        return {"vocals": vocals, "accompaniment": mixture - vocals}
 
     def length(self, rate: int) -> int:
         """The song's length in samples at another rate."""
@@ -130,6 +143,10 @@ class KaraokeClip(Song):
         accompaniment, vocals = clip * _karaoke_gains(self.mixture)
         return np.stack([accompaniment + vocals, vocals])
 
+    def stems(self) -> dict[str, np.ndarray]:
+        mixture, vocals = self.read()
+        return {"vocals": vocals[None], "accompaniment": (mixture - vocals)[None]}
+
 
 @dataclasses.dataclass(frozen=True)
 class StemFolder(Song):
@@ -141,11 +158,18 @@ class StemFolder(Song):
     def open(cls, name: str, vocals: Path, *others: Path) -> Song:
         return cls(name, vocals.parent, vocals, *_common_header(vocals, *others), others)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.vocals, *self.others)
+
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         vocals, accompaniment = wavread(self.vocals, start, samples)[0].mean(axis=0), 0
         for path in self.others:
             accompaniment = accompaniment + wavread(path, start, samples)[0].mean(axis=0)
         return np.stack([vocals + accompaniment, vocals])
+
+    def stems(self) -> dict[str, np.ndarray]:
+        return {path.stem.lower(): wavread(path)[0] for path in (self.vocals, *self.others)}
 
 
 class StemFile(Song):
@@ -159,6 +183,10 @@ class StemFile(Song):
         samples = self.samples - start if samples is None else samples
         return read_stem_file(self.mixture, start, samples, self.rate, self.channels)
 
+    def stems(self) -> dict[str, np.ndarray]:
+        mixture, vocals = self.read()
+        return {"vocals": vocals[None], "accompaniment": (mixture - vocals)[None]}
+
 
 class Voice(Song):
     """A voice alone: one sound file of any number of channels, without an accompaniment of its own."""
@@ -171,6 +199,9 @@ class Voice(Song):
         voice = wavread(self.vocals, start, samples)[0].mean(axis=0)
         return np.stack([voice, voice])
 
+    def stems(self) -> dict[str, np.ndarray]:
+        return {"vocals": wavread(self.vocals)[0]}
+
 
 class Accompaniment(Voice):
     """Music without a voice: one sound file."""
@@ -178,6 +209,9 @@ class Accompaniment(Voice):
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         music = wavread(self.mixture, start, samples)[0].mean(axis=0)
         return np.stack([music, np.zeros_like(music)])
+
+    def stems(self) -> dict[str, np.ndarray]:
+        return {"accompaniment": wavread(self.mixture)[0]}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 import multiprocessing
 import sys
 from contextlib import nullcontext
@@ -27,12 +28,15 @@ from Data import (
 from networks.encoders import ENCODERS, grow
 from process.errors import UserError, command
 from process.locking import only_writer
-from songs.layouts import add_dataset_arguments, find_songs, find_sounds
+from songs.layouts import add_dataset_arguments, belongs, find_songs, find_sounds
 from songs.song import Accompaniment, Song, Voice, keep
-from training.loop import STATE, Run, lasting, make_loader, measure_input, train
+from training.bank import open_bank
+from training.loop import STATE, Loader, Run, lasting, make_loader, measure_input, train
+from training.mixing import Group, Mixer
 from training.parallel import hidden, joined, leads, ranks
 from util import AudioConfig, choose_device, load_checkpoint, load_network, set_seed
 
+CORNER = 700.0  # Hz, below which bands are about equally wide, as on the mel scale
 RANGES = {  # of the options that are numbers
     "sample_rate": (1000, 768000),
     "block": (16, 1 << 20),
@@ -43,6 +47,8 @@ RANGES = {  # of the options that are numbers
     "transpose": (0, 12),
     "keep": (0, 1_000_000),
     "workers": (0, 256),
+    "steps": (1, 1_000_000),
+    "bands": (1, 1000),
     "epochs": (1, 1_000_000),
     "patience": (1, 1_000_000),
     "batch_size": (1, 65536),
@@ -53,6 +59,14 @@ RANGES = {  # of the options that are numbers
     "seed": (0, 2**63 - 1),
     "threads": (1, 256),
 }
+
+
+def folder_and_share(text: str) -> tuple[str, float]:
+    """'FOLDER=SHARE' of the command line."""
+    folder, _, share = text.rpartition("=")
+    if not folder or not 0 < float(share) < math.inf:
+        raise ValueError(text)
+    return folder, float(share)
 
 
 def parse_options(argv: list[str] | None, network_class: type, starts_from: type | None) -> argparse.Namespace:
@@ -91,11 +105,23 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
     add("--equalizer", type=float, nargs="+", metavar="DB", default=[2.0], help=equalizer)
     keep = "of songs kept in memory once they are decoded; the others are read again and again (%(default)s)"
     add("--keep", type=int, metavar="MB", default=2000, help=keep)
-    add("--workers", type=int, default=0, help="processes that read and transform songs (%(default)s)")
+    workers = "processes that read and transform songs; with --mix, threads that mix ahead (%(default)s)"
+    add("--workers", type=int, default=0, help=workers)
+    mix = "draw every excerpt's voice from these folders, of songs or of voices alone, in these shares; see mixing.py"
+    add("--mix", nargs="+", type=folder_and_share, default=[], metavar="FOLDER=SHARE", help=mix)
+    left_out = "songs, artists or sounds of the mix that are not trained on"
+    add("--leave-out", nargs="+", default=[], metavar="NAME", help=left_out)
+    add("--steps", type=int, default=200, help="of an epoch, with --mix (%(default)s)")
 
     add = parser.add_argument_group("learning").add_argument
     encoder = "fully connected, by bands, convolutional, or by bands and pitch: see encoders.py"
     add("--encoder", choices=ENCODERS, help=f"{encoder} (dense{or_first})")
+    add(
+        "--bands",
+        type=int,
+        metavar="N",
+        help=f"of the encoders that have some ({network_class.Config.bands}{or_first})",
+    )
     if starts_from is not None:
         memory = network_class.Config.memory
         add("--memory", type=int, metavar="UNITS", default=memory, help="of the LSTM, for each band (%(default)s)")
@@ -162,14 +188,15 @@ def make_network(
     network_class: type, starts_from: type | None, options: argparse.Namespace, folder: Path
 ) -> tuple[torch.nn.Module, AudioConfig]:
     """A new network: on its own, from the weights of a `starts_from`, or from those of one of its own kind."""
-    given = {name: getattr(options, name) for name in ("sample_rate", "block", "hop", "encoder")}
+    given = {name: getattr(options, name) for name in ("sample_rate", "block", "hop", "encoder", "bands")}
     given = {name: value for name, value in given.items() if value is not None}
-    sizes = {"dropout": options.dropout} | ({"memory": options.memory} if starts_from else {})
+    sizes = {"dropout": options.dropout, "adapts": not options.mix}
+    sizes |= {"memory": options.memory} if starts_from else {}
     if starts_from_scratch(starts_from, options):
-        if "encoder" in given:
-            sizes["encoder"] = given.pop("encoder")
+        sizes |= {name: given.pop(name) for name in ("encoder", "bands") if name in given}
         audio = AudioConfig(**given)
-        return network_class(network_class.Config(bins=audio.bins, bin_width=audio.bin_width, **sizes)), audio
+        sizes |= {"bins": audio.bins, "bin_width": audio.bin_width, "corner": 2 * CORNER / audio.sample_rate}
+        return network_class(network_class.Config(**sizes)), audio
     path = Path(options.init) if options.init else Run(folder, starts_from.name).best
     if not path.exists():
         train_first = f"run train_{starts_from.name}.py first, or " if starts_from else ""
@@ -186,7 +213,8 @@ def make_network(
         if found != value and not grows:
             raise UserError(f"{path}: expected {name} {value}, found {found}")
     if of_its_kind:
-        sizes = {"dropout": options.dropout, "encoder": options.encoder or first.config.encoder}
+        sizes["encoder"] = options.encoder or first.config.encoder
+        sizes.pop("memory", None)
         network = network_class(dataclasses.replace(first.config, bin_width=audio.bin_width, **sizes))
         grow(network, first)
         options.before = f"; before that, {checkpoint.get('trained_on', 'unknown data')}"
@@ -217,6 +245,56 @@ def make_training_set(
         whole_songs,
         accompaniments=[*songs, *accompaniments],
     )
+
+
+def make_train_loader(
+    songs: list[Song],
+    audio: AudioConfig,
+    make_spectrum: MakeMagnitudeSpectrum,
+    shuffle_frames: bool,
+    options: argparse.Namespace,
+) -> Loader:
+    """Excerpts of songs and voices through the course's transforms."""
+    transforms = [InTune(), RandomTranspose(options.transpose), RandomShift(), RandomSpeed(*options.speed)]
+    transforms += [RandomEqualizer(*options.equalizer), Rescale(), Remix(options.remix, *options.gain)]
+    transforms += [RandomEffects(options.effects), make_spectrum]
+    if shuffle_frames:
+        transforms.append(ShuffleFrameOrder())
+    return make_loader(make_training_set(songs, audio, Compose(transforms), options), options, shuffle=True)
+
+
+def make_mixer(
+    songs: list[Song], audio: AudioConfig, options: argparse.Namespace, folder: Path, device: torch.device
+) -> Mixer:
+    """A mixer of all folders of the mix, without what is held out; of the dataset's own, without its Test songs."""
+    left_out = set()
+    parts = [(path, share, mixed_songs(path, songs, options, left_out)) for path, share in options.mix]
+    for name in options.leave_out:
+        if not any(belongs(song, [name]) for song in left_out):
+            raise UserError(
+                f"--leave-out: expected a song, artist or sound '{name}' in the mix, found none of that name"
+            )
+    alone = find_sounds(options.accompaniments, Accompaniment) if options.accompaniments else []
+    bank = open_bank(folder, [song for _, _, own in parts for song in own] + alone)
+    entries = iter(bank.songs)
+    groups = [Group(Path(path).resolve().name, share, [next(entries) for _ in own]) for path, share, own in parts]
+    return Mixer(bank, groups, list(entries), audio, options, device)
+
+
+def mixed_songs(folder: str, songs: list[Song], options: argparse.Namespace, left_out: set[Song]) -> list[Song]:
+    """The songs of a folder of the mix, or the voices alone if it holds no songs. Those left out join `left_out`."""
+    if Path(folder).resolve() == Path(options.dataset).resolve():
+        found = songs
+    else:
+        try:
+            found = [song for own in find_songs(folder, include_test=True).values() for song in own]
+        except UserError:
+            found = find_sounds(folder, Voice)
+    left_out.update(song for song in found if belongs(song, options.hold_out + options.leave_out))
+    found = [song for song in found if song not in left_out]
+    if not found:
+        raise UserError(f"{folder}: expected songs or voices to train on, found none that is not held out")
+    return found
 
 
 @command
@@ -257,15 +335,12 @@ def start(
         network, audio = make_network(network_class, starts_from, options, folder)
 
     make_spectrum = MakeMagnitudeSpectrum(projected=options.target == "projection")
-    transforms = [InTune(), RandomTranspose(options.transpose), RandomShift(), RandomSpeed(*options.speed)]
-    transforms += [RandomEqualizer(*options.equalizer), Rescale(), Remix(options.remix, *options.gain)]
-    transforms += [RandomEffects(options.effects), make_spectrum]
-    if shuffle_frames:
-        transforms.append(ShuffleFrameOrder())
-    train_set = make_training_set(songs["Train"], audio, Compose(transforms), options)
-    valid_transform = Compose([InTune(), make_spectrum])
+    valid_transform = Compose([InTune(), make_spectrum] if network.config.adapts else [make_spectrum])
     valid_set = DSD100Dataset(songs["Valid"], audio, valid_transform, options.excerpt, whole_songs=True)
-    train_loader = make_loader(train_set, options, shuffle=True)
+    if options.mix:
+        train_loader = make_mixer(songs["Train"], audio, options, folder, device)
+    else:
+        train_loader = make_train_loader(songs["Train"], audio, make_spectrum, shuffle_frames, options)
     if resumed is None and starts_from_scratch(starts_from, options):
         measure_input(network, train_loader)
 

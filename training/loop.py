@@ -29,6 +29,7 @@ from pictures.plots import plot_losses, plot_spectrograms
 from process.errors import UserError, whole_file
 from songs.song import Song
 from training.loss import SmoothedLoss, kl_divergence, mean_over_frames
+from training.mixing import Mixer
 from training.parallel import average_gradients, hidden, leads, ranks, same_everywhere, seed_epoch, share, sums
 from util import AudioConfig, save_checkpoint
 
@@ -37,6 +38,41 @@ STATE = ("weights_of_last_step", "optimizer", "rng_state", "cuda_rng_states")  #
 CLIP_NORM = 1.0  # of the gradient over all weights; training normally stays below it
 AVERAGED_STEPS = 1000  # at most, of which the weights that are judged and kept are the mean
 STATISTICS_BATCHES = 20  # from which the input's mean and deviation are measured
+
+# ---------------------------------------------------------------------------------------------- batches
+
+
+class Loader(DataLoader):
+    """The batches of a dataset, as the loop asks for them."""
+
+    @property
+    def whole_songs(self) -> bool:
+        return self.dataset.whole_songs
+
+    def begin(self, epoch: int) -> None:
+        """From now on, give the batches of this epoch, and of every batch this rank's share."""
+        self.batch_sampler.epoch, self.batch_sampler.share = epoch, share()
+
+    def describe(self, options: argparse.Namespace) -> str:
+        """What it holds, in words."""
+        minutes = sum(song.seconds for song in self.dataset.songs) / 60
+        data = f"{Path(options.dataset).resolve().name}: {len(self.dataset.songs)} songs, {minutes:.0f} minutes"
+        for what in ("voices", "accompaniments"):
+            if folder := getattr(options, what):
+                data += f" with the {what} of {Path(folder).resolve().name}"
+        return f"{data}, in {'whole songs' if self.whole_songs else 'excerpts'}"
+
+
+def make_loader(dataset: DSD100Dataset, options: argparse.Namespace, shuffle: bool) -> Loader:
+    return Loader(
+        dataset,
+        batch_sampler=Batches(dataset, options.batch_size, shuffle),
+        collate_fn=collate_fn,
+        num_workers=options.workers,
+        persistent_workers=options.workers > 0,
+        generator=torch.Generator(),  # its own, so that loading draws nothing from the one that dropout uses
+    )
+
 
 # ---------------------------------------------------------------------------------------------- one epoch
 
@@ -54,7 +90,7 @@ def carry_state(state: tuple | None, starts: torch.Tensor) -> tuple | None:
 
 def run_epoch(
     network: torch.nn.Module,
-    loader: DataLoader,
+    loader: Loader | Mixer,
     device: torch.device,
     title: str,
     optimizer: torch.optim.Optimizer | None = None,
@@ -78,7 +114,7 @@ def run_epoch(
                 optimizer.zero_grad()
             if batch:  # the last batch may be too small for a share of it
                 mixture, vocals = batch["mixture"].to(device), batch["vocals"].to(device)  # (batch, frames, bins)
-                state = carry_state(state, batch["starts"]) if loader.dataset.whole_songs else None
+                state = carry_state(state, batch["starts"]) if loader.whole_songs else None
                 with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and optimizer is not None):
                     mask, state = network(mixture, state)
                 loss = mean_over_frames(kl_divergence(vocals, mask.float() * mixture, reverse), batch["lengths"])
@@ -164,7 +200,8 @@ class Run:
 
     def draw_song(self, network: torch.nn.Module, song: Song, audio: AudioConfig, device: torch.device) -> None:
         """Draw the first 30 seconds of a song: mixture, voice and the network's estimate."""
-        make_sample = Compose([InTune(), MakeMagnitudeSpectrum()])
+        adapt = [InTune()] if network.config.adapts else []
+        make_sample = Compose([*adapt, MakeMagnitudeSpectrum()])
         sample = DSD100Dataset([song], audio, make_sample, excerpt_seconds=30)[0, 0]
         network.eval()
         with torch.no_grad():
@@ -175,18 +212,7 @@ class Run:
         plot_spectrograms(self.path("spectrograms.png"), pictures, audio, f"{self.name}: {song.name}")
 
 
-def make_loader(dataset: DSD100Dataset, options: argparse.Namespace, shuffle: bool) -> DataLoader:
-    return DataLoader(
-        dataset,
-        batch_sampler=Batches(dataset, options.batch_size, shuffle),
-        collate_fn=collate_fn,
-        num_workers=options.workers,
-        persistent_workers=options.workers > 0,
-        generator=torch.Generator(),  # its own, so that loading draws nothing from the one that dropout uses
-    )
-
-
-def measure_input(network: torch.nn.Module, loader: DataLoader) -> None:
+def measure_input(network: torch.nn.Module, loader: Loader | Mixer) -> None:
     """Set the statistics of the network's input compression from the first training batches."""
     frames = []
     for batch in itertools.islice(loader, STATISTICS_BATCHES):
@@ -197,8 +223,8 @@ def measure_input(network: torch.nn.Module, loader: DataLoader) -> None:
 def train(
     network: torch.nn.Module,
     audio: AudioConfig,
-    train_loader: DataLoader,
-    valid_loader: DataLoader,
+    train_loader: Loader | Mixer,
+    valid_loader: Loader,
     device: torch.device,
     options: argparse.Namespace,
     run: Run,
@@ -212,13 +238,14 @@ def train(
     network.to(device)
     same_everywhere(network)
     average = copy.deepcopy(network)
-    for loader in (train_loader, valid_loader):
-        loader.batch_sampler.share = share()
+    valid_loader.begin(0)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
     )  # fused: a third of the time for the small batches that learn best
     history = []
+    trained_on = train_loader.describe(options) + options.before  # in words, shown when the network is used
     if resumed is not None:
+        trained_on = resumed["trained_on"]
         network.load_state_dict(resumed["weights_of_last_step"])
         optimizer.load_state_dict(resumed["optimizer"])
         torch.set_rng_state(resumed["rng_state"])
@@ -241,7 +268,7 @@ def train(
             group["lr"] = rate
         started = time.perf_counter()
         title = f"epoch {epoch}/{options.epochs}"
-        train_loader.batch_sampler.epoch = epoch
+        train_loader.begin(epoch)
         seed_epoch(options.seed, epoch)
         train_loss = run_epoch(network, train_loader, device, title, optimizer, reverse, options.bfloat16)
         valid_loss = run_epoch(average, valid_loader, device, f"{title}, validation", reverse=reverse)
@@ -256,7 +283,7 @@ def train(
             "epoch": epoch,
             "best_valid_loss": min(valid_loss, best["valid_loss"]),
             "history": history,
-            "trained_on": resumed["trained_on"] if resumed else describe_data(options, train_loader.dataset),
+            "trained_on": trained_on,
             "command": options.command,
         }
         state = {"weights_of_last_step": network.state_dict(), "optimizer": optimizer.state_dict()}
@@ -265,16 +292,6 @@ def train(
         if leads():
             save_checkpoint(run.last, average, audio, **facts, **state)
             run.write_results(facts, average, audio, valid_loader.dataset.songs[0], device)
-
-
-def describe_data(options: argparse.Namespace, dataset: DSD100Dataset) -> str:
-    """What a network was trained on, in words: kept in its checkpoint, shown when it is used."""
-    minutes = sum(song.seconds for song in dataset.songs) / 60
-    data = f"{Path(options.dataset).resolve().name}: {len(dataset.songs)} songs, {minutes:.0f} minutes"
-    for what in ("voices", "accompaniments"):
-        if folder := getattr(options, what):
-            data += f" with the {what} of {Path(folder).resolve().name}"
-    return f"{data}, in {'whole songs' if dataset.whole_songs else 'excerpts'}{options.before}"
 
 
 MAY_CHANGE = ("output", "epochs", "patience", "device", "keep", "workers", "threads", "resume", "overwrite")
