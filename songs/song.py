@@ -19,6 +19,7 @@ from sound.stem_files import read_stem_file, stem_file_header
 from util import wavread
 
 FULL_SCALE = 1 << 15  # of 16-bit samples
+ACCOMPANIMENT = ("drums", "bass", "other")  # stems of DSD100 and MUSDB18
 MIR1K_LEVEL = 0.1  # RMS of either source after scaling, -20 dB; the protocol's unit energy up to a common factor
 
 
@@ -52,8 +53,14 @@ class Song:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All sound files that it is in."""
-        return tuple(dict.fromkeys((self.mixture, self.vocals)))
+        """All sound files that its stems are in."""
+        return tuple(dict.fromkeys((self.mixture, self.vocals, *self._beside())))
+
+    def _beside(self) -> list[Path]:
+        """Its drums, bass and other, if they lie beside its vocals, as in DSD100 and MUSDB18-HQ; none unless all do."""
+        paths = (self.vocals.with_name(stem + self.vocals.suffix) for stem in ACCOMPANIMENT)
+        found = [path for path in paths if path.is_file()]
+        return found if len(found) == len(ACCOMPANIMENT) else []
 
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         """Samples [start, start + samples) at the song's own rate. Returns (mixture, vocals), shape (2, samples)."""
@@ -66,6 +73,8 @@ class Song:
         """The whole song as its parts, each (channels, samples): "vocals", and one or more that accompany them."""
         mixture, _ = wavread(self.mixture)
         vocals, _ = wavread(self.vocals)
+        if others := self._beside():
+            return {"vocals": vocals, **{path.stem: wavread(path)[0] for path in others}}
         if len(mixture) != len(vocals):  # a mono voice in a stereo mixture
             mixture, vocals = (part.mean(axis=0, keepdims=True) for part in (mixture, vocals))
         return {"vocals": vocals, "accompaniment": mixture - vocals}

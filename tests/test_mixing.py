@@ -2,6 +2,10 @@
 
 import argparse
 import collections
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +23,7 @@ from training.bank import Track, measure, open_bank
 from training.mixing import LEVEL, Group, Mixer, Plan, Take
 from util import AudioConfig, load_network, wavread, wavwrite
 
+ROOT = Path(__file__).parent.parent
 AUDIO = AudioConfig(8000, 256, 128)
 RATE = 16000  # of the songs: not the network's
 OPTIONS = {
@@ -140,7 +145,7 @@ def test_level_is_that_of_what_sounds_and_bandwidth_ends_where_nothing_does():
     sound = np.fft.irfft(spectrum)
     sound *= 0.1 / np.sqrt(np.mean(sound**2))
     assert measure(np.append(sound, np.zeros(64000))[None], 16000)[0] == pytest.approx(0.1, rel=0.01)
-    level, bandwidth = measure(sound[None], 16000)
+    _, bandwidth = measure(sound[None], 16000)
     assert bandwidth == pytest.approx(6000, abs=200)
     assert measure(np.zeros((2, 16000)), 16000) == (0, 0)
 
@@ -361,3 +366,38 @@ def test_wrong_mixes_end_in_one_line(data, tmp_path, capsys, more, message):
     except SystemExit as stopped:
         status = stopped.code
     assert status in (1, 2) and message in capsys.readouterr().err
+
+
+def test_the_recipe_makes_both_networks_and_goes_on_where_it_was_stopped(data, tmp_path):
+    tiny = [*AUDIO_OPTIONS, *QUICK, "--epochs", "1", "--steps", "2", "--bands", "8"]
+    command = ["bash", str(ROOT / "recipe" / "pretrained.sh"), str(data), str(tmp_path), *tiny]
+    environment = {**os.environ, "PYTHON": sys.executable, "HOLD_OUT": "Dee\nCy", "LEAVE_OUT": "bug_1"}
+    first = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "2 songs Train, 2 songs Valid" in first and "RNN network" in first
+    facts = torch.load(tmp_path / "savedModel_RNN_best.pt", weights_only=True)
+    assert facts["trained_on"].startswith("songs: 2 files") and "mir1k: 1 files" in facts["trained_on"]
+    made = [(tmp_path / f"savedModel_{name}_best.pt").read_bytes() for name in ("feedforward", "RNN")]
+    (tmp_path / "savedModel_RNN_last.pt").unlink()
+    (tmp_path / "savedModel_RNN_best.pt").unlink()
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert again.count("epoch 1/1") == 1  # the recurrent one's
+    assert made == [(tmp_path / f"savedModel_{name}_best.pt").read_bytes() for name in ("feedforward", "RNN")]
+
+
+@pytest.mark.parametrize("layout", ["DSD100", "MUSDB18-HQ"])
+def test_datasets_with_stems_give_their_stems(tmp_path, layout):
+    sounds = {stem: make_song(stem, 0.5)[0] for stem in ("vocals", "drums", "bass", "other")}
+    sounds["mixture"] = sum(sounds.values())
+    for split in ("Dev", "Test") if layout == "DSD100" else ("train", "test"):
+        for name in ("Ann - One", "Ben - Two"):
+            for stem, sound in sounds.items():
+                part = tmp_path / ("Mixtures" if stem == "mixture" else "Sources") if layout == "DSD100" else tmp_path
+                (part / split / name).mkdir(parents=True, exist_ok=True)
+                wavwrite(part / split / name / f"{stem}.wav", sound, 8000)
+    songs = find_songs(tmp_path)
+    assert len(songs["Test"]) == 2 and songs["Train"] and songs["Valid"]
+    stems = songs["Train"][0].stems()
+    assert set(stems) == {"vocals", "drums", "bass", "other"}
+    for stem, sound in stems.items():
+        np.testing.assert_allclose(sound[0], sounds[stem], atol=1e-4)
+    assert len(songs["Train"][0].files) == 5
