@@ -88,10 +88,11 @@ def make_encoder(config: FeedforwardConfig) -> nn.Sequential:
     """Compressed magnitude (..., bins) -> code: (..., code) if dense, else (..., bands, features)."""
     if config.encoder == "dense":
         return nn.Sequential(*layers(config.bins, config.hidden, config.code, dropout=config.dropout))
+    sizes = config.bins, config.bands, config.features
     if config.encoder == "bands":
-        split = BandSplit(config.bins, config.bands, config.features, config.corner)
+        split = BandSplit(*sizes, config.corner)
     elif config.encoder == "harmonic":
-        split = HarmonicSplit(config.bins, config.bands, config.features, config.pitches, config.bin_width)
+        split = HarmonicSplit(*sizes, config.pitches, config.bin_width, config.corner)
     else:
         split = ConvSplit(config.features)
     return nn.Sequential(split, *make_mixers(config))
@@ -104,10 +105,11 @@ def make_mixers(config: FeedforwardConfig) -> list[nn.Module]:
 
 def make_decoder(config: FeedforwardConfig) -> nn.Sequential:
     """Code -> mask (..., bins)."""
+    sizes = config.bins, config.bands, config.features
     if config.encoder == "bands":
-        return nn.Sequential(BandJoin(config.bins, config.bands, config.features, config.corner), nn.Sigmoid())
+        return nn.Sequential(BandJoin(*sizes, config.corner), nn.Sigmoid())
     if config.encoder == "harmonic":
-        join = HarmonicJoin(config.bins, config.bands, config.features, config.pitches, config.bin_width)
+        join = HarmonicJoin(*sizes, config.pitches, config.bin_width, config.corner)
         return nn.Sequential(join, nn.Sigmoid())
     if config.encoder == "conv":
         return nn.Sequential(ConvJoin(config.bins, config.features), nn.Sigmoid())

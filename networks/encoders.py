@@ -106,8 +106,8 @@ class HarmonicSplit(BandSplit):
     every note by itself.
     """
 
-    def __init__(self, bins: int, bands: int, features: int, pitches: int, bin_width: float):
-        super().__init__(bins, bands, features)
+    def __init__(self, bins: int, bands: int, features: int, pitches: int, bin_width: float, corner: float = CORNER):
+        super().__init__(bins, bands, features, corner)
         combs = harmonic_combs(bins, bin_width, pitches)
         self.register_buffer("combs", combs / combs.norm(dim=1, keepdim=True).clamp(min=1))
         self.pitch = nn.Sequential(nn.Linear(pitches, features), nn.LayerNorm(features))
@@ -121,8 +121,8 @@ class HarmonicSplit(BandSplit):
 class HarmonicJoin(BandJoin):
     """Each band's features -> the values of its bins; to these the last one's features add combs."""
 
-    def __init__(self, bins: int, bands: int, features: int, pitches: int, bin_width: float):
-        super().__init__(bins, bands, features)
+    def __init__(self, bins: int, bands: int, features: int, pitches: int, bin_width: float, corner: float = CORNER):
+        super().__init__(bins, bands, features, corner)
         self.register_buffer("combs", harmonic_combs(bins, bin_width, pitches))
         heights = nn.Linear(2 * features, pitches)
         nn.init.zeros_(heights.weight)
