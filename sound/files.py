@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 import threading
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -325,8 +324,6 @@ def create_sound(
             except soundfile.LibsndfileError as error:
                 raise failure(error) from error
         _check_end(temporary, path, writer.samples)
-        if file_format == "OGG":
-            _number_stream(temporary)
 
 
 def _refusal(path: Path) -> str:
@@ -349,20 +346,3 @@ def _check_end(temporary: Path, path: str | Path, samples: int) -> None:
                     pass
     except UserError as error:
         raise UserError(f"{path}: cannot be written: its end is missing, as on a full disk") from error
-
-
-REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte
-
-
-def _number_stream(path: Path, number: int = 1) -> None:
-    """Give an OGG file's stream this number: libsndfile draws it by the clock, and the same sound shall make the same
-    bytes. Each page holds it, and a checksum (RFC 3533), which is zlib's with all bits in reverse."""
-    with path.open("rb+") as file:
-        while header := file.read(27):  # mark, version, flags, position, number, count, checksum, number of segments
-            sizes = file.read(header[26])
-            page = header[:14] + number.to_bytes(4, "little") + header[18:22] + bytes(4) + header[26:] + sizes
-            page += file.read(sum(sizes))
-            checksum = zlib.crc32(page.translate(REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-            checksum = int(f"{checksum:032b}"[::-1], 2)
-            file.seek(-len(page), os.SEEK_CUR)
-            file.write(page[:22] + checksum.to_bytes(4, "little") + page[26:])

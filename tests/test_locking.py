@@ -1,4 +1,4 @@
-"""Two programs that would write into the same folder: the second is refused, naming the first; the killed block none."""
+"""Two programs that would write into one folder: the second is refused, naming the first; a killed one blocks none."""
 
 import os
 import signal
