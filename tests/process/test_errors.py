@@ -60,7 +60,7 @@ def broken_files(folder, song) -> dict:
         "cut.ogg: cut off: expected the last page of an OGG stream, found none": write_bytes(
             folder / "cut.ogg", (folder / "whole.ogg").read_bytes()[:-3000]
         ),
-        "stream.flac: expected a header that tells the length": write_bytes(folder / "stream.flac", stream),
+        "stream.flac: expected a length in the header": write_bytes(folder / "stream.flac", stream),
         "song.raw: expected a sound file with a header": write_bytes(folder / "song.raw", whole),
         "expected sound, found a file with no samples": folder / "none.wav",
         "nan.wav: expected finite samples, found NaN or infinity": folder / "nan.wav",
@@ -82,7 +82,7 @@ def test_bad_sound_files(trained, tmp_path, song, capsys):
     [
         ("voice.xyz", "voice.xyz: expected a name ending in .wav, .flac, .ogg or .mp3, found '.xyz'"),
         ("voice", "voice: expected a name ending in .wav"),
-        ("nowhere/voice.wav", "there is no folder"),
+        ("nowhere/voice.wav", "no such folder"),
         ("voice.raw", "voice.raw: expected a name ending in .wav"),
         ("song.wav", "song.wav: expected another file than the input, found the same"),
     ],
