@@ -249,7 +249,7 @@ def test_data_py_finds_what_is_wrong(tmp_path, capsys):
         "warning: swapped: the vocals are not part of the mixture: ",
         "warning: late: the vocals are not part of the mixture: ",
         "warning: silent: the vocals are silent",
-        "warning: no band: the mixture is the vocals, nothing else",
+        "warning: no band: the mixture holds nothing but the vocals",
         f"cannot be used: {short}: expected 16000 samples like mixture.wav, found 15995",
         f"cannot be used: {nan}: expected finite samples, found NaN or infinity",
     ):

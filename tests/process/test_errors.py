@@ -169,7 +169,7 @@ def bad_checkpoints(folder, trained) -> dict:
     narrow = {**good, "config": {**good["config"], "hidden": 7}}
     return {
         "no such checkpoint": folder / "missing.pt",
-        "expected a checkpoint of the feedforward network, found one of RNN": trained / "savedModel_RNN_best.pt",
+        "expected a checkpoint of the feedforward network, found the RNN network's": trained / "savedModel_RNN_best.pt",
         "expected checkpoint format 1, found the newer 99": save("newer.pt", {**good, "format": 99}),
         "cut.pt: expected a checkpoint of plain values, found a damaged or different file": write_bytes(
             folder / "cut.pt", whole[: len(whole) // 2]
@@ -178,8 +178,8 @@ def bad_checkpoints(folder, trained) -> dict:
         "found other data or code (not run)": save("evil.pt", {**good, "config": Evil(folder / "harm")}),
         "plain.pt: expected a checkpoint of plain values": folder / "plain.pt",
         "narrow.pt: its parts do not fit together": save("narrow.pt", narrow),
-        "bins.pt: its parts do not fit together: 129 bins of sound, 130 of": save("bins.pt", wide),
-        "rate.pt: its parts do not fit together: expected rate > 0": save("rate.pt", {**good, "audio": no_rate}),
+        "bins.pt: its parts do not fit together: 129 bins in the audio configuration, 130 in": save("bins.pt", wide),
+        "rate.pt: its parts do not fit together: expected a sample rate > 0": save("rate.pt", {**good, "audio": no_rate}),
         "format.pt: expected a checkpoint of this program": save("format.pt", {**good, "format": "1"}),
     }
 
