@@ -195,7 +195,7 @@ def test_a_manifest_with_something_else_in_it(tmp_path, capsys, spoil):
     assert prepare_dataset.main(argv) == 0
     path = tmp_path / "new" / "dataset.json"
     path.write_text(json.dumps(spoil(json.loads(path.read_text()))))
-    assert "dataset.json: expected what an earlier run has written" in fails(capsys, prepare_dataset.main, *argv)
+    assert "dataset.json: expected what an earlier run wrote" in fails(capsys, prepare_dataset.main, *argv)
 
 
 def test_pipes_links_and_devices_in_a_dataset_are_not_waited_for(tmp_path, capsys):

@@ -169,7 +169,8 @@ def bad_checkpoints(folder, trained) -> dict:
     narrow = {**good, "config": {**good["config"], "hidden": 7}}
     return {
         "no such checkpoint": folder / "missing.pt",
-        "expected a checkpoint of the feedforward network, found the RNN network's": trained / "savedModel_RNN_best.pt",
+        "expected a checkpoint of the feedforward network, found one of the RNN network": trained
+        / "savedModel_RNN_best.pt",
         "expected checkpoint format 1, found the newer 99": save("newer.pt", {**good, "format": 99}),
         "cut.pt: expected a checkpoint of plain values, found a damaged or different file": write_bytes(
             folder / "cut.pt", whole[: len(whole) // 2]
@@ -179,7 +180,9 @@ def bad_checkpoints(folder, trained) -> dict:
         "plain.pt: expected a checkpoint of plain values": folder / "plain.pt",
         "narrow.pt: its parts do not fit together": save("narrow.pt", narrow),
         "bins.pt: its parts do not fit together: 129 bins in the audio configuration, 130 in": save("bins.pt", wide),
-        "rate.pt: its parts do not fit together: expected a sample rate > 0": save("rate.pt", {**good, "audio": no_rate}),
+        "rate.pt: its parts do not fit together: expected a sample rate > 0": save(
+            "rate.pt", {**good, "audio": no_rate}
+        ),
         "format.pt: expected a checkpoint of this program": save("format.pt", {**good, "format": "1"}),
     }
 
@@ -386,5 +389,5 @@ def test_ctrl_c_exits_with_130(dataset, tmp_path, monkeypatch, capsys):
 def test_demo_dataset_never_goes_into_a_folder_that_is_not_empty(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     line = fails(capsys, make_demo_dataset.main, tmp_path)
-    assert f"{tmp_path}: expected a new or empty folder, found one with files in it" in line
+    assert f"{tmp_path}: expected a new or empty folder, found files in it" in line
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
