@@ -303,7 +303,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("target", type=Path, help="folder to write: new or empty")
     text = "number of songs, each by another singer (default: %(default)s)"
     parser.add_argument("--songs", type=int, default=14, metavar="N", help=text)
-    parser.add_argument("--seconds", type=float, default=24.0, help="length of each song (default: %(default)s)")
+    text = "length of each song, in seconds (default: %(default)g)"
+    parser.add_argument("--seconds", type=float, default=24.0, help=text)
     parser.add_argument("--seed", type=int, default=0, help="seed for everything random (default: %(default)s)")
     options = parser.parse_args(argv)
     for name, least, most in (("songs", 3, 999), ("seconds", 5, 600), ("seed", 0, 2**32)):

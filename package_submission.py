@@ -76,7 +76,7 @@ def check_runs(archive: Path, folder: str) -> None:
             run = subprocess.run(arguments, cwd=unpacked, capture_output=True, text=True, errors="replace")
             if run.returncode:
                 reason = (run.stderr.strip().splitlines() or ["no reason given"])[-1]
-                raise UserError(f"{script}: expected it to run from the unpacked zip, but it failed: {reason}")
+                raise UserError(f"{script}: expected it to run from the unpacked zip, found: {reason}")
             if sound_info(unpacked / f"{script}.wav").samples != noise.shape[1]:
                 raise UserError(f"{script}: expected a voice as long as the song from the unpacked zip, found another")
 

@@ -58,7 +58,7 @@ def test_what_is_missing_is_named(submission, capsys):
     add_report(submission)
     (submission / "sound.py").unlink()
     line = fails(capsys, main, "Ada", "Lovelace")
-    assert "separate_feedforward.py: expected it to run from the unpacked zip, but it failed: ModuleNotFoundError" in line
+    assert "separate_feedforward.py: expected it to run from the unpacked zip, found: ModuleNotFoundError" in line
     Path("savedModel_RNN_best.pt").write_bytes(b"no network")
     assert "savedModel_RNN_best.pt: expected a checkpoint" in fails(capsys, main, "Ada", "Lovelace")
     Path("savedModel_feedforward_best.pt").write_bytes(b"no network")
