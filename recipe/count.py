@@ -24,10 +24,9 @@ def count(folder: Path) -> dict:
     packages = {}
     for package in sorted(path for path in folder.glob("*") if path.is_dir() and not path.name.startswith(".")):
         files = sorted(package.rglob("*.flac"))
-        infos = [sound_info(path) for path in files]
         packages[package.name] = {
             "number": len({path if path.parent == package else path.parent for path in files}),
-            "minutes": round(sum(info.samples / info.rate for info in infos) / 60, 2),
+            "minutes": round(sum(sound_info(path).seconds for path in files) / 60, 2),
         }
     if not packages:
         raise UserError(f"{folder}: expected <package>/*.flac or <package>/<speaker>/*.flac, found none")

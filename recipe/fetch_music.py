@@ -73,8 +73,7 @@ def mix(paths: list[Path]) -> np.ndarray:
 
 def is_piece(path: Path) -> bool:
     """Whether a sound has the length of a piece of music."""
-    info = sound_info(path)
-    return SHORTEST <= (info.samples or 0) / info.rate <= LONGEST
+    return SHORTEST <= sound_info(path).seconds <= LONGEST
 
 
 def collect(found: list[tuple[Path, re.Match]], folder: Path) -> str:

@@ -35,7 +35,7 @@ MINOR = (0, 2, 3, 5, 7, 8, 10)  # semitones above the tonic
 
 
 def walk(frames: int, scale: list[int], degree: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """A random walk on a scale from `degree` on, in notes of 0.15 to 0.9 s with vibrato: semitones (frames,), last degree."""
+    """A random walk of notes of 0.15 to 0.9 s with vibrato on a scale: semitones (frames,), last degree."""
     notes, length = [], 0
     while length < frames:
         degree = int(np.clip(degree + rng.integers(-2, 3), 0, len(scale) - 1))

@@ -72,8 +72,8 @@ def find_problems(song: Song, levels: Levels) -> list[str]:
         return [f"{song.name}: the mixture holds nothing but the vocals"]
     if levels.share < LEAST_SHARE:
         return [
-            f"{song.name}: the vocals are not part of the mixture (of another song, of another mix, or shifted?): "
-            f"expected a share of at least {LEAST_SHARE:g}, found {levels.share:.2f}"
+            f"{song.name}: the vocals are not part of the mixture: expected a share of at least {LEAST_SHARE:g}, found "
+            f"{levels.share:.2f}; are they another song's, another mix's or shifted?"
         ]
     return []
 

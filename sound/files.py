@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -43,6 +44,11 @@ class SoundInfo:
     def dtype(self) -> str:
         """The numpy type that represents the samples exactly."""
         return "float64" if self.subtype in ("PCM_32", "DOUBLE") else "float32"
+
+    @property
+    def seconds(self) -> float:
+        """The length, infinite if unknown."""
+        return math.inf if self.samples is None else self.samples / self.rate
 
 
 @dataclasses.dataclass
