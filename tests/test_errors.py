@@ -212,7 +212,7 @@ def test_bad_dataset_folders(tmp_path, capsys):
     assert "empty: expected a dataset" in fails(capsys, train_feedforward.main, tmp_path / "empty", *train)
     write_song(tmp_path / "halves", "Train", "song", 0.5)
     line = fails(capsys, train_feedforward.main, tmp_path / "halves", *train)
-    assert "halves: expected songs to train and to validate on, found none in Valid" in line
+    assert "halves: expected songs for training and validation, found none in Valid" in line
     line = fails(capsys, evaluate.main, tmp_path / "halves", "--output", tmp_path / "run")
     assert "halves: expected songs in Test, found none" in line
     line = fails(capsys, train_feedforward.main, tmp_path / "halves", *train, "--hold-out", "nobody")
@@ -269,13 +269,13 @@ def test_resume_needs_a_run_and_the_same_options(trained, dataset, tmp_path, cap
     argv = [dataset, *QUICK, *AUDIO_OPTIONS, "--resume"]
     assert "no such checkpoint" in fails(capsys, train_feedforward.main, *argv, "--output", tmp_path)
     line = fails(capsys, train_feedforward.main, *argv, "--output", trained, "--seed", "4")
-    assert "the run was started with seed = 0, cannot go on with 4" in line
+    assert "the run was started with seed = 0, cannot continue with 4" in line
 
 
 def test_resume_from_what_cannot_be_resumed(trained, dataset, tmp_path, capsys):
     shutil.copy(trained / "savedModel_feedforward_best.pt", tmp_path / "savedModel_feedforward_last.pt")
     line = fails(capsys, train_feedforward.main, dataset, *QUICK, *AUDIO_OPTIONS, "--output", tmp_path, "--resume")
-    assert "savedModel_feedforward_last.pt: expected a checkpoint to go on from, found one of weights only" in line
+    assert "savedModel_feedforward_last.pt: expected a checkpoint to resume from, found one with weights only" in line
 
 
 def test_songs_that_are_all_silent(trained, tmp_path, capsys):
@@ -291,7 +291,7 @@ def test_songs_that_are_all_silent(trained, tmp_path, capsys):
 
 def test_recurrent_network_needs_a_first_one_that_fits(trained, dataset, tmp_path, capsys):
     line = fails(capsys, train_RNN.main, dataset, *QUICK, "--output", tmp_path)
-    assert "savedModel_feedforward_best.pt: expected the checkpoint to start from, found none" in line
+    assert "savedModel_feedforward_best.pt: expected a checkpoint to start from, found none" in line
     first = trained / "savedModel_feedforward_best.pt"
     line = fails(capsys, train_RNN.main, dataset, *QUICK, "--output", tmp_path, "--init", first, "--block", "512")
     assert "savedModel_feedforward_best.pt: expected block 512, found 256" in line

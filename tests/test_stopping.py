@@ -132,7 +132,7 @@ def test_a_lost_reader_is_told(dataset, tmp_path):
     os.kill(children(process.pid)[0], signal.SIGKILL)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "a process that reads songs has ended: killed, or out of memory" in said.splitlines()[-1]
+    assert "a process that reads songs was killed, or ran out of memory" in said.splitlines()[-1]
     assert "Traceback" not in said and not hidden(tmp_path)
 
 
@@ -243,7 +243,7 @@ def test_an_error_in_the_middle_of_a_stop_does_not_hide_it(signals):
         try:
             signal.raise_signal(signal.SIGTERM)
         finally:
-            raise UserError("a process that reads songs has ended")  # as it does if it got the signal, too
+            raise UserError("a process that reads songs was killed")  # as it does if it got the signal, too
 
     assert main() == 143
 
