@@ -94,7 +94,7 @@ def test_bad_sound_files(trained, tmp_path, song, capsys):
         ("voice", "voice: expected a name ending in .wav"),
         ("nowhere/voice.wav", "there is no folder"),
         ("voice.raw", "voice.raw: expected a name ending in .wav"),
-        ("song.wav", "song.wav: expected another file than the input, found the same"),
+        ("song.wav", "song.wav: expected an output other than the input, found the same file"),
     ],
 )
 def test_bad_output(trained, tmp_path, song, capsys, target, message):

@@ -112,7 +112,7 @@ def measure_pipe(folder: Path, rounds: int) -> list[str]:
     wall, processor = (statistics.median(column) for column in zip(*speeds, strict=True))
     return [
         f"`separate_RNN.py - -`, raw stereo of {RATE} Hz through a pipe, one core, start-up taken off: "
-        f"{wall:.0f} times real time by wall time, {processor:.0f} by processor time."
+        f"{wall:.0f}x real time by wall time, {processor:.0f}x by processor time."
     ]
 
 
