@@ -286,7 +286,7 @@ def test_songs_that_are_all_silent(trained, tmp_path, capsys):
     checkpoints = ["--feedforward", trained / "savedModel_feedforward_best.pt"]
     checkpoints += ["--rnn", trained / "savedModel_RNN_best.pt"]
     line = fails(capsys, evaluate.main, tmp_path, *checkpoints, "--output", tmp_path / "out", "--workers", "1")
-    assert "expected voices to judge, no song has a score for every system: silent reference" in line
+    assert "expected a song that every system has a score for, found none: silent reference" in line
 
 
 def test_recurrent_network_needs_a_first_one_that_fits(trained, dataset, tmp_path, capsys):

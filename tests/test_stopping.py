@@ -155,7 +155,7 @@ def test_a_lost_judge_is_told(evaluation, tmp_path):
     os.kill(children(evaluation.pid)[0], signal.SIGKILL)
     _, said = evaluation.communicate(timeout=60)
     assert evaluation.returncode == 1 and "Traceback" not in said
-    assert "error: a process that judges songs has ended: killed, or out of memory" in said.splitlines()[-1]
+    assert "error: a process that scores songs was killed, or ran out of memory" in said.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
 
@@ -173,7 +173,7 @@ class LostWhileStarting(ProcessPoolExecutor):
 
 def test_a_judge_that_was_just_being_started_is_not_left(monkeypatch):
     monkeypatch.setattr(scores, "ProcessPoolExecutor", LostWhileStarting)
-    with pytest.raises(UserError, match="killed, or out of memory"):
+    with pytest.raises(UserError, match="killed, or ran out of memory"):
         scores.judge_songs([Song()], [], 2)
     wait_for(lambda: not active_children(), 5)
 
