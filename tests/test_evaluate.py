@@ -295,7 +295,7 @@ def test_what_cannot_be_scored_is_counted_and_left_out_for_all(three_songs, tmp_
     text = (tmp_path / "evaluation.md").read_text()
     assert "Scored: vocals of 4 songs" in text and "Not scored: vocals of 1, silent reference." in text
     assert "Not scored: vocals of 1, silent estimate (tool)." in text
-    assert "vocals of 3, estimate missing, unreadable or of another length (tool)" in text
+    assert "vocals of 3, estimate missing, unreadable or of the wrong length (tool)" in text
     assert "vocals of 1, song unreadable" in text
 
 
