@@ -52,7 +52,7 @@ def broken_files(folder, song) -> dict:
     stream[22:26] = bytes(4)
     return {
         "no such file": folder / "missing.wav",
-        "expected a sound file, found a folder": folder / "a folder.wav",
+        "expected a folder with sound files, found none": folder / "a folder.wav",
         "expected a sound file, found an empty file": write_bytes(folder / "empty.wav", b""),
         "cannot be read as sound": write_bytes(folder / "text.wav", b"this is no sound\n" * 99),
         "cut off: expected 8000 bytes of sound, found 4000": write_bytes(folder / "cut.wav", whole[:-4000]),
