@@ -201,7 +201,7 @@ def write_report(what: str, report: dict, path: Path | None, argv: list[str] | N
     arguments = sys.argv[1:] if argv is None else argv
     facts = {
         "what": what,
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments]),
+        "command": " ".join(["python", f"benchmarks/faults/{Path(sys.argv[0]).name}", *arguments]),
         "commit": code_version(),
         "machine": f"{platform.system()}, {os.cpu_count()} cores",
         "versions": {

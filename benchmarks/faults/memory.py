@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import numpy as np
 
 from benchmarks.faults.common import AUDIO_OPTIONS, ROOT, training_options, write_dataset

@@ -18,6 +18,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from benchmarks.faults.common import ROOT, SCRIPTS, same_run, training_options, write_dataset
 from benchmarks.faults.forked import write_report
 from process.errors import UserError, command
