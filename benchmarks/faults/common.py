@@ -10,11 +10,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch  # noqa: E402
-from helpers import AUDIO_OPTIONS, QUICK, seconds_to_end, write_dataset  # noqa: E402
+from helpers import AUDIO_OPTIONS, QUICK, seconds_to_end, write_dataset, write_no_picture  # noqa: E402
 
 import train_feedforward  # noqa: E402
 import train_RNN  # noqa: E402
-from process.errors import whole_file  # noqa: E402
 from training import loop  # noqa: E402
 
 __all__ = ["AUDIO_OPTIONS", "seconds_to_end", "write_dataset"]
@@ -63,11 +62,6 @@ def train(script, options: list[str], folder: Path) -> Callable[[], int]:
         return script.main([*options, "--output", str(folder), *resume])
 
     return run
-
-
-def write_no_picture(path: Path, *_) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_bytes(bytes(1 << 16))
 
 
 def same_run(folder: Path, straight: Path) -> bool:
