@@ -21,7 +21,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-
 import numpy as np
 
 from benchmarks.faults.common import AUDIO_OPTIONS, ROOT, training_options, write_dataset

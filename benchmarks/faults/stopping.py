@@ -22,7 +22,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-
 from benchmarks.faults.common import (
     ROOT,
     SCRIPTS,
