@@ -104,6 +104,7 @@ SAFE = {
     "torch": "2.10",  # CVE-2026-24747: torch.load(weights_only=True)
     "tqdm": "4.66.3",  # CVE-2024-34062
     "soundfile": "0.13",  # CVE-2022-33065: libsndfile before 1.2.2
+    "filelock": "3.20.3",  # CVE-2025-68146, CVE-2026-22701: a link in the place of the lock
     "pillow": "12.1.1",  # CVE-2026-25990; torchvision and matplotlib bring it
     "fonttools": "4.60.2",  # CVE-2025-66034; matplotlib brings it
     "jinja2": "3.1.6",  # CVE-2025-27516; torch brings it

@@ -60,7 +60,7 @@ def broken_files(folder, song) -> dict:
         "cut.ogg: cut off: expected the last page of an OGG stream, found none": write_bytes(
             folder / "cut.ogg", (folder / "whole.ogg").read_bytes()[:-3000]
         ),
-        "stream.flac: expected a header that tells the length": write_bytes(folder / "stream.flac", stream),
+        "stream.flac: expected a length in the header": write_bytes(folder / "stream.flac", stream),
         "song.raw: expected a sound file with a header": write_bytes(folder / "song.raw", whole),
         "expected sound, found a file with no samples": folder / "none.wav",
         "nan.wav: expected finite samples, found NaN or infinity": folder / "nan.wav",
@@ -82,7 +82,7 @@ def test_bad_sound_files(trained, tmp_path, song, capsys):
     [
         ("voice.xyz", "voice.xyz: expected a name ending in .wav, .flac, .ogg or .mp3, found '.xyz'"),
         ("voice", "voice: expected a name ending in .wav"),
-        ("nowhere/voice.wav", "there is no folder"),
+        ("nowhere/voice.wav", "no such folder"),
         ("voice.raw", "voice.raw: expected a name ending in .wav"),
         ("song.wav", "song.wav: expected an output other than the input, found the same file"),
     ],
@@ -169,7 +169,8 @@ def bad_checkpoints(folder, trained) -> dict:
     narrow = {**good, "config": {**good["config"], "hidden": 7}}
     return {
         "no such checkpoint": folder / "missing.pt",
-        "expected a checkpoint of the feedforward network, found one of RNN": trained / "savedModel_RNN_best.pt",
+        "expected a checkpoint of the feedforward network, found one of the RNN network": trained
+        / "savedModel_RNN_best.pt",
         "expected checkpoint format 1, found the newer 99": save("newer.pt", {**good, "format": 99}),
         "cut.pt: expected a checkpoint of plain values, found a damaged or different file": write_bytes(
             folder / "cut.pt", whole[: len(whole) // 2]
@@ -178,8 +179,10 @@ def bad_checkpoints(folder, trained) -> dict:
         "found other data or code (not run)": save("evil.pt", {**good, "config": Evil(folder / "harm")}),
         "plain.pt: expected a checkpoint of plain values": folder / "plain.pt",
         "narrow.pt: its parts do not fit together": save("narrow.pt", narrow),
-        "bins.pt: its parts do not fit together: 129 bins of sound, 130 of": save("bins.pt", wide),
-        "rate.pt: its parts do not fit together: expected rate > 0": save("rate.pt", {**good, "audio": no_rate}),
+        "bins.pt: its parts do not fit together: 129 bins in the audio configuration, 130 in": save("bins.pt", wide),
+        "rate.pt: its parts do not fit together: expected a sample rate > 0": save(
+            "rate.pt", {**good, "audio": no_rate}
+        ),
         "format.pt: expected a checkpoint of this program": save("format.pt", {**good, "format": "1"}),
     }
 
@@ -386,5 +389,5 @@ def test_ctrl_c_exits_with_130(dataset, tmp_path, monkeypatch, capsys):
 def test_demo_dataset_never_goes_into_a_folder_that_is_not_empty(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     line = fails(capsys, make_demo_dataset.main, tmp_path)
-    assert f"{tmp_path}: expected a new or empty folder, found one with files in it" in line
+    assert f"{tmp_path}: expected a new or empty folder, found files in it" in line
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

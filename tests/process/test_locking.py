@@ -1,4 +1,4 @@
-"""Two programs that would write into the same folder: the second is refused and told by whom; the killed block none."""
+"""Two programs that would write into one folder: the second is refused, naming the first; a killed one blocks none."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def first(tmp_path):
     process.communicate()
 
 
-def test_the_second_is_refused_and_told_by_whom(first, dataset, trained, tmp_path, capsys):
+def test_the_second_is_refused_naming_the_first(first, dataset, trained, tmp_path, capsys):
     out = tmp_path / "out"
     expected = f"{out}: expected a folder to write into, found it in use by train_first.py, process {first.pid} on "
     train = [dataset, *QUICK, *AUDIO_OPTIONS, "--output", out]

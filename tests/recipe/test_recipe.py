@@ -115,7 +115,7 @@ def test_music_is_fetched_chosen_and_summed(shop, tmp_path, capsys, monkeypatch)
     assert spectrum[1000] / spectrum[400] == pytest.approx(3, rel=0.05)
     before = (made / "band.flac").stat().st_mtime_ns
     assert fetch_music.main([str(tmp_path / "music")]) == 0  # a second time, there is nothing to do
-    assert (made / "band.flac").stat().st_mtime_ns == before and "is there" in capsys.readouterr().out
+    assert (made / "band.flac").stat().st_mtime_ns == before and "exists already" in capsys.readouterr().out
 
 
 def test_voices_are_fetched_by_speaker(shop, tmp_path, capsys, monkeypatch):
@@ -138,15 +138,15 @@ def test_what_cannot_be_fetched_ends_in_one_line_and_leaves_nothing(shop, tmp_pa
     assert fails(capsys, fetch_music.main, out).endswith("E: Unable to locate package game-data")
     pack(shop, "game-data", {"sounds/rain.flac": talk(1)})
     assert fails(capsys, fetch_music.main, out) == (
-        "error: game-data: expected sound files like '/music/' in it, found none"
+        "error: game-data: expected sound files like '/music/' in the package, found none"
     )
     monkeypatch.setattr(fetch_music, "SOURCES", (Source("game-data", "MIT", "tunes", "/music/", "all.zip"),))
-    assert fails(capsys, fetch_music.main, out) == "error: game-data: expected all.zip in it, found none"
+    assert fails(capsys, fetch_music.main, out) == "error: game-data: expected all.zip in the package, found none"
     assert not list(out.iterdir())
 
 
 def test_programs_that_are_missing_or_fail(tmp_path):
-    with pytest.raises(UserError, match=r"^no-such-npm: no such program, and it is needed"):
+    with pytest.raises(UserError, match=r"^no-such-npm: no such program; it is needed"):
         packages.run("no-such-npm", "pack", folder=tmp_path)
     with pytest.raises(UserError, match=r": what went wrong$"):
         code = "import sys; print('first\\nwhat went wrong\\n', file=sys.stderr); sys.exit(3)"
@@ -327,7 +327,7 @@ def test_each_speaker_sings_once(tmp_path, monkeypatch, capsys):
     assert sing.main(command) == 0 and capsys.readouterr().out == ""
     monkeypatch.setitem(sys.modules, "pyworld", fake_world(0.0))
     shutil.rmtree(tmp_path / "sung")
-    assert sing.main(command) == 0 and "game/ada: left out: hardly any pitch" in capsys.readouterr().out
+    assert sing.main(command) == 0 and "game/ada: left out: hardly any of it is voiced" in capsys.readouterr().out
     assert fails(capsys, sing.main, tmp_path / "sung", tmp_path / "out").endswith("/*.flac, found none")
 
 

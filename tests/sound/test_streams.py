@@ -70,7 +70,7 @@ def test_tags_and_chunks_before_and_after_the_sound():
     [
         (b"", "standard input: expected sound, found nothing"),
         (b"this is no sound " * 9, "standard input: expected WAV, or raw PCM described by --raw, found other data"),
-        (wav_bytes(STEREO, "PCM_16")[:30], "expected the header of a WAV file, found a part of it"),
+        (wav_bytes(STEREO, "PCM_16")[:30], "expected the header of a WAV file, found only part of one"),
         (wav_bytes(STEREO, "PCM_16")[:-4000], "cut off: expected 8000 samples, found 7000"),
         (wav_bytes(STEREO, "ULAW"), "expected PCM or float samples, found format 7 of 8 bits, 2 channels, 8000 Hz"),
         (wav_bytes(np.full((1, 9), np.nan), "FLOAT"), "expected finite samples, found NaN or infinity"),
@@ -221,7 +221,7 @@ def test_files_that_ffmpeg_cannot_read_either(pipe, capsys):
     for name in ("cut.m4a", "text.m4a"):
         pipe(b"", name, "voice.wav", status=1)
         said = capsys.readouterr().err
-        assert f"error: {name}: cannot be read as sound, by ffmpeg neither: " in said
+        assert f"error: {name}: cannot be read as sound (ffmpeg tried, too): " in said
         assert not Path("voice.wav").exists()
 
 
@@ -231,4 +231,4 @@ def test_without_ffmpeg_the_error_names_what_can_be_read(pipe, capsys, monkeypat
     pipe(b"", "song.m4a", "voice.wav", status=1)
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: song.m4a: cannot be read as sound: ")
-    assert "WAV, FLAC, OGG, MP3 and AIFF can be read as they are, others if the program ffmpeg is installed" in said
+    assert "files other than WAV, FLAC, OGG, MP3 and AIFF need the program ffmpeg, which is not installed" in said
