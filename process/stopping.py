@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
 PATIENCE = 3.0  # seconds that a stopped script gives its threads to end, and its processes before it kills them
@@ -111,6 +112,6 @@ def settle() -> None:
         time.sleep(0.01)
 
 
-def kill(processes: list[multiprocessing.Process]) -> None:
+def kill(processes: Sequence[BaseProcess]) -> None:
     for process in processes:
         process.kill()

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import AUDIO_OPTIONS, QUICK, write_dataset
+from helpers import AUDIO_OPTIONS, QUICK, write_dataset, write_no_picture
 
 import train_feedforward
 import train_RNN
+from training import loop
 
 # The shell's background jobs ignore Ctrl-C, and so would the scripts that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,6 +31,14 @@ def trained(dataset, tmp_path_factory) -> Path:
     assert train_feedforward.main([*common, *AUDIO_OPTIONS]) == 0
     assert train_RNN.main(common) == 0
     return folder
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    """Training in this process writes its pictures, but does not draw them: it takes nearly all the time of such short
+    epochs. Those of `trained` are drawn."""
+    for name in ("plot_losses", "plot_spectrograms"):
+        monkeypatch.setattr(loop, name, write_no_picture)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import soundfile
 
 import train_feedforward
 import train_RNN
+from process.errors import whole_file
 from sound.streams import RawFormat, read_stream
 from util import wavwrite
 
@@ -98,6 +99,12 @@ class Trickle(io.BytesIO):
 def read_piped(data: bytes, raw: RawFormat | None = None, size: int = 1000):
     sound = read_stream(Trickle(data, size), "standard input", raw)
     return sound, np.concatenate(list(sound.blocks), axis=1)
+
+
+def write_no_picture(path: Path, *_) -> None:
+    """In place of drawing one."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(bytes(1 << 16))
 
 
 # ---------------------------------------------------------------------------------------------- commands and processes

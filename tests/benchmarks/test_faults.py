@@ -88,7 +88,7 @@ def test_the_campaigns_see_what_hangs(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs file systems of its own, as Linux has")
 def test_short_campaign_of_full_disks(tmp_path):
-    line = [sys.executable, str(ROOT / "benchmarks" / "faults_disk.py"), "--runs", "5", "--seed", "1"]
+    line = [sys.executable, str(ROOT / "benchmarks/faults" / "disk.py"), "--runs", "5", "--seed", "1"]
     run = subprocess.run([*line, "--output", str(tmp_path / "counts.json")], capture_output=True, text=True)
     if "unshare failed" in run.stderr:
         pytest.skip("may not mount file systems")
@@ -100,7 +100,7 @@ def test_short_campaign_of_full_disks(tmp_path):
 
 @pytest.mark.parametrize(
     ("script", "options"),
-    [("faults_memory.py", ["--steps", "480", "--hours", "0.2"]), ("faults_same.py", ["--runs", "1"])],
+    [("memory.py", ["--steps", "480", "--hours", "0.2"]), ("same.py", ["--runs", "1"])],
 )
 def test_short_campaigns_of_long_runs_and_of_the_same_again(script, options):
     line = [sys.executable, str(ROOT / "benchmarks/faults" / script), *options]

@@ -52,7 +52,7 @@ def broken_files(folder, song) -> dict:
     stream[22:26] = bytes(4)
     return {
         "no such file": folder / "missing.wav",
-        "expected a sound file, found a folder": folder / "a folder.wav",
+        "expected a folder with sound files, found none": folder / "a folder.wav",
         "expected a sound file, found an empty file": write_bytes(folder / "empty.wav", b""),
         "cannot be read as sound": write_bytes(folder / "text.wav", b"this is no sound\n" * 99),
         "cut off: expected 8000 bytes of sound, found 4000": write_bytes(folder / "cut.wav", whole[:-4000]),
@@ -84,7 +84,7 @@ def test_bad_sound_files(trained, tmp_path, song, capsys):
         ("voice", "voice: expected a name ending in .wav"),
         ("nowhere/voice.wav", "no such folder"),
         ("voice.raw", "voice.raw: expected a name ending in .wav"),
-        ("song.wav", "song.wav: expected another file than the input, found the same"),
+        ("song.wav", "song.wav: expected an output other than the input, found the same file"),
     ],
 )
 def test_bad_output(trained, tmp_path, song, capsys, target, message):
@@ -205,7 +205,7 @@ def test_bad_dataset_folders(tmp_path, capsys):
     assert "empty: expected a dataset" in fails(capsys, train_feedforward.main, tmp_path / "empty", *train)
     write_song(tmp_path / "halves", "Train", "song", 0.5)
     line = fails(capsys, train_feedforward.main, tmp_path / "halves", *train)
-    assert "halves: expected songs to train and to validate on, found none in Valid" in line
+    assert "halves: expected songs for training and validation, found none in Valid" in line
     line = fails(capsys, evaluate.main, tmp_path / "halves", "--output", tmp_path / "run")
     assert "halves: expected songs in Test, found none" in line
     line = fails(capsys, train_feedforward.main, tmp_path / "halves", *train, "--hold-out", "nobody")
@@ -262,13 +262,13 @@ def test_resume_needs_a_run_and_the_same_options(trained, dataset, tmp_path, cap
     argv = [dataset, *QUICK, *AUDIO_OPTIONS, "--resume"]
     assert "no such checkpoint" in fails(capsys, train_feedforward.main, *argv, "--output", tmp_path)
     line = fails(capsys, train_feedforward.main, *argv, "--output", trained, "--seed", "4")
-    assert "the run was started with seed = 0, cannot go on with 4" in line
+    assert "the run was started with seed = 0, cannot continue with 4" in line
 
 
 def test_resume_from_what_cannot_be_resumed(trained, dataset, tmp_path, capsys):
     shutil.copy(trained / "savedModel_feedforward_best.pt", tmp_path / "savedModel_feedforward_last.pt")
     line = fails(capsys, train_feedforward.main, dataset, *QUICK, *AUDIO_OPTIONS, "--output", tmp_path, "--resume")
-    assert "savedModel_feedforward_last.pt: expected a checkpoint to go on from, found one of weights only" in line
+    assert "savedModel_feedforward_last.pt: expected a checkpoint to resume from, found one with weights only" in line
 
 
 def test_songs_that_are_all_silent(trained, tmp_path, capsys):
@@ -279,12 +279,12 @@ def test_songs_that_are_all_silent(trained, tmp_path, capsys):
     checkpoints = ["--feedforward", trained / "savedModel_feedforward_best.pt"]
     checkpoints += ["--rnn", trained / "savedModel_RNN_best.pt"]
     line = fails(capsys, evaluate.main, tmp_path, *checkpoints, "--output", tmp_path / "out", "--workers", "1")
-    assert "expected voices to judge, no song has a score for every system: silent reference" in line
+    assert "expected a song that every system has a score for, found none: silent reference" in line
 
 
 def test_recurrent_network_needs_a_first_one_that_fits(trained, dataset, tmp_path, capsys):
     line = fails(capsys, train_RNN.main, dataset, *QUICK, "--output", tmp_path)
-    assert "savedModel_feedforward_best.pt: expected the checkpoint to start from, found none" in line
+    assert "savedModel_feedforward_best.pt: expected a checkpoint to start from, found none" in line
     first = trained / "savedModel_feedforward_best.pt"
     line = fails(capsys, train_RNN.main, dataset, *QUICK, "--output", tmp_path, "--init", first, "--block", "512")
     assert "savedModel_feedforward_best.pt: expected block 512, found 256" in line

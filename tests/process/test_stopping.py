@@ -94,7 +94,7 @@ def test_a_lost_reader_is_told(dataset, tmp_path):
     os.kill(children(process.pid)[0], signal.SIGKILL)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "a process that reads songs has ended: killed, or out of memory" in said.splitlines()[-1]
+    assert "a process that reads songs was killed, or ran out of memory" in said.splitlines()[-1]
     assert "Traceback" not in said and not hidden(tmp_path)
 
 
@@ -117,7 +117,7 @@ def test_a_lost_judge_is_told(evaluation, tmp_path):
     os.kill(children(evaluation.pid)[0], signal.SIGKILL)
     _, said = evaluation.communicate(timeout=60)
     assert evaluation.returncode == 1 and "Traceback" not in said
-    assert "error: a process that judges songs has ended: killed, or out of memory" in said.splitlines()[-1]
+    assert "error: a process that scores songs was killed, or ran out of memory" in said.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
 
@@ -135,7 +135,7 @@ class LostWhileStarting(ProcessPoolExecutor):
 
 def test_a_judge_that_was_just_being_started_is_not_left(monkeypatch):
     monkeypatch.setattr(scores, "ProcessPoolExecutor", LostWhileStarting)
-    with pytest.raises(UserError, match="killed, or out of memory"):
+    with pytest.raises(UserError, match="killed, or ran out of memory"):
         scores.judge_songs([Song()], [], 2)
     wait_for(lambda: not active_children(), 5)
 
@@ -205,7 +205,7 @@ def test_an_error_in_the_middle_of_a_stop_does_not_hide_it(signals):
         try:
             signal.raise_signal(signal.SIGTERM)
         finally:
-            raise UserError("a process that reads songs has ended")  # as it does if it got the signal, too
+            raise UserError("a process that reads songs was killed")  # as it does if it got the signal, too
 
     assert main() == 143
 

@@ -115,7 +115,7 @@ def commands(dataset, trained, folder) -> list[str]:
 
 def test_discussion_command(dataset, trained, tmp_path):
     assert discussion.main(commands(dataset, trained, tmp_path)) == 0
-    found = json.loads((tmp_path / "leakage.json").read_text())
+    found = json.loads((tmp_path / "measures.json").read_text())
     assert found["songs"] == 2 and found["networks"]["RNN"]["parts"]["lstm"][0]["kind"] == "LSTM"
     sizes = [layer["shape"] for layer in found["networks"]["feedforward"]["parts"]["encoder"]]
     assert sizes == [[1000], [400]] and found["networks"]["feedforward"]["audio"]["block"] == 256
@@ -185,7 +185,7 @@ def test_record_of_the_networks(encoder, tmp_path):
 
 def test_cases_command(dataset, trained, tmp_path, monkeypatch, capsys):
     line = fails(capsys, cases.main, *commands(dataset, trained, tmp_path))
-    assert line == f"error: {dataset}: expected songs of 4 s in which a voice sings, found none"
+    assert line == f"error: {dataset}: expected songs with 4 s of singing, found none"
     monkeypatch.setattr(cases, "SECONDS", 1.5)
     assert cases.main([*commands(dataset, trained, tmp_path), "--cases", "worst", "two"]) == 0
     found = json.loads((tmp_path / "cases.json").read_text())["cases"]
@@ -203,6 +203,6 @@ def test_networks_must_hear_alike(dataset, trained, tmp_path, capsys):
     checkpoint["audio"]["hop"] = 64
     torch.save(checkpoint, other)
     options = [*commands(dataset, trained, tmp_path)[:2], f"--rnn={other}", "--output", str(tmp_path)]
-    assert "expected networks of the same rate, block and hop" in fails(capsys, discussion.main, *options)
+    assert "expected networks of the same sample rate, block and hop" in fails(capsys, discussion.main, *options)
     options = [str(dataset), "--hold-out", "nobody"]
     assert "nobody" in fails(capsys, cases.main, *options)

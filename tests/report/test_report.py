@@ -68,7 +68,8 @@ def test_changes_are_told(copy, monkeypatch, capsys):
         "results/songs/evaluation.csv: gone",
     ]
     line = fails(capsys, build.main, "--check")
-    assert line.startswith("error: report: expected up to date, found report/report.pdf: changed, report/text/1_system")
+    found = "report/report.pdf: changed, report/text/1_system"
+    assert line.startswith(f"error: report: expected an up-to-date report, found {found}")
     (copy / build.PDF).unlink()
     assert "report/report.pdf: gone" in build.changes(copy)
     (copy / build.DIGESTS).unlink()

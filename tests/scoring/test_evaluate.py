@@ -295,7 +295,7 @@ def test_what_cannot_be_scored_is_counted_and_left_out_for_all(three_songs, tmp_
     text = (tmp_path / "evaluation.md").read_text()
     assert "Scored: vocals of 4 songs" in text and "Not scored: vocals of 1, silent reference." in text
     assert "Not scored: vocals of 1, silent estimate (tool)." in text
-    assert "vocals of 3, estimate missing, unreadable or of another length (tool)" in text
+    assert "vocals of 3, estimate missing, unreadable or of the wrong length (tool)" in text
     assert "vocals of 1, song unreadable" in text
 
 
@@ -306,8 +306,8 @@ def test_recurrent_networks_in_both_directions_and_all_in_several_keys_on_reques
     report, rows = run(data, tmp_path, *more)
     once = ["feedforward", "one", "one bidirectional"]
     assert list(report["systems"]) == ["mixture", *once, *(f"{name} 3 keys" for name in once), *IDEAL_MASKS]
-    assert report["systems"]["one bidirectional"] == report["systems"]["one"] + ", hearing songs backwards, too"
-    assert report["systems"]["one 3 keys"] == report["systems"]["one"] + ", hearing songs in 3 keys"
+    assert report["systems"]["one bidirectional"] == report["systems"]["one"] + ", bidirectional"
+    assert report["systems"]["one 3 keys"] == report["systems"]["one"] + ", mean of 3 keys"
     network, audio, _ = load_network(paths[1], RecurrentNetwork)
     ways = {"one bidirectional": (True, 1), "one 3 keys": (False, 3), "one bidirectional 3 keys": (True, 3)}
     for system, how in ways.items():

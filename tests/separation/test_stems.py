@@ -250,14 +250,14 @@ def test_no_song_is_replaced(run):
         wavwrite(name, make_song(name, 0.3)[0], RATE)
     before = Path("b.wav").read_bytes()
     said = run("a.wav", "b.wav", "-o", "./{name}.wav", status=1)
-    assert "error: ./a.wav: expected another file than the input, found the same" in said
+    assert "error: ./a.wav: expected an output other than the input, found the same file" in said
     said = run("a.wav", "x/a.wav", "-o", "out", status=1)
-    assert "out/a_vocals.wav: expected it for one song, found 'a.wav' and 'x/a.wav'" in said
+    assert "out/a_vocals.wav: expected one song per file, found 'a.wav' and 'x/a.wav'" in said
     os.link("b.wav", "linked.wav")
-    assert "linked.wav: expected another file" in run("b.wav", "linked.wav", status=1)
+    assert "linked.wav: expected an output other than the input" in run("b.wav", "linked.wav", status=1)
     assert Path("b.wav").read_bytes() == before and not Path("out").exists()
     Path("x/a.wav").unlink()
-    assert "x: expected a sound file, found a folder without any" in run("x", "o", status=1)
+    assert "x: expected a folder with sound files, found none in it" in run("x", "o", status=1)
 
 
 # ---------------------------------------------------------------------------------------------- what is told
@@ -266,7 +266,7 @@ def test_no_song_is_replaced(run):
 def test_summary_quiet_and_progress(run, monkeypatch):
     wavwrite("song.wav", make_song("song", 1.0)[0], RATE)
     said = run("song.wav", "voice.wav")
-    assert "song.wav -> voice.wav: 1.0 s of sound in " in said and "times real time" in said
+    assert "song.wav -> voice.wav: 1.0 s of sound in " in said and "x real time" in said
     assert "\r" not in said  # no bar where nobody sees it
     assert run("song.wav", "voice.wav", "--quiet") == ""
     told = []

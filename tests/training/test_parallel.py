@@ -117,4 +117,4 @@ def test_a_lost_rank_ends_the_other(start, dataset, tmp_path):
     wait_for(lambda: not alive(first), 60)
     _, said = process.communicate()
     assert process.returncode != 0 and not hidden(tmp_path)
-    assert "rank 0 of 2: another process of this training has ended" in said or "interrupted" in said
+    assert "rank 0 of 2: another process of this run has ended" in said or "interrupted" in said
