@@ -41,7 +41,7 @@ def imported(nodes: list[ast.AST]) -> set[str]:
     for node in nodes:
         if isinstance(node, ast.Import):
             modules |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and node.module:
             modules.add(node.module.split(".")[0])
     return modules
 

@@ -118,7 +118,8 @@ def numbers(release: str) -> tuple[int, ...]:
 def requirements() -> dict[str, str]:
     """The least version of each package in requirements.txt."""
     lines = (ROOT / "requirements.txt").read_text().splitlines()
-    return dict(re.match(r"([\w-]+)>=([\d.]+)", line).groups() for line in lines if line and line[0] != "#")
+    matches = (re.match(r"([\w-]+)>=([\d.]+)", line) for line in lines if line and line[0] != "#")
+    return {match[1]: match[2] for match in matches if match}
 
 
 @pytest.mark.parametrize("name", SAFE)

@@ -29,7 +29,7 @@ def song(tmp_path):
 # ---------------------------------------------------------------------------------------------- sound files
 
 
-def write_bytes(path, data: bytes):
+def write_bytes(path, data: bytes | bytearray):
     path.write_bytes(data)
     return path
 

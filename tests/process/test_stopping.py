@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,12 @@ from scoring import scores
 
 def start(name: str, *argv, **options) -> subprocess.Popen:
     """A script in a process group of its own, as a terminal starts it."""
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    pipes: dict[str, Any] = {
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "start_new_session": True,
+    }
     # Of more --workers than cores, torch warns.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore:This DataLoader will create"}
     arguments = [sys.executable, str(ROOT / f"{name}.py"), *map(str, argv)]

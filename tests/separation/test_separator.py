@@ -1,5 +1,7 @@
 """The streaming engine: the same voice however the sound is cut, exactly as long as the mixture, and soon."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -27,11 +29,12 @@ class LetThrough(torch.nn.Module):
 def make_network(kind: str, audio: AudioConfig) -> torch.nn.Module:
     """A small network with random weights, large enough that the mask is far from constant."""
     torch.manual_seed(0)
-    sizes = {"bins": audio.bins, "hidden": 30, "code": 20}
-    if kind == "RNN":
-        network = RecurrentNetwork(RNNConfig(**sizes, memory=10, fusion=20))
-    else:
-        network = FeedforwardNetwork(FeedforwardConfig(**sizes))
+    sizes: dict[str, Any] = {"bins": audio.bins, "hidden": 30, "code": 20}
+    network: RecurrentNetwork | FeedforwardNetwork = (
+        RecurrentNetwork(RNNConfig(**sizes, memory=10, fusion=20))
+        if kind == "RNN"
+        else FeedforwardNetwork(FeedforwardConfig(**sizes))
+    )
     network.compression.measure(torch.rand(100, audio.bins))
     for weights in network.parameters():
         weights.data *= 2
@@ -81,9 +84,9 @@ def at_once(network: torch.nn.Module, audio: AudioConfig, sound: np.ndarray, rat
     gain = top_octave(mask, spectrum.abs())
     voice = istft(spectrum * (mask - gain[..., None]), audio, samples).numpy()
     _, weight = overlap_add(spectrum, audio)
-    gain = (overlap_windows(gain, audio) / weight)[:, start : start + samples].numpy()
+    gains = (overlap_windows(gain, audio) / weight)[:, start : start + samples].numpy()
     times = np.arange(sound.shape[1]) * audio.sample_rate / rate
-    above = np.stack([np.interp(times, np.arange(samples), channel) for channel in gain]) * sound
+    above = np.stack([np.interp(times, np.arange(samples), channel) for channel in gains]) * sound
     voice = resample(voice, audio.sample_rate, rate)
     shared = min(voice.shape[1], above.shape[1])
     return voice[:, :shared] + above[:, :shared]

@@ -253,7 +253,7 @@ def test_whole_songs_are_validated_with_the_state_carried(trained, dataset):
 
 def intercepted(monkeypatch, argv: list[str], script=train_feedforward):
     """What `loop.train` is called with."""
-    seen = {}
+    seen: dict[str, object] = {}
 
     def train(network, audio, train_loader, valid_loader, device, options, run, resumed):
         seen.update(network=network, audio=audio, loader=train_loader, options=options, run=run, valid=valid_loader)
