@@ -1,16 +1,17 @@
 """Build report/report.pdf from the text in this folder and from results/, and nothing else.
 
-    pip install typst                 # or requirements-dev.txt
+    pip install typst pypdf           # or requirements-dev.txt
     python report/build.py            # writes report.pdf and sources.sha256
     python report/build.py --check    # only tells whether they are up to date; needs nothing installed
 
 The text is typeset in a folder that holds nothing but what INPUTS names, so a figure that is not in results/ stops the
-build, and sources.sha256 cannot forget a file. No network, no fonts of the system, no date: the same sources and the
-same version of typst give the same bytes.
+build, and sources.sha256 cannot forget a file. Markup that would show in the PDF stops it, too. No network, no fonts of
+the system, no date: the same sources and the same version of typst give the same bytes.
 """
 
 import argparse
 import hashlib
+import io
 import re
 import shutil
 import sys
@@ -39,6 +40,7 @@ INPUTS = (
     "results/discussion/*/*.png",
 )
 PDF, DIGESTS = "report/report.pdf", "report/sources.sha256"
+MARKUP = re.compile(r"[#@][a-z]\S*|\S*~\S*")  # typst's code, references and spaces, printed as they were written
 
 
 def sources(root: Path) -> list[str]:
@@ -70,9 +72,11 @@ def changes(root: Path) -> list[str]:
 def build(root: Path) -> bytes:
     """Typeset the report. Raises UserError with typst's message and place if something is missing or wrong."""
     try:
+        import pypdf  # here, as --check needs neither
         import typst
     except ImportError as error:
-        raise UserError("typst: expected to be installed (pip install -r requirements-dev.txt), not found") from error
+        message = f"{error.name}: expected to be installed (pip install -r requirements-dev.txt), not found"
+        raise UserError(message) from error
     names = sources(root)
     known = {
         "evaluations": " ".join(name.split("/")[1] for name in names if name.endswith("/evaluation.json")),
@@ -86,11 +90,15 @@ def build(root: Path) -> bytes:
             shutil.copyfile(root / name, target)
         try:
             main = Path(folder) / "report" / "report.typ"
-            return typst.compile(main, root=folder, ignore_system_fonts=True, sys_inputs=known)
+            pdf = typst.compile(main, root=folder, ignore_system_fonts=True, sys_inputs=known)
         except typst.TypstError as error:
             place = re.search(r"report/\S+\.typ:\d+", str(error.diagnostic))
             message = error.message.replace(f"{folder}/", "")
             raise UserError(f"{place[0] if place else 'report'}: {message}") from error
+    for number, page in enumerate(pypdf.PdfReader(io.BytesIO(pdf)).pages, start=1):
+        if found := MARKUP.search(page.extract_text()):
+            raise UserError(f"{PDF}, page {number}: expected text, found markup of its source: {found[0]}")
+    return pdf
 
 
 @command
