@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
-ROOT = Path(__file__).parent.parent
 # A file or room imports only from floors below its own, and from its own room. Two rooms on one floor, and two files
 # beside rooms, do not know each other.
 FLOORS = (

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import RATE, make_song, write_song
-from test_errors import fails
+from helpers import RATE, ROOT, fails, make_song, needs_ffmpeg, write_song
 
 import Data
 import prepare_dataset
@@ -23,9 +22,6 @@ from scoring.scores import COLUMNS
 from sound.stem_files import stem_file_header
 from sound.streams import FFMPEG_FORMATS, open_with_ffmpeg
 from util import load_network, wavread, wavwrite
-
-ROOT = Path(__file__).parent.parent
-needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 
 
 @pytest.fixture

@@ -6,14 +6,11 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import pytest
-from conftest import AUDIO_OPTIONS, QUICK, write_dataset
+from helpers import AUDIO_OPTIONS, QUICK, ROOT, write_dataset
 
 from util import load_checkpoint
-
-ROOT = Path(__file__).parent.parent
 
 # Python runs this at the start of every process that finds it on its path: of those with the driver below.
 NO_NETWORK = """

@@ -5,13 +5,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import RATE, make_song
-from test_errors import fails
+from helpers import RATE, ROOT, fails, make_song
 
 import package_submission
 from util import wavwrite
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture

@@ -10,9 +10,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import RATE, make_song, write_dataset, write_song
-from test_errors import fails
-from test_layouts import NEEDS_FFMPEG, write_stem_file, write_stems
+from helpers import RATE, fails, make_song, needs_ffmpeg, write_dataset, write_song, write_stem_file, write_stems
 
 import Data
 import prepare_dataset
@@ -71,7 +69,7 @@ def test_training_sees_the_same_spectra_with_and_without_conversion(dsd100, tmp_
     check_same_spectra(dsd100, tmp_path / "out")
 
 
-@NEEDS_FFMPEG
+@needs_ffmpeg
 def test_stem_files_too(tmp_path):
     for split, name in (("train", "One - a"), ("train", "Two - b"), ("test", "Three - c")):
         write_stem_file(tmp_path / "musdb" / split / f"{name}.stem.mp4", name, seconds=1.0)

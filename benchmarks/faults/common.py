@@ -10,7 +10,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch  # noqa: E402
-from conftest import AUDIO_OPTIONS, QUICK, seconds_to_end, write_dataset  # noqa: E402
+from helpers import AUDIO_OPTIONS, QUICK, seconds_to_end, write_dataset  # noqa: E402
 
 import train_feedforward  # noqa: E402
 import train_RNN  # noqa: E402

@@ -5,11 +5,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from conftest import AUDIO_OPTIONS, QUICK
-from test_errors import fails
+from helpers import AUDIO_OPTIONS, QUICK, ROOT, fails
 
 import evaluate
 import prepare_dataset
@@ -17,7 +15,6 @@ import train_feedforward
 import train_RNN
 from process.locking import LOCK, only_writer
 
-ROOT = Path(__file__).parent.parent
 HOLD = """
 import os, sys, time
 from process.locking import only_writer

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_song
+from helpers import make_song
 
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork, RNNConfig

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import AUDIO_OPTIONS, QUICK
-from test_stopping import ROOT, SCRIPTS, alive, children, hidden, wait_for
+from helpers import AUDIO_OPTIONS, QUICK, ROOT, SCRIPTS, alive, children, hidden, wait_for
 
 from Data import Batches, DSD100Dataset, MakeMagnitudeSpectrum, collate_fn
 from songs.layouts import find_songs

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import RATE, make_song
+from helpers import RATE, make_song
 
 import separate_feedforward
 import separate_RNN

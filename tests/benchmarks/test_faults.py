@@ -16,35 +16,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import RATE, make_song, write_song
-from test_errors import fails
-from test_streams import needs_ffmpeg, read, wav_bytes
+from helpers import RATE, ROOT, fails, make_song, needs_ffmpeg, read_piped, wav_bytes, write_song
 
 import prepare_dataset
 import separate_feedforward
 import separate_RNN
+from benchmarks.faults import forked
+from benchmarks.faults.mutations import mend_pages, whole_files
 from process.errors import UserError
 from songs.layouts import read_dataset
 from sound.files import open_sound
 from sound.streams import open_with_ffmpeg
 from util import AudioConfig, wavread, wavwrite
 
-ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT / "benchmarks"))
-
-from benchmarks.faults import forked  # noqa: E402
-from benchmarks.faults.mutations import mend_pages, whole_files  # noqa: E402
-
 # ---------------------------------------------------------------------------------------------- campaigns
 
 
 @pytest.mark.parametrize(
     ("script", "options"),
-    [("faults_sound.py", ["--files", "100", "--lines", "0"]), ("faults_folders.py", ["--folders", "30"])],
+    [("sound.py", ["--files", "100", "--lines", "0"]), ("folders.py", ["--folders", "30"])],
 )
 def test_short_campaign(tmp_path, script, options):
     """Another seed than that of the long ones, of which results/faults/ tells."""
-    line = [sys.executable, str(ROOT / "benchmarks" / script), *options, "--seed", "1"]
+    line = [sys.executable, str(ROOT / "benchmarks/faults" / script), *options, "--seed", "1"]
     run = subprocess.run([*line, "--output", str(tmp_path / "counts.json")], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     report = json.loads((tmp_path / "counts.json").read_text())
@@ -109,7 +103,7 @@ def test_short_campaign_of_full_disks(tmp_path):
     [("faults_memory.py", ["--steps", "480", "--hours", "0.2"]), ("faults_same.py", ["--runs", "1"])],
 )
 def test_short_campaigns_of_long_runs_and_of_the_same_again(script, options):
-    line = [sys.executable, str(ROOT / "benchmarks" / script), *options]
+    line = [sys.executable, str(ROOT / "benchmarks/faults" / script), *options]
     run = subprocess.run(line, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 
@@ -133,7 +127,7 @@ def test_whole_files_are_whole(tmp_path):
 def test_rates_beyond_sound_are_refused(tmp_path, rate, fine):
     soundfile.write(tmp_path / "song.wav", np.zeros(100), rate)
     whole = (tmp_path / "song.wav").read_bytes()
-    for attempt in (lambda: wavread(tmp_path / "song.wav"), lambda: read(whole), lambda: AudioConfig(rate)):
+    for attempt in (lambda: wavread(tmp_path / "song.wav"), lambda: read_piped(whole), lambda: AudioConfig(rate)):
         if fine:
             attempt()
         else:
@@ -195,15 +189,15 @@ def test_chunks_that_claim_to_be_huge_are_not_kept():
     at = whole.index(b"data")
     before = 8 << 20
     chunk = b"LIST" + struct.pack("<I", before) + b"INFO" + bytes(before - 4)
-    sound, found = read(whole[:at] + chunk + whole[at:], size=1 << 20)
+    sound, found = read_piped(whole[:at] + chunk + whole[at:], size=1 << 20)
     assert not sound.tags and found.shape[1] == RATE // 10
     with pytest.raises(UserError, match="expected the header of a WAV file, found a part of it"):
-        read(whole[:at] + b"fmt " + struct.pack("<I", 0xFFFFFFFF) + bytes(1000))
+        read_piped(whole[:at] + b"fmt " + struct.pack("<I", 0xFFFFFFFF) + bytes(1000))
 
 
 def test_a_pipe_without_samples():
     with pytest.raises(UserError, match="standard input: expected sound, found no samples"):
-        read(wav_bytes(np.zeros((1, 0)), "PCM_16"))
+        read_piped(wav_bytes(np.zeros((1, 0)), "PCM_16"))
 
 
 def test_a_song_that_cannot_be_prepared_leaves_no_folder(tmp_path, capsys):

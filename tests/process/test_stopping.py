@@ -10,19 +10,14 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children
-from pathlib import Path
 
 import pytest
 import torch
-from conftest import AUDIO_OPTIONS, QUICK, seconds_to_end
+from helpers import AUDIO_OPTIONS, QUICK, ROOT, SCRIPTS, alive, children, hidden, seconds_to_end, wait_for
 
 import train_feedforward
-import train_RNN
 from process.errors import UserError, command
 from scoring import scores
-
-ROOT = Path(__file__).parent.parent
-SCRIPTS = {"feedforward": (train_feedforward, []), "RNN": (train_RNN, ["--init", "scratch"])}
 
 
 def start(name: str, *argv, **options) -> subprocess.Popen:
@@ -32,39 +27,6 @@ def start(name: str, *argv, **options) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore:This DataLoader will create"}
     arguments = [sys.executable, str(ROOT / f"{name}.py"), *map(str, argv)]
     return subprocess.Popen(arguments, env=environment, **pipes, **options)
-
-
-def wait_for(condition, seconds: float = 100) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
-def command_line(process: int) -> bytes:
-    """Empty if it has just ended."""
-    try:
-        return Path(f"/proc/{process}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
-
-
-def children(process: int) -> list[int]:
-    """Processes that it started, but for multiprocessing's own."""
-    numbers = map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())
-    lines = {number: command_line(number) for number in numbers}
-    return [number for number, line in lines.items() if line and b"resource_tracker" not in line]
-
-
-def alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().split(") ")[1][0] != "Z"
-    except OSError:
-        return False
-
-
-def hidden(folder: Path) -> list[str]:
-    return [path.name for path in folder.glob(".*")]
 
 
 # ---------------------------------------------------------------------------------------------- training

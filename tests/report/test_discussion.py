@@ -5,9 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import RATE, make_song
+from helpers import RATE, fails, make_song
 from PIL import Image
-from test_errors import fails
 
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import AUDIO_OPTIONS, QUICK
-from test_errors import fails
+from helpers import AUDIO_OPTIONS, QUICK, ROOT, fails
 
 import evaluate
 import train_feedforward
@@ -24,7 +23,6 @@ from scoring.report import write_results
 from sound.files import create_sound
 from training.loop import Run
 
-ROOT = Path(__file__).parent.parent
 HISTORY = [{"epoch": 1, "train_loss": 2.0, "valid_loss": 1.0, "learning_rate": 0.1, "seconds": 1.0}]
 
 

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import AUDIO_OPTIONS, QUICK, RATE
+from helpers import AUDIO_OPTIONS, QUICK, RATE
 
 import train_feedforward
 import train_RNN

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import RATE, make_song
+from helpers import RATE, make_song
 
 import evaluate
 from Model_RNN import RecurrentNetwork

@@ -2,45 +2,18 @@
 
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import RATE, make_song, write_song
+from helpers import RATE, make_song, needs_ffmpeg, write_song, write_stem_file, write_stems
 
 from process.errors import UserError
 from songs.layouts import find_songs, read_dataset
 from util import wavwrite
 
-NEEDS_FFMPEG = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
-
 
 def names(splits: dict) -> dict[str, list[str]]:
     return {split: [song.name for song in found] for split, found in splits.items()}
-
-
-def write_stems(folder: Path, name: str, *stems: str, seconds: float = 0.5, rate: int = RATE) -> dict[str, np.ndarray]:
-    """Write stereo stems of a song, or its mixture, into a folder. Returns them, mixed down."""
-    folder.mkdir(parents=True, exist_ok=True)
-    mixture, vocals = make_song(name, seconds, rate)
-    rest = mixture - vocals
-    parts = {"mixture": mixture, "vocals": vocals, "drums": 0.5 * rest, "bass": 0.3 * rest, "other": 0.2 * rest}
-    for stem in stems:
-        wavwrite(folder / f"{stem}.wav", np.stack([1.5 * parts[stem], 0.5 * parts[stem]]), rate, "FLOAT")
-    return parts
-
-
-def write_stem_file(path: Path, name: str, seconds: float = 2.0, rate: int = 44100) -> None:
-    """Make a .stem.mp4 like MUSDB18's."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.with_suffix(".parts")
-    stems = ("mixture", "drums", "bass", "other", "vocals")
-    write_stems(folder, name, *stems, seconds=seconds, rate=rate)
-    inputs = [word for stem in stems for word in ("-i", str(folder / f"{stem}.wav"))]
-    maps = [word for track in range(5) for word in ("-map", str(track))]
-    command = ["ffmpeg", "-v", "error", *inputs, *maps, "-c:a", "aac", "-aac_pns", "0", "-b:a", "256k", str(path)]
-    subprocess.run(command, check=True)
-    shutil.rmtree(folder)
 
 
 def test_course_layout(dataset):
@@ -198,7 +171,7 @@ def test_two_songs_of_one_name(tmp_path):
 # ---------------------------------------------------------------------------------------------- stem.mp4
 
 
-@NEEDS_FFMPEG
+@needs_ffmpeg
 def test_pieces_of_a_stem_file_are_pieces_of_the_whole(tmp_path):
     """Sound for sound what ffmpeg decodes from the beginning, wherever a piece starts."""
     write_stem_file(tmp_path / "train" / "Artist - Song.stem.mp4", "song")
@@ -214,7 +187,7 @@ def test_pieces_of_a_stem_file_are_pieces_of_the_whole(tmp_path):
         assert np.array_equal(song.read(start, samples), whole[:, start : start + samples])
 
 
-@NEEDS_FFMPEG
+@needs_ffmpeg
 def test_bad_stem_files(tmp_path):
     path = tmp_path / "train" / "Song.stem.mp4"
     write_stem_file(path, "song")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import build
 import pytest
-from test_errors import fails
+from helpers import ROOT, fails
 
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
@@ -16,8 +16,6 @@ from networks.encoders import ENCODERS
 from process.errors import UserError
 from report.measures import discussion
 from util import AudioConfig, save_checkpoint
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture

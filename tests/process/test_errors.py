@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import AUDIO_OPTIONS, QUICK, RATE, make_song, write_dataset, write_song
+from helpers import AUDIO_OPTIONS, QUICK, RATE, fails, make_song, write_dataset, write_song
 
 import evaluate
 import make_demo_dataset
@@ -17,16 +17,6 @@ import train_feedforward
 import train_RNN
 from Model import FeedforwardConfig, FeedforwardNetwork
 from util import wavwrite
-
-
-def fails(capsys, main, *argv) -> str:
-    """Run a command that must fail; returns its one line."""
-    capsys.readouterr()
-    assert main([str(argument) for argument in argv]) == 1
-    lines = capsys.readouterr().err.strip().splitlines()
-    errors = [line for line in lines if line.startswith("error: ")]
-    assert len(errors) == 1 and errors[0] == lines[-1] and not any("Traceback" in line for line in lines)
-    return errors[0]
 
 
 @pytest.fixture

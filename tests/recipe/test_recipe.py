@@ -18,14 +18,13 @@ import pytest
 import sing
 import synthesise_voices
 import torch
+from helpers import ROOT, fails
 from packages import Source, at_level
-from test_errors import fails
 
 from Model import FeedforwardNetwork
 from process.errors import UserError
 from util import load_network, save_checkpoint, wavread, wavwrite
 
-ROOT = Path(__file__).parent.parent
 RATE = fetch_voices.RATE
 
 

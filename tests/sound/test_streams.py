@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import signal
 import struct
 import subprocess
@@ -14,39 +13,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from conftest import RATE, make_song
+from helpers import RATE, ROOT, Trickle, make_song, needs_ffmpeg, read_piped, wav_bytes
 
 import separate_RNN
 from process.errors import UserError
-from sound.streams import RAW_TYPES, RawFormat, decode, encode, read_stream, write_stream
+from sound.streams import RAW_TYPES, RawFormat, decode, encode, write_stream
 from util import wavread, wavwrite
 
-ROOT = Path(__file__).parent.parent
 STEREO = np.stack([make_song(name, 1.0)[0] for name in ("left", "right")])
-FFMPEG = shutil.which("ffmpeg")
-needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed")
-
-
-class Trickle(io.BytesIO):
-    """A stream that gives a few bytes at a time, as pipes do."""
-
-    def __init__(self, data: bytes, size: int):
-        super().__init__(data)
-        self.size = size
-
-    def read1(self, size=-1):
-        return super().read1(min(size, self.size))
-
-
-def read(data: bytes, raw: RawFormat | None = None, size: int = 1000):
-    sound = read_stream(Trickle(data, size), "standard input", raw)
-    return sound, np.concatenate(list(sound.blocks), axis=1)
-
-
-def wav_bytes(waveform: np.ndarray, subtype: str, rate: int = RATE) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, waveform.T, rate, subtype, format="WAV")
-    return file.getvalue()
 
 
 # ---------------------------------------------------------------------------------------------- samples and bytes
@@ -59,11 +33,11 @@ def test_wav_and_raw_as_libsndfile_reads_them(subtype, channels, size):
     waveform = np.random.default_rng(0).uniform(-1, 1, (channels, 300))
     data = wav_bytes(waveform, subtype)
     expected = soundfile.read(io.BytesIO(data), always_2d=True)[0].T
-    sound, found = read(data, size=size)
+    sound, found = read_piped(data, size=size)
     assert (sound.info.rate, sound.info.channels, sound.info.samples) == (RATE, channels, 300)
     assert sound.info.subtype == subtype and np.array_equal(found, expected)
     body = data[data.index(b"data") + 8 :][: 300 * channels * len(encode(np.zeros((1, 1)), subtype))]
-    _, found = read(body, RawFormat(RATE, channels, subtype), size)
+    _, found = read_piped(body, RawFormat(RATE, channels, subtype), size)
     assert np.array_equal(found, expected)
     assert encode(decode(body, subtype, channels).T, subtype) == body
 
@@ -76,7 +50,7 @@ def test_written_stream_is_a_wav_file(subtype):
         writer.write(STEREO[:, start : start + 3000])
     found, rate = soundfile.read(io.BytesIO(stream.getvalue()), always_2d=True)
     assert rate == RATE and np.abs(found.T - STEREO).max() <= 0.5 / 2**15
-    sound, again = read(stream.getvalue())
+    sound, again = read_piped(stream.getvalue())
     assert sound.info.samples is None and np.array_equal(again, found.T)
 
 
@@ -87,7 +61,7 @@ def test_tags_and_chunks_before_and_after_the_sound():
     at = data.index(b"data")
     odd = b"junk" + struct.pack("<I", 3) + b"abc\0"
     data = data[:at] + odd + b"LIST" + struct.pack("<I", len(info)) + info + data[at:] + odd * 50
-    sound, found = read(data)
+    sound, found = read_piped(data)
     assert sound.tags == {"title": "Für Elise"} and found.shape == STEREO.shape
 
 
@@ -104,12 +78,12 @@ def test_tags_and_chunks_before_and_after_the_sound():
 )
 def test_bad_streams(data, message):
     with pytest.raises(UserError, match=message.replace("(", r"\(")):
-        read(data)
+        read_piped(data)
 
 
 def test_raw_sound_that_ends_within_a_frame():
     with pytest.raises(UserError, match="cut off: expected 4 bytes per frame, found 3 at its end"):
-        read(bytes(403), RawFormat(RATE, 2, "PCM_16"))
+        read_piped(bytes(403), RawFormat(RATE, 2, "PCM_16"))
 
 
 # ---------------------------------------------------------------------------------------------- the command
@@ -143,9 +117,9 @@ def test_pipes_give_what_files_give(pipe, stem):
         pipe(data[44:], "-", "-", "--stems", stem, "--raw", str(RATE), "2", "s16le"),
     ]
     pipe(data, "-", "from_pipe.wav", "--stems", stem)
-    for found in (*(read(output)[1] for output in outputs[:2]), wavread("from_pipe.wav")[0]):
+    for found in (*(read_piped(output)[1] for output in outputs[:2]), wavread("from_pipe.wav")[0]):
         assert found.shape == STEREO.shape and np.abs(found - expected).max() < 1e-5
-    _, found = read(outputs[2], RawFormat(RATE, 2, "PCM_16"))
+    _, found = read_piped(outputs[2], RawFormat(RATE, 2, "PCM_16"))
     assert found.shape == STEREO.shape and np.abs(found - expected).max() < 1.01 / 2**15
 
 
@@ -154,7 +128,7 @@ def test_what_cannot_be_made_again_is_told_if_it_clips(pipe, capsys):
     data = encode(square.T, "PCM_16")
     pipe(data, "-", "-", "--stems", "accompaniment", "--raw", str(RATE), "2", "s16le")
     assert "-: clipped, with a peak of +" in capsys.readouterr().err
-    found = read(pipe(wav_bytes(square, "PCM_16"), "-", "-", "--stems", "accompaniment"))[1]
+    found = read_piped(pipe(wav_bytes(square, "PCM_16"), "-", "-", "--stems", "accompaniment"))[1]
     assert "clipped" not in capsys.readouterr().err and np.abs(found).max() > 1
 
 
@@ -215,7 +189,9 @@ def test_a_reader_that_has_had_enough(tmp_path):
 
 
 def convert(source: str, target: str, *options: str) -> None:
-    subprocess.run([FFMPEG, "-v", "error", "-y", "-i", source, *options, target], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-y", "-i", source, *options, target], check=True, stdin=subprocess.DEVNULL
+    )
 
 
 @needs_ffmpeg

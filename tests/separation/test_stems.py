@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import RATE, make_song
+from helpers import RATE, ROOT, make_song
 
 import separate_feedforward
 import separate_RNN
@@ -22,8 +22,6 @@ from separation.separate import separate
 from sound import files
 from sound.files import create_sound, sound_info
 from util import load_network, wavread, wavwrite
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
