@@ -35,9 +35,10 @@ CODE = (
     "LICENSE",
     *(f"{room}/*" for room in ROOMS),
     "tests/**/*.py",
-    "benchmarks/**/*.py",
+    "benchmarks/**/*",
     "recipe/*",
-    "docs/*.png",
+    "pretrained/*.md",
+    "docs/*",
     "results/**/*",
     "report/**/*",
 )

@@ -1,14 +1,16 @@
 """Build report/report.pdf from the text in this folder and from results/, and nothing else.
 
+    pip install typst pypdf           # or requirements-dev.txt
     python report/build.py            # writes report.pdf and sources.sha256
     python report/build.py --check    # checks that they are up to date; needs no typst
 
-The build needs typst (pip install typst, or requirements-dev.txt). It happens in a folder with the files of INPUTS
-only, so a figure that is not in results/ stops it, and sources.sha256 cannot omit a file. Without network, system fonts
+The report is typeset in a folder that holds only what INPUTS names, so a figure that is not in results/ stops the
+build, and sources.sha256 cannot omit a file. Markup that shows in the PDF stops it, too. Without network, system fonts
 and date, the same sources and the same version of typst give the same bytes.
 """
 
 import hashlib
+import io
 import re
 import shutil
 import sys
@@ -38,6 +40,7 @@ INPUTS = (
     "results/discussion/*/*.png",
 )
 PDF, DIGESTS = "report/report.pdf", "report/sources.sha256"
+MARKUP = re.compile(r"[#@][a-z]\S*|\S*~\S*")  # typst's code, references and spaces, printed as they were written
 
 
 def sources(root: Path) -> list[str]:
@@ -70,9 +73,11 @@ def changes(root: Path) -> list[str]:
 def build(root: Path) -> bytes:
     """Typeset the report. Raises UserError with the message and place of typst's error."""
     try:
+        import pypdf  # here, as --check needs neither
         import typst
     except ImportError as error:
-        raise UserError("typst: expected to be installed (pip install -r requirements-dev.txt), not found") from error
+        message = f"{error.name}: expected to be installed (pip install -r requirements-dev.txt), not found"
+        raise UserError(message) from error
     names = sources(root)
     known = {
         "evaluations": " ".join(name.split("/")[1] for name in names if name.endswith("/evaluation.json")),
@@ -85,12 +90,16 @@ def build(root: Path) -> bytes:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, target)
         try:
-            main = str(Path(folder) / "report" / "report.typ")
-            return typst.compile(main, root=folder, ignore_system_fonts=True, sys_inputs=known)
+            main = Path(folder) / "report" / "report.typ"
+            pdf = typst.compile(main, root=folder, ignore_system_fonts=True, sys_inputs=known)
         except typst.TypstError as error:
             place = re.search(r"report/\S+\.typ:\d+", str(error.diagnostic))
             message = error.message.replace(f"{folder}/", "")
             raise UserError(f"{place[0] if place else 'report'}: {message}") from error
+    for number, page in enumerate(pypdf.PdfReader(io.BytesIO(pdf)).pages, start=1):
+        if found := MARKUP.search(page.extract_text()):
+            raise UserError(f"{PDF}, page {number}: expected text, found markup of its source: {found[0]}")
+    return pdf
 
 
 @command

@@ -44,6 +44,7 @@ def test_zip_runs_from_where_it_is_unpacked(submission, tmp_path, capsys):
     assert {path.name for path in submission.glob("*.py")} < inside
     assert {"listening_page.html", "benchmarks/speed/separation.py"} < inside
     assert {"README.md", "requirements.txt", "report/report.pdf", "tests/test_package.py"} < inside
+    assert {"docs/results.md", "recipe/README.md", "benchmarks/README.md"} < inside
     assert {name for name in inside if name.endswith(".pt")} == {
         "pretrained/savedModel_feedforward_best.pt",
         "pretrained/savedModel_RNN_best.pt",

@@ -208,8 +208,8 @@ def test_speakers_are_told_by_their_paths(package, tmp_path):
     assert speakers == {path: who for path, who in PATHS[package].items() if who is not None}
 
 
-def test_readme_tells_what_every_package_holds():
-    text = (ROOT / "README.md").read_text()
+def test_the_recipe_tells_what_every_package_holds():
+    text = (ROOT / "recipe" / "README.md").read_text()
     counts = json.loads((ROOT / "results/recipe.json").read_text())
     for kind, sources in (("speech", fetch_voices.SOURCES), ("music", fetch_music.SOURCES)):
         for source in sources:

@@ -127,6 +127,23 @@ def test_a_sentence_that_is_no_longer_true_stops_the_build(copy):
         build.build(copy)
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "shown"),
+    [
+        ('#raw("--encoder " + own.config.encoder)', "`--encoder #own.config.encoder`", "#own.config.encoder"),
+        ("as speech recognisers do @atal1974", "as speech recognisers do `@atal1974`", "@atal1974"),
+        ("tune with $A = 440$~Hz", "tune with `A = 440~Hz`", "440~Hz"),
+    ],
+)
+def test_markup_that_shows_stops_the_build(copy, right, wrong, shown):
+    path = copy / "report" / "text" / "1_system.typ"
+    text = path.read_text()
+    assert right in text
+    path.write_text(text.replace(right, wrong))
+    with pytest.raises(UserError, match=rf"report\.pdf, page [12]: expected text, found markup of its source: {shown}"):
+        build.build(copy)
+
+
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_networks_are_drawn_whatever_their_encoder(copy, tmp_path, encoder):
     path = copy / "results" / "discussion" / "songs" / "measures.json"
