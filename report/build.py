@@ -90,7 +90,7 @@ def build(root: Path) -> bytes:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, target)
         try:
-            main = Path(folder) / "report" / "report.typ"
+            main = str(Path(folder) / "report" / "report.typ")
             pdf = typst.compile(main, root=folder, ignore_system_fonts=True, sys_inputs=known)
         except typst.TypstError as error:
             place = re.search(r"report/\S+\.typ:\d+", str(error.diagnostic))
