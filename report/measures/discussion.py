@@ -23,7 +23,10 @@ import torch
 from tqdm import tqdm
 
 from Model import FeedforwardConfig
-from networks.encoders import BandJoin, BandSplit, ConvJoin, ConvSplit, HarmonicJoin, HarmonicSplit, Mixer, band_edges
+from networks.bands import BandJoin, BandSplit, band_edges
+from networks.conv import ConvJoin, ConvSplit
+from networks.harmonic import HarmonicJoin, HarmonicSplit
+from networks.mixing import Mixer
 from process.commandline import parser_from
 from process.errors import UserError, command, make_folder, whole_file
 from report.measures.leakage import (

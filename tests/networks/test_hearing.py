@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from Data import DSD100Dataset, InTune, MakeMagnitudeSpectrum, RandomTranspose, Remix, song_in_tune
-from Model import Compression
 from networks import hearing
+from networks.compression import Compression
 from networks.hearing import Colour, Tuning, block_in_tune, deviations, from_tune, longest_block, to_tune
 from separation.separate import separate
 from separation.separator import Separator
