@@ -90,7 +90,7 @@ class AudioConfig:
         return self.sample_rate / self.block
 
     def frames(self, samples: int) -> int:
-        """Number of STFT frames of a waveform of so many samples; frame f is centred at sample f * hop."""
+        """Number of STFT frames of a waveform with this number of samples; frame f is centred at sample f * hop."""
         return -(-samples // self.hop) + 1
 
     def __str__(self) -> str:

@@ -47,7 +47,7 @@ def walk(frames: int, scale: list[int], degree: int, rng: np.random.Generator) -
 
 
 def glide(notes: np.ndarray, frames: int) -> np.ndarray:
-    """Notes (frames,), smoothed over so many frames on either side."""
+    """Notes (frames,), smoothed over `frames` on either side."""
     window = np.hanning(2 * frames + 3)[1:-1]
     return np.convolve(np.pad(notes, frames, "edge"), window / window.sum(), "valid")
 

@@ -234,7 +234,7 @@ def kept_subtype(info: SoundInfo, file_format: str) -> str:
 
 
 def round_to_bits(waveform: np.ndarray, bits: int) -> np.ndarray:
-    """Round waveform, full scale 1, to the steps of integers of so many bits, without limiting its range."""
+    """Round waveform, full scale 1, to the resolution of `bits`-bit integers, without limiting its range."""
     scale = waveform.dtype.type(2 ** (bits - 1))
     scaled = waveform * scale
     np.rint(scaled, out=scaled)
@@ -243,7 +243,7 @@ def round_to_bits(waveform: np.ndarray, bits: int) -> np.ndarray:
 
 
 def to_integers(waveform: np.ndarray, bits: int) -> np.ndarray:
-    """Waveform, full scale 1, as int32 of so many bits, clipped at full scale.
+    """Convert waveform, full scale 1, to integers of `bits` bits in int32, clipped at full scale.
 
     The scale is the one libsndfile reads with, so that reading and writing again changes nothing.
     """
