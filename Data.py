@@ -1,17 +1,19 @@
-"""Songs on disk -> excerpts -> transforms -> batches. An excerpt is read by seeking, or from memory.
+"""Show a dataset's songs, minutes, levels and problems; in Python, turn its songs into batches.
+
+    python Data.py DSD100
+    python Data.py MIR-1K --hold-out abjones_5 amy_9
+
+In Python, from songs to batches:
 
     songs = find_songs("DSD100")                                             # {"Train": [Song, ...], ...}
     transform = Compose([RandomShift(30), Rescale(0.8, 1.2), MakeMagnitudeSpectrum()])
     dataset = DSD100Dataset(songs["Train"], AudioConfig(), transform, excerpt_seconds=8)
     loader = DataLoader(dataset, batch_sampler=Batches(dataset, 8), collate_fn=collate_fn)
 
-Looking at a dataset comes first: `python Data.py DATASET` prints what it holds and what seems wrong with it.
-
-Every excerpt draws its random numbers from a generator made of (seed, epoch, excerpt), so that an epoch is the same
-for any number of workers.
+An excerpt is read by seeking, or from memory. It draws its random numbers from a generator seeded with (seed, epoch,
+excerpt), so that an epoch is the same for any number of workers.
 """
 
-import argparse
 import dataclasses
 import functools
 import math
@@ -24,6 +26,7 @@ from scipy.signal import fftconvolve
 from torch.utils.data import Dataset
 
 from networks.hearing import block_in_tune, deviations, transposing_block
+from process.commandline import parser_from
 from process.errors import command
 from songs.effects import OCTAVES, at_speed, equalizer_curves, room, saturate
 from songs.inspection import inspect
@@ -36,29 +39,29 @@ from util import AudioConfig, stft
 
 @dataclasses.dataclass
 class Excerpt:
-    """What to read: a plan that the transforms before MakeMagnitudeSpectrum change, so that only the result is read.
+    """A plan of what to read, which transforms change until MakeMagnitudeSpectrum carries it out.
 
-    Frames [first, last) of the song, shifted by `shift` seconds and looped at its end if shifted, played at `speed`;
-    its accompaniment is replaced by that of `backing`, if one is set.
+    Frames [first, last) of the song, shifted circularly by `shift` seconds and played at `speed`; with the
+    accompaniment of `backing`, if it is set, instead of its own.
     """
 
     song: Song
     first: int
     last: int
     audio: AudioConfig
-    songs: Sequence[Song]  # whose accompaniment may take the place of its own
+    songs: Sequence[Song]  # whose accompaniments may replace its own
     rng: np.random.Generator
     shift: float = 0.0
     speed: float = 1.0
-    in_tune: bool = False  # whether accompaniments are brought in tune
-    semitones: int = 0  # by which accompaniments are transposed
+    in_tune: bool = False  # whether the accompaniment is tuned to A = 440 Hz
+    semitones: int = 0  # by which the accompaniment is transposed
     gain: float = 1.0
     backing: Song | None = None
     backing_shift: float = 0.0
     backing_gain: float = 1.0
-    drive: float | None = None  # of a saturated voice, in dB: see `saturate`
-    room: np.ndarray | None = None  # impulse response of a reverberation that is added to the voice
-    equalizer: np.ndarray | None = None  # of voice and accompaniment, dB in each octave band: (2, len(OCTAVES))
+    drive: float | None = None  # of the voice's saturation, in dB: see `saturate`
+    room: np.ndarray | None = None  # impulse response of the voice's reverberation
+    equalizer: np.ndarray | None = None  # gains in dB of voice and accompaniment in each octave band: (2, len(OCTAVES))
 
     def spectra(self) -> torch.Tensor:
         """The STFT of mixture and vocals, complex (2, frames, bins)."""
@@ -81,28 +84,28 @@ class Excerpt:
         return torch.stack([accompaniment.add_(voice), voice])
 
     def _in_key(self, song: Song) -> AudioConfig:
-        """Block and hop that show a song's accompaniment in tune, and transposed."""
+        """Block and hop that show the song in tune, if so planned, and transposed."""
         audio = song_in_tune(song, self.audio) if self.in_tune else self.audio
         return with_block(audio, transposing_block(audio.block, self.semitones))
 
     def _read(self, song: Song, shift: float, audio: AudioConfig) -> np.ndarray:
-        """A song's mixture and vocals (2, samples), with the context that the outer frames need."""
+        """A song's mixture and vocals (2, samples), with the context that the first and last frames need."""
         start = self.first * audio.hop - audio.block // 2 + round(shift * audio.sample_rate)
         samples = (self.last - 1 - self.first) * audio.hop + audio.block
         moved = shift != 0 or self.speed != 1
         return (song.read_looped if moved else song.read_at)(audio.sample_rate, start, samples)
 
     def _stft(self, waveform: np.ndarray, audio: AudioConfig) -> torch.Tensor:
-        """The STFT of waveform (..., samples), complex (..., frames, bins), with the network's bins: see `at_speed`."""
+        """The STFT of waveform (..., samples), complex (..., frames, bins), with the network's number of bins."""
         spectrum = stft(torch.from_numpy(waveform.astype(np.float32, copy=False)), audio, pad=False)
-        missing = self.audio.bins - audio.bins  # bins above the band that a slower song no longer fills, or < 0: cut
+        missing = self.audio.bins - audio.bins  # > 0: a slower song does not fill the upper bins; < 0: bins to cut
         return torch.nn.functional.pad(spectrum, (0, missing))
 
 
 @functools.lru_cache(maxsize=65536)
 def song_in_tune(song: Song, audio: AudioConfig) -> AudioConfig:
-    """Block and hop that show a song in tune, as a tape would at another speed. Reads all of it, once."""
-    total, weight = 0.0, 0.0
+    """Block and hop that show a song in tune, like a tape at another speed. Reads the whole song, once."""
+    total, weight = np.zeros(()), np.zeros(())
     for mixture, _ in song.pieces(audio.sample_rate):
         sums = deviations(stft(torch.from_numpy(mixture)[None], audio).abs(), audio)
         total, weight = total + sums[0].sum(), weight + sums[1].sum()
@@ -110,16 +113,16 @@ def song_in_tune(song: Song, audio: AudioConfig) -> AudioConfig:
 
 
 def with_block(audio: AudioConfig, block: np.ndarray) -> AudioConfig:
-    """Another block, and the hop that goes with it: a tape at another speed."""
+    """Another block and a hop in proportion: a tape at another speed."""
     return dataclasses.replace(audio, block=int(block), hop=audio.hop * int(block) // audio.block)
 
 
 class DSD100Dataset(Dataset):
-    """A split's songs cut into consecutive excerpts, frame by frame. Item (epoch, index) is transform(excerpt `index`).
+    """Songs cut into consecutive excerpts without gaps. Item (epoch, index) is transform(excerpt `index`).
 
-    whole_songs: random numbers are drawn once for a song instead of once for an excerpt, so that the excerpts of a
-    song stay consecutive pieces of one mixture, for training and validating with the state carried over.
-    accompaniments: songs from which Remix may take them; by default the same songs.
+    whole_songs: draw random numbers once per song, not once per excerpt, so that the excerpts of a song remain
+    consecutive pieces of one mixture, for training and validation that carry the state over.
+    accompaniments: the songs that Remix takes accompaniments from (default: the same songs).
     """
 
     def __init__(
@@ -136,7 +139,7 @@ class DSD100Dataset(Dataset):
         self.accompaniments = self.songs if accompaniments is None else list(accompaniments)
         self.seed, self.whole_songs = seed, whole_songs
         length = max(1, round(excerpt_seconds * audio.sample_rate / audio.hop))  # in frames
-        self.excerpts = []  # (song's index, first frame, last frame + 1); only a song's last one may be shorter
+        self.excerpts = []  # (index of the song, first frame, last frame + 1); the last one of a song may be shorter
         for index, song in enumerate(self.songs):
             frames = audio.frames(song.length(audio.sample_rate))
             firsts = range(0, frames, length)
@@ -156,7 +159,7 @@ class DSD100Dataset(Dataset):
 
 
 class RandomShift:
-    """Shift the song circularly by up to `seconds`: the excerpt is read from elsewhere in the song."""
+    """Shift the song circularly by up to `seconds`, so that the excerpt comes from elsewhere in it."""
 
     def __init__(self, seconds: float = 30.0):
         self.seconds = seconds
@@ -166,16 +169,16 @@ class RandomShift:
 
 
 class InTune:
-    """Bring accompaniments in tune with A = 440 Hz, as they are heard in separation: see hearing.py."""
+    """Tune accompaniments to A = 440 Hz, as separation hears them: see networks/hearing.py."""
 
     def __call__(self, excerpt: Excerpt) -> Excerpt:
         return dataclasses.replace(excerpt, in_tune=True)
 
 
 class RandomTranspose:
-    """Play accompaniments up to `most` semitones higher or lower, so that they stay in tune; their tempo changes, too.
+    """Transpose accompaniments by up to `most` whole semitones, so that they stay in tune; their tempo changes, too.
 
-    So a few accompaniments become more. One that is not replaced takes its voice along.
+    It makes many accompaniments out of few. An accompaniment that is not replaced takes its voice along.
     """
 
     def __init__(self, most: int = 2):
@@ -186,9 +189,9 @@ class RandomTranspose:
 
 
 class RandomSpeed:
-    """Play the song faster or slower by a random factor, as a tape would: pitch, formants and tempo change together.
+    """Play the song at a random speed, like a tape: pitch, formants and tempo change together.
 
-    So a few singers become many. The factor is drawn evenly in octaves. The excerpt keeps its number of frames.
+    It makes many singers out of few. The speed is uniform in octaves. The excerpt keeps its number of frames.
     """
 
     def __init__(self, low: float = 0.7, high: float = 1.4):
@@ -200,9 +203,9 @@ class RandomSpeed:
 
 
 class RandomEqualizer:
-    """Colour voice and accompaniment, each in its own way, as other microphones, rooms and mixing desks would.
+    """Colour voice and accompaniment independently, like other microphones, rooms and mixing desks.
 
-    Each octave band is raised or lowered by a normal random number of dB with deviation `voice` or `accompaniment`.
+    The gain of each octave band is normal, with a standard deviation of `voice` or `accompaniment` dB.
     """
 
     def __init__(self, voice: float = 2.0, accompaniment: float = 2.0):
@@ -214,9 +217,9 @@ class RandomEqualizer:
 
 
 class RandomEffects:
-    """What mixing desks do to a voice: with `probability` each, saturate it, and put it in a room.
+    """Saturate the voice and add reverberation, each with `probability`, as mixing desks do.
 
-    The room decays in 0.2 to 1.5 s, and is 5 to 18 dB softer than the voice.
+    The reverberation decays in 0.2 to 1.5 s and is 5 to 18 dB below the voice.
     """
 
     def __init__(self, probability: float = 0.4):
@@ -243,9 +246,9 @@ class Rescale:
 
 
 class Remix:
-    """With `probability`, put the accompaniment of another song under these vocals; always, if they have none.
+    """With `probability`, replace the accompaniment by another song's; always, if the vocals come without one.
 
-    It starts anywhere in that song and is from `softest` to `loudest` dB louder than it was.
+    It starts anywhere in that song, and its level changes by `softest` to `loudest` dB.
     """
 
     def __init__(self, probability: float = 0.5, softest: float = -6.0, loudest: float = 6.0):
@@ -258,7 +261,7 @@ class Remix:
         others = len(songs) - (own is not None)
         if others == 0 or not (chosen or own is None):
             return excerpt
-        drawn = excerpt.rng.integers(others)
+        drawn = int(excerpt.rng.integers(others))
         backing = songs[drawn if own is None else drawn + (drawn >= own)]
         shift = excerpt.rng.uniform(0, backing.samples / backing.rate)
         gain = 10 ** (excerpt.rng.uniform(self.softest, self.loudest) / 20)
@@ -279,7 +282,9 @@ def project(vocals: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
 class MakeMagnitudeSpectrum:
     """Read the excerpt and take its STFT. Returns a sample: mixture and vocals (frames, bins), linear magnitude.
 
-    projected: the target is not the voice's magnitude but its projection, see `project`.
+    projected: instead of the voice's magnitude |V|, return its projection on the mixture M, Re(V conj(M)) / |M|,
+    limited to [0, |M|]: the best result of a mask that keeps the mixture's phase (Erdogan et al. 2015, the truncated
+    phase-sensitive target).
     """
 
     def __init__(self, projected: bool = False):
@@ -297,7 +302,7 @@ class MakeMagnitudeSpectrum:
 
 
 class ShuffleFrameOrder:
-    """Put a sample's frames in random order, the same for mixture and vocals; for networks without memory only."""
+    """Shuffle a sample's frames, mixture and vocals alike: only for networks without memory."""
 
     def __call__(self, sample: dict) -> dict:
         order = torch.from_numpy(sample["rng"].permutation(len(sample["mixture"])))
@@ -308,12 +313,12 @@ class ShuffleFrameOrder:
 
 
 class Batches:
-    """A batch sampler: which excerpts make each batch of epoch `epoch`, as lists of (epoch, index).
+    """A batch sampler: the excerpts of each batch of epoch `epoch`, as lists of (epoch, index).
 
-    For a dataset of excerpts, every excerpt once, in random order if `shuffle`. For one of whole songs, row b of
-    successive batches goes through one song after the other, so that a state can be carried from batch to batch; a
-    row that has run out of songs is left out, and rows keep their order. Of every batch, `share` is given: all, or what
-    one of several processes is to train with, perhaps nothing.
+    Every excerpt comes once, in random order if `shuffle`. If the dataset has `whole_songs`, row b of successive
+    batches goes through one song after another, so that a state can be carried from batch to batch; rows that run out
+    of songs end, and the others keep their order. Only the slice `share` of each batch is returned: all of it, or what
+    one of several processes trains on, which may be nothing.
     """
 
     def __init__(self, dataset: DSD100Dataset, batch_size: int, shuffle: bool = True):
@@ -340,20 +345,20 @@ class Batches:
         return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
 
     def _rows(self) -> list[list[int]]:
-        excerpts = [[] for _ in self.dataset.songs]
+        excerpts: list[list[int]] = [[] for _ in self.dataset.songs]
         for index, (song, _, _) in enumerate(self.dataset.excerpts):
             excerpts[song].append(index)
-        rows = [[] for _ in range(min(self.batch_size, len(excerpts)))]
+        rows: list[list[int]] = [[] for _ in range(min(self.batch_size, len(excerpts)))]
         for song in self._order(len(excerpts)):
-            min(rows, key=len).extend(excerpts[song])  # the shortest row so far takes the next song
-        rows.sort(key=len, reverse=True)  # so that the rows that end are always the last ones
+            min(rows, key=len).extend(excerpts[song])  # the row that is shortest so far takes the next song
+        rows.sort(key=len, reverse=True)  # so that it is always the last rows that end
         return [[row[step] for row in rows if step < len(row)] for step in range(len(rows[0]))]
 
 
 def collate_fn(samples: list[dict]) -> dict:
     """Pad samples to a batch: mixture and vocals (batch, frames, bins), lengths (batch,) in frames, names, starts.
 
-    Of no samples it makes an empty dictionary.
+    No samples make an empty dictionary.
     """
     if not samples:
         return {}
@@ -368,7 +373,7 @@ def collate_fn(samples: list[dict]) -> dict:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Look at a dataset: songs, minutes, rates, levels, problems.")
+    parser = parser_from(__doc__)
     add_dataset_arguments(parser)
     options = parser.parse_args(argv)
     inspect(options.dataset, read_dataset(options.dataset, options.hold_out, options.include_test))

@@ -1,38 +1,31 @@
-"""The recurrent network: the single-frame encoder and decoder, and between them an LSTM that remembers."""
+"""The recurrent network: the single-frame encoder and decoder, and between them an LSTM that remembers.
+
+    encoder       2049 -> 1000 -> 400, as in Model.py
+    LSTM          400 -> 200, over the frames
+    fusion        code and LSTM output side by side, 400 + 200 = 600 -> 800 -> 400, leaky ReLU
+    decoder       400 -> 1000 -> 2049, as in Model.py
+
+These are the course's layers. With another encoder, whose code consists of bands, the same LSTM runs over each band.
+"""
 
 import dataclasses
 
 import torch
 from torch import nn
 
-from Model import Compression, FeedforwardConfig, FeedforwardNetwork, make_decoder, make_encoder, make_mixers
-from networks.encoders import layers
+from Model import FeedforwardConfig, FeedforwardNetwork
+from networks.compression import Compression
+from networks.encoders import encoder_of
 
-State = tuple[torch.Tensor, torch.Tensor]  # the LSTM's (h, c), each (1, batch, memory), or (1, batch, bands x memory)
+State = tuple[torch.Tensor, torch.Tensor]  # the LSTM's (h, c), each (1, batch, memory) or (1, batch, bands x memory)
 
 
 @dataclasses.dataclass(frozen=True)
 class RNNConfig(FeedforwardConfig):
-    """The single-frame sizes, and: LSTM code -> memory, then fusion code + memory -> fusion -> code.
-
-    With a code in bands, all bands go through the same LSTM, each with a memory of its own.
-    """
+    """The single-frame sizes, the LSTM's hidden size and, for the encoder "dense", the fusion's."""
 
     memory: int = 200
     fusion: int = 800
-
-
-class Fusion(nn.Module):
-    """What a band remembers is added to its code, and the bands are mixed again."""
-
-    def __init__(self, config: RNNConfig):
-        super().__init__()
-        self.join = nn.Linear(config.features + config.memory, config.features)
-        self.mix = nn.Sequential(*make_mixers(config))
-
-    def forward(self, code_and_memory: torch.Tensor) -> torch.Tensor:
-        code = code_and_memory[..., : self.join.out_features]
-        return self.mix(code + self.join(code_and_memory))
 
 
 class RecurrentNetwork(nn.Module):
@@ -46,18 +39,14 @@ class RecurrentNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.compression = Compression(config.bins)
-        self.encoder = make_encoder(config)
-        in_bands = config.encoder != "dense"
-        self.lstm = nn.LSTM(config.features if in_bands else config.code, config.memory, batch_first=True)
+        layers = encoder_of(config)
+        self.encoder = layers.make_encoder()  # 2049 -> 1000 -> 400
+        self.lstm = nn.LSTM(layers.code_shape[-1], config.memory, batch_first=True)  # 400 -> 200
         for parameter in self.lstm.parameters():
             if parameter.ndim == 2:
                 nn.init.xavier_uniform_(parameter)
-        if in_bands:
-            self.fuse = Fusion(config)
-        else:
-            sizes = config.code + config.memory, config.fusion, config.code
-            self.fuse = nn.Sequential(*layers(*sizes, dropout=config.dropout))
-        self.decoder = make_decoder(config)
+        self.fuse = layers.make_fusion(config.memory, config.fusion)  # 600 -> 800 -> 400
+        self.decoder = layers.make_decoder()  # 400 -> 1000 -> 2049
 
     def start_from(self, network: FeedforwardNetwork) -> None:
         """Take over the input statistics, the encoder and the decoder of a trained single-frame network."""
@@ -75,13 +64,16 @@ class RecurrentNetwork(nn.Module):
         return self.decoder(fused), state
 
     def remember(self, code: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State]:
-        """The LSTM over frames. A code in bands is a row a band; the state (1, batch, ...) holds bands side by side."""
-        if code.ndim == 3:
-            return self.lstm(code, state)
-        batch, _, bands, _ = code.shape
-        rows = code.transpose(1, 2).flatten(0, 1)  # (batch x bands, frames, features)
+        """Run the LSTM over the frames, for each band by itself; a dense code counts as one band.
+
+        Returns what it remembers, in the code's shape but for `memory` last, and the state, which holds bands side by
+        side.
+        """
+        batch, frames, *_, features = code.shape
+        rows = code.reshape(batch, frames, -1, features).transpose(1, 2).flatten(0, 1)  # (batch x bands, frames, ...)
         if state is not None:
-            state = tuple(part.reshape(1, batch * bands, -1) for part in state)
-        memory, state = self.lstm(rows, state)
-        memory = memory.unflatten(0, (batch, bands)).transpose(1, 2)  # (batch, frames, bands, memory)
-        return memory, tuple(part.reshape(1, batch, -1) for part in state)
+            h, c = (part.reshape(1, len(rows), -1) for part in state)
+            state = h, c
+        memory, (h, c) = self.lstm(rows, state)
+        memory = memory.unflatten(0, (batch, -1)).transpose(1, 2)  # (batch, frames, bands, memory)
+        return memory.reshape(*code.shape[:-1], -1), (h.reshape(1, batch, -1), c.reshape(1, batch, -1))

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Installs the packages and shows the whole homework on synthesised songs: train, separate, evaluate. Writes into demo/.
+# Install the packages, then run the whole homework on synthesised songs: train, separate, evaluate. Writes into demo/.
 set -euo pipefail
 cd "$(dirname "$0")"
 if [ -e demo ]; then
-  echo "demo/ is already there: remove or rename it first" >&2
+  echo "demo/: already exists; remove or rename it first" >&2
   exit 1
 fi
 "${PYTHON:-python3}" -m venv .venv
@@ -11,21 +11,21 @@ fi
 python=.venv/bin/python
 started=$SECONDS
 
-echo "== A dataset of synthesised songs"
+echo "== Synthesising a dataset of songs"
 $python make_demo_dataset.py demo/songs
 
 echo "== Training the single-frame network, then the recurrent one from its weights"
 $python train_feedforward.py demo/songs --epochs 20 --batch-size 8 --output demo
 $python train_RNN.py demo/songs --epochs 20 --batch-size 4 --learning-rate 5e-4 --output demo
 
-echo "== Separating a song that neither has met"
+echo "== Separating a song that neither network has heard"
 song=$(find demo/songs/Mixtures/Test -name mixture.wav | sort | head -n 1)
 $python separate_RNN.py "$song" demo/voice.wav --checkpoint demo/savedModel_RNN_best.pt
 
-echo "== Evaluating both on the test songs"
+echo "== Evaluating both networks on the test songs"
 $python evaluate.py demo/songs --feedforward demo/savedModel_feedforward_best.pt --rnn demo/savedModel_RNN_best.pt \
   --output demo/results
 
 echo
-echo "Done in $((SECONDS - started)) s. Listen to $song and demo/voice.wav; look at"
+echo "Done in $((SECONDS - started)) s. Listen to $song and demo/voice.wav. Pictures:"
 ls demo/*.png

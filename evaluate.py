@@ -1,10 +1,10 @@
-"""Judge networks, or the estimates of any other program, on a dataset's Test songs with BSS_EVAL.
+"""Evaluate networks, or the estimates of any other program, with BSS_EVAL on a dataset's Test songs.
 
     python evaluate.py DATASET
     python evaluate.py DATASET --checkpoint savedModel_RNN_best.pt --estimates spleeter=FOLDER --page listen
 
 Writes evaluation.csv (a row per song, source and system), evaluation.json (the summary), evaluation.md (the tables) and
-pictures; beside the systems stand the mixture and three masks that know the true sources.
+pictures. The mixture and three ideal masks, made from the true sources, are evaluated alongside.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from networks.hearing import KEYS
+from process.commandline import parser_from
 from process.errors import UserError, command
 from process.locking import only_writer
 from scoring.listening_page import write_page
@@ -28,11 +29,11 @@ from songs.layouts import SPLITS, add_dataset_arguments, find_songs
 from songs.song import Song
 from util import AudioConfig
 
-# ---------------------------------------------------------------------------------------------- what is judged
+# ---------------------------------------------------------------------------------------------- systems
 
 
 def make_systems(options: argparse.Namespace, songs: list[Song]) -> list[System]:
-    """The systems that the command line asks for, between the mixture and the ideal masks."""
+    """The mixture, the systems that the command line asks for, and the ideal masks."""
     networks = []
     for name in NETWORKS:
         path = getattr(options, name)
@@ -59,10 +60,10 @@ def make_systems(options: argparse.Namespace, songs: list[Song]) -> list[System]
             raise UserError(f"{path}: expected estimates named like the songs ('{songs[0].name}.wav'), found none")
         folders.append(folder)
     audio = networks[0].audio if networks else AudioConfig()
-    systems = [Mixture(), *networks, *folders, *(IdealMask(name, audio) for name in IDEAL_MASKS)]
+    systems: list[System] = [Mixture(), *networks, *folders, *(IdealMask(name, audio) for name in IDEAL_MASKS)]
     for name, count in collections.Counter(system.name for system in systems).items():
         if count > 1:
-            raise UserError(f"expected systems of different names, found {count} called '{name}': write NAME=PATH")
+            raise UserError(f"expected systems with different names, found {count} called '{name}': write NAME=PATH")
     return systems
 
 
@@ -76,27 +77,29 @@ def _named(text: str) -> tuple[str, Path]:
 
 
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Judge networks and the estimates of other programs with BSS_EVAL.")
+    parser = parser_from(__doc__)
     add_dataset_arguments(parser)
-    default = "default: the best one in the current folder, else pretrained"
-    parser.add_argument("--feedforward", type=Path, metavar="CHECKPOINT", help=default)
-    parser.add_argument("--rnn", type=Path, metavar="CHECKPOINT", dest="RNN", help=default)
-    parser.add_argument(
-        "--checkpoint", nargs="*", metavar="[NAME=]FILE", help="judge these networks (or none) instead of the two"
-    )
-    text = "judge recurrent networks once more, hearing each song backwards, too"
-    parser.add_argument("--bidirectional", action="store_true", help=text)
-    text = "judge all networks once more, hearing each song in so many keys"
-    parser.add_argument("--keys", type=int, choices=KEYS, default=1, help=text)
-    parser.add_argument(
-        "--estimates", nargs="+", default=[], metavar="[NAME=]FOLDER", help="judge voices in files named like the songs"
-    )
-    parser.add_argument("--split", choices=SPLITS, default="Test", help="which songs (%(default)s)")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", default=Path("evaluation"), help="(%(default)s)")
-    parser.add_argument("--framewise", action="store_true", help="also v4: scores in frames of 1 s, like museval's")
-    parser.add_argument("--check-with-mir-eval", action="store_true", help="compare with mir_eval's scores (slow)")
-    parser.add_argument("--page", type=Path, metavar="FOLDER", help="a page to compare all systems by ear in a browser")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (%(default)s)")
+    add = parser.add_argument
+    default = "(default: the best one in the current folder, else the pretrained one)"
+    add("--feedforward", type=Path, metavar="CHECKPOINT", help=f"evaluate this single-frame network {default}")
+    add("--rnn", type=Path, metavar="CHECKPOINT", dest="RNN", help=f"evaluate this recurrent network {default}")
+    checkpoint = "evaluate these networks, or none, instead of the two"
+    add("--checkpoint", nargs="*", metavar="[NAME=]FILE", help=checkpoint)
+    bidirectional = "evaluate recurrent networks a second time, also run backwards in time"
+    add("--bidirectional", action="store_true", help=bidirectional)
+    keys = "evaluate networks a second time, with test-time augmentation in this many keys (default: %(default)s, none)"
+    add("--keys", type=int, choices=KEYS, default=1, help=keys)
+    estimates = "evaluate estimates of the voice, in files named like the songs, in these folders"
+    add("--estimates", nargs="+", default=[], metavar="[NAME=]FOLDER", help=estimates)
+    add("--split", choices=SPLITS, default="Test", help="evaluate on these songs (default: %(default)s)")
+    output = "write tables, figures and pictures into this folder (default: %(default)s)"
+    add("--output", type=Path, metavar="FOLDER", default=Path("evaluation"), help=output)
+    add("--framewise", action="store_true", help="add the scores of BSS_EVAL v4, in frames of 1 s, as museval does")
+    add("--check-with-mir-eval", action="store_true", help="compare all scores with mir_eval's (slow)")
+    page = "write a page for the browser into this folder, to compare all systems by ear"
+    add("--page", type=Path, metavar="FOLDER", help=page)
+    workers = "evaluate this many songs at a time, each in a process of its own (default here: %(default)s)"
+    add("--workers", type=int, default=os.cpu_count(), help=workers)
     return parser.parse_args(argv)
 
 
@@ -110,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def evaluate(options: argparse.Namespace, typed: str) -> None:
-    """Judge and write all results into the folders. typed: the command line."""
+    """Evaluate all systems and write the results. typed: the command line, kept with them."""
     songs = find_songs(options.dataset, options.hold_out, options.include_test)[options.split]
     if not songs:
         raise UserError(f"{options.dataset}: expected songs in {options.split}, found none")
@@ -124,7 +127,7 @@ def evaluate(options: argparse.Namespace, typed: str) -> None:
     wanted = {"framewise": options.framewise, "check": options.check_with_mir_eval, "page": options.page}
     results = judge_songs(songs, systems, workers, **wanted)
     rows = [row for own, _ in results for row in own]
-    clock = sum((collections.Counter(clock) for _, clock in results), collections.Counter())
+    clock: collections.Counter[str] = sum((collections.Counter(clock) for _, clock in results), collections.Counter())
     report = {
         **make_report(options, songs, systems, rows),
         "seconds": {"altogether": time.perf_counter() - started, "processes": workers, **clock},

@@ -1,14 +1,14 @@
-"""Write a small dataset of synthesised songs, so that everything here can be tried and tested with no download.
+"""Write a small dataset of synthesised songs, to try and test everything here without a download.
 
     python make_demo_dataset.py demo/songs
     python train_feedforward.py demo/songs --epochs 20 --batch-size 8 --output demo
     python train_RNN.py demo/songs --epochs 20 --batch-size 4 --learning-rate 5e-4 --output demo
 
-Every song has a singer, a tempo, a key, chords and instruments of its own, all drawn from --seed: the same command
-writes the same bytes. The folders are the course's: Mixtures|Sources/{Train,Valid,Test}/<song>/{mixture,vocals}.wav,
-32 kHz, mono, 16 bits; the accompaniment is mixture minus vocals. Batches are small because the set is: more steps.
+Every song has its own singer, tempo, key, chords and instruments, all drawn from --seed: the same command writes the
+same bytes. The layout is the course's, {Mixtures,Sources}/{Train,Valid,Test}/<song>/{mixture,vocals}.wav, 32 kHz, mono,
+16 bits; the accompaniment is mixture minus vocals. The dataset is small, so small batches give enough training steps.
 
-It is synthetic, for showing and testing only: a figure measured on it says nothing about real music.
+It is synthetic, for demonstrations and tests only: a figure measured on it says nothing about real music.
 """
 
 import argparse
@@ -22,13 +22,14 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, sosfilt
 
+from process.commandline import parser_from
 from process.errors import UserError, command
 from util import AudioConfig, istft, stft, wavwrite
 
 RATE = AudioConfig().sample_rate
 PEAK = 0.9  # of the louder of mixture and vocals
 MAJOR = (0, 2, 4, 5, 7, 9, 11)  # semitones of the scale's seven degrees above its tonic
-PROGRESSIONS = ("1564", "6415", "1645", "1425", "6545", "1345")  # degree of the scale of each bar's chord
+PROGRESSIONS = ("1564", "6415", "1645", "1425", "6545", "1345")  # degrees of the scale, one for each bar's chord
 BAR = 4  # beats
 
 # ---------------------------------------------------------------------------------------------- song
@@ -36,7 +37,7 @@ BAR = 4  # beats
 
 @dataclasses.dataclass(frozen=True)
 class Song:
-    """What singer and band agree on. Notes are MIDI numbers, semitones with 69 = 440 Hz, here and below."""
+    """What singer and band agree on. Here and below, notes are MIDI numbers: semitones, with 69 = 440 Hz."""
 
     seconds: float
     beat: float  # seconds
@@ -49,12 +50,12 @@ class Song:
         return [(self.tonic + MAJOR[(degree + third) % 7]) % 12 for third in (0, 2, 4)]
 
     def times(self, beats: float) -> np.ndarray:
-        """Every so many beats from the start to the end of the song."""
+        """The times in seconds of every `beats`-th beat of the song."""
         return np.arange(0, self.seconds, beats * self.beat)
 
 
 def hertz(note: float | np.ndarray) -> float | np.ndarray:
-    """Frequency of a note."""
+    """Frequency of a note in Hz."""
     return 440 * 2 ** ((note - 69) / 12)
 
 
@@ -83,7 +84,7 @@ CONSONANTS = {  # centre and width of the noise in Hz, amplitude relative to a v
 
 
 def compose_melody(song: Song, lowest: int, rng: np.random.Generator) -> list[tuple[int, int, int]]:
-    """The sung notes as (first frame, end frame, note): a walk on the scale in phrases of two bars with rests."""
+    """The sung notes as (first frame, end frame, note): a random walk on the scale, in phrases of two bars."""
     scale = [note for note in range(lowest, lowest + 15) if (note - song.tonic) % 12 in MAJOR]
     place = len(scale) // 2
     melody = []
@@ -102,7 +103,7 @@ def compose_melody(song: Song, lowest: int, rng: np.random.Generator) -> list[tu
 
 
 def wander(frames: int, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """A random curve (frames,) of deviation 1 that moves within about `seconds`."""
+    """A random curve (frames,) with standard deviation 1 that changes within about `seconds`."""
     curve = gaussian_filter1d(rng.standard_normal(frames), seconds * FRAME_RATE)
     return curve / curve.std()
 
@@ -113,7 +114,7 @@ def unit_power(gains: np.ndarray) -> np.ndarray:
 
 
 def vowel_gains(formants: np.ndarray, tilt: float) -> np.ndarray:
-    """Gains (frames, bins) of the vocal tract with these formants (frames, 5), falling by `tilt` dB per octave."""
+    """Gains (frames, bins) of a vocal tract with these formants (frames, 5) in Hz, falling by `tilt` dB per octave."""
     gains = np.zeros((len(formants), FRAMES.bins))
     for formant, bandwidth, level in zip(formants.T, BANDWIDTHS, FORMANT_LEVELS, strict=True):
         gains += 10 ** (level / 20) / np.sqrt(1 + ((FREQUENCIES - formant[:, None]) / (bandwidth / 2)) ** 2)
@@ -121,7 +122,7 @@ def vowel_gains(formants: np.ndarray, tilt: float) -> np.ndarray:
 
 
 def glottal_pulses(pitch: np.ndarray, samples: int) -> np.ndarray:
-    """Pulses (samples,) of power 1 at this pitch (frames,): all harmonics below 14 kHz, of the same amplitude."""
+    """Pulses (samples,) of power 1 with this pitch (frames,): all harmonics below 14 kHz, with equal amplitudes."""
     f0 = hertz(np.interp(np.arange(samples) / FRAMES.hop, np.arange(len(pitch)), pitch))
     phase = 2 * np.pi * np.cumsum(f0) / RATE
     harmonics = np.floor(14000 / f0)
@@ -138,7 +139,7 @@ def sing(song: Song, kind: str, rng: np.random.Generator) -> np.ndarray:
     vibrato_rate, vibrato_depth = rng.uniform(4.8, 6.8), rng.uniform(0.15, 0.6)  # Hz, semitones
     glide = rng.uniform(0.015, 0.045)  # seconds
 
-    # Curves of one value per frame, with steps from note to note that are smoothed afterwards.
+    # Curves with one value per frame; their steps from note to note are smoothed afterwards.
     samples = round(song.seconds * RATE)
     frames = FRAMES.frames(samples)
     pitch, voicing, vibrato = np.full(frames, float(lowest)), np.zeros(frames), np.zeros(frames)
@@ -146,7 +147,7 @@ def sing(song: Song, kind: str, rng: np.random.Generator) -> np.ndarray:
     hiss = np.zeros((frames, FRAMES.bins))  # gains of the consonants' noise
     for first, end, note in compose_melody(song, lowest, rng):
         vowel, next_vowel = (np.array(FORMANTS[name], float) for name in rng.choice(list(FORMANTS), 2))
-        path = rng.choice([0.3, 1.0]) * np.linspace(0, 1, end - first)[:, None]  # some way to the next vowel, or all
+        path = rng.choice([0.3, 1.0]) * np.linspace(0, 1, end - first)[:, None]  # towards the next vowel
         formants[first:end] = vowel + path * (next_vowel - vowel)
         formants[end:] = formants[end - 1]
         pitch[first:] = note
@@ -175,13 +176,13 @@ def sing(song: Song, kind: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def add(track: np.ndarray, start: float, sound: np.ndarray) -> None:
-    """Add a sound to the track at `start` seconds; what sticks out at the end is cut off."""
+    """Add a sound to the track at `start` seconds; what exceeds the track is cut off."""
     place = track[round(start * RATE) :][: len(sound)]
     place += sound[: len(place)]
 
 
 def tone(note: float, seconds: float, harmonics: np.ndarray, decay: float = 0.0) -> np.ndarray:
-    """A note with harmonics of these amplitudes, below 14 kHz; harmonic k fades by exp(-k decay t)."""
+    """A note with harmonics of these amplitudes, up to 14 kHz; harmonic k decays with exp(-k decay t)."""
     time = np.arange(round(seconds * RATE)) / RATE
     fundamental = np.exp((2j * np.pi * hertz(note) - decay) * time)  # its k-th power is harmonic k
     sound = np.polynomial.polynomial.polyval(fundamental, [0, *harmonics[: int(14000 / hertz(note))]]).imag
@@ -190,7 +191,7 @@ def tone(note: float, seconds: float, harmonics: np.ndarray, decay: float = 0.0)
 
 
 def draw_timbre(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Amplitudes of an instrument's harmonics: falling, by more or less, and uneven."""
+    """Random amplitudes of an instrument's harmonics: falling and uneven."""
     numbers = np.arange(1, count + 1)
     return numbers ** -rng.uniform(1.0, 1.8) * rng.uniform(0.3, 1.0, count)
 
@@ -206,12 +207,12 @@ def play_chords(song: Song, track: np.ndarray, rng: np.random.Generator) -> None
     length = BAR * song.beat
     for time in song.times(BAR):
         for pitch_class in song.chord(time):
-            for detune in (-0.04, 0.04):  # two of each beat against each other like a chorus
+            for detune in (-0.04, 0.04):  # a pair beats like a chorus
                 add(track, time, tone(near(pitch_class, lowest) + detune, length + 0.05, timbre))
 
 
 def play_arpeggio(song: Song, track: np.ndarray, rng: np.random.Generator) -> None:
-    """A guitar or piano: the chord's notes one after the other, or strummed together."""
+    """A guitar or piano: the chord's notes one after another, or strummed together."""
     timbre, lowest, decay = draw_timbre(16, rng), int(rng.integers(52, 66)), rng.uniform(0.3, 1.5)
     order = rng.permutation([0, 1, 2, 3])
     step = rng.choice([0.5, 1.0])
@@ -223,7 +224,7 @@ def play_arpeggio(song: Song, track: np.ndarray, rng: np.random.Generator) -> No
 
 
 def play_bass(song: Song, track: np.ndarray, rng: np.random.Generator) -> None:
-    """The chord's root, now and then its fifth, in quavers or crotchets."""
+    """The chord's root, sometimes its fifth, in eighth or quarter notes."""
     timbre, step = draw_timbre(10, rng), rng.choice([0.5, 1.0])
     for time in song.times(step):
         pitch_class = song.chord(time)[0 if rng.random() < 0.8 else 2]
@@ -231,7 +232,7 @@ def play_bass(song: Song, track: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def play_drums(song: Song, track: np.ndarray, rng: np.random.Generator) -> None:
-    """Bass drum, snare on the second and fourth beat, and hi-hat in quavers."""
+    """Bass drum, snare on the second and fourth beats, and hi-hat in eighth notes."""
     time = np.arange(round(0.4 * RATE)) / RATE
     swept = 2 * np.pi * (45 * time + rng.uniform(2, 5) * (1 - np.exp(-30 * time)))
     kick = np.sin(swept) * np.exp(-rng.uniform(8, 14) * time)
@@ -239,10 +240,10 @@ def play_drums(song: Song, track: np.ndarray, rng: np.random.Generator) -> None:
     hat_band = butter(2, rng.uniform(6000, 8000), "highpass", fs=RATE, output="sos")
     snare_decay, hat_decay, hat_level = rng.uniform(12, 25), rng.uniform(25, 70), rng.uniform(0.2, 0.5)
     body = 0.4 * np.sin(2 * np.pi * rng.uniform(170, 230) * time) * np.exp(-25 * time)
-    kicks = {0, 4} | set(rng.choice(8, 2).tolist())  # quavers of the bar
+    kicks = {0, 4} | set(rng.choice(8, 2).tolist())  # eighth notes of the bar
     for number, start in enumerate(song.times(0.5)):
         strength = rng.uniform(0.7, 1.0)
-        hiss = rng.standard_normal(len(time))  # another one for every stroke
+        hiss = rng.standard_normal(len(time))  # different for every stroke
         add(track, start, hat_level * strength * sosfilt(hat_band, hiss) * np.exp(-hat_decay * time))
         if number % 8 in kicks:
             add(track, start, strength * kick)
@@ -254,7 +255,7 @@ PLAYERS = {play_drums: 0.0, play_bass: -2.0, play_chords: -2.0, play_arpeggio: -
 
 
 def accompany(song: Song, rng: np.random.Generator) -> np.ndarray:
-    """The band (samples,): each player at its level, some 3 dB up or down."""
+    """The band (samples,): each player at its level, up to 3 dB more or less."""
     band = np.zeros(round(song.seconds * RATE))
     for play, level in PLAYERS.items():
         track = np.zeros_like(band)
@@ -278,13 +279,13 @@ def make_song(kind: str, seconds: float, rng: np.random.Generator) -> tuple[np.n
 
 
 def split_of(index: int, songs: int) -> str:
-    """Of 14 songs, 9 for training, 2 for validation, 3 for testing; other numbers alike, at least one of each."""
+    """Of 14 songs, 9 for training, 2 for validation, 3 for test; other numbers in proportion, at least one of each."""
     valid, test = (max(1, round(songs * share / 14)) for share in (2, 3))
     return "Train" if index < songs - valid - test else "Valid" if index < songs - test else "Test"
 
 
 def write_dataset(folder: Path, options: argparse.Namespace) -> None:
-    """Write all songs into `folder`, each from a random generator of its own."""
+    """Write all songs into `folder`, each with its own random generator."""
     for index in range(options.songs):
         kind = list(KINDS)[index % len(KINDS)]
         mixture, vocals = make_song(kind, options.seconds, np.random.default_rng([options.seed, index]))
@@ -298,21 +299,23 @@ def write_dataset(folder: Path, options: argparse.Namespace) -> None:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Write a small dataset of synthesised songs.")
-    parser.add_argument("target", type=Path, help="folder to write, new or empty")
-    parser.add_argument("--songs", type=int, default=14, help="how many, each by another singer (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=24.0, help="length of each song (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (%(default)s)")
+    parser = parser_from(__doc__)
+    parser.add_argument("target", type=Path, help="folder to write: new or empty")
+    text = "number of songs, each by another singer (default: %(default)s)"
+    parser.add_argument("--songs", type=int, default=14, metavar="N", help=text)
+    text = "length of each song, in seconds (default: %(default)g)"
+    parser.add_argument("--seconds", type=float, default=24.0, help=text)
+    parser.add_argument("--seed", type=int, default=0, help="seed for everything random (default: %(default)s)")
     options = parser.parse_args(argv)
     for name, least, most in (("songs", 3, 999), ("seconds", 5, 600), ("seed", 0, 2**32)):
         if not least <= getattr(options, name) <= most:
             parser.error(f"--{name} must be {least} to {most}, found {getattr(options, name)}")
     target = options.target
-    part = target / ".part"  # a dataset that is not whole never shows under its final names
+    part = target / ".part"  # an incomplete dataset never appears under its final names
     try:
         target.mkdir(parents=True, exist_ok=True)
         if any(target.iterdir()):
-            raise UserError(f"{target}: expected a new or empty folder, found one with files in it")
+            raise UserError(f"{target}: expected a new or empty folder, found files in it")
         try:
             write_dataset(part, options)
             for folder in sorted(part.iterdir()):

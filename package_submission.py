@@ -1,13 +1,13 @@
-"""Pack the homework for handing in: code, trained networks, separation scripts and report, no data.
+"""Pack the homework to hand it in: code, trained networks and report, without data.
 
     python package_submission.py Ada Lovelace
+    python package_submission.py "Juana Inés" "de la Cruz"
 
-Writes ada_lovelace_HW5.zip into the current folder. The networks are those that the separation scripts would use; they
-lie in pretrained/ there. The report is whatever PDF lies in report/. Then the zip is unpacked into a temporary folder,
-and both separation scripts must separate a sound there; if they do not, no zip is left.
+Writes ada_lovelace_HW5.zip into the current folder. The networks are those that the separation scripts use, packed into
+pretrained/; the report is the PDF in report/. The zip is then unpacked into a temporary folder, where both separation
+scripts must separate a sound; if they fail, no zip is left.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -18,6 +18,7 @@ import numpy as np
 
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
+from process.commandline import parser_from
 from process.errors import UserError, command, whole_file
 from separation.separate import find_checkpoint
 from sound.files import SOUND_SUFFIXES, sound_info
@@ -34,9 +35,10 @@ CODE = (
     "LICENSE",
     *(f"{room}/*" for room in ROOMS),
     "tests/**/*.py",
-    "benchmarks/**/*.py",
+    "benchmarks/**/*",
     "recipe/*",
-    "docs/*.png",
+    "pretrained/*.md",
+    "docs/*",
     "results/**/*",
     "report/**/*",
 )
@@ -45,7 +47,7 @@ SCRIPTS = ("separate_feedforward.py", "separate_RNN.py")
 
 
 def collect(root: Path, networks: dict[str, Path]) -> dict[str, Path]:
-    """What goes into the zip: name there -> file. Raises UserError if the report or a script is missing."""
+    """The files of the zip: name in it -> file. Raises UserError if the report or a script is missing."""
     if not list(root.glob("report/*.pdf")):
         raise UserError(f"{root / 'report'}: expected the report as a PDF file in this folder, found none")
     files = {path.relative_to(root).as_posix(): path for pattern in CODE for path in sorted(root.glob(pattern))}
@@ -63,7 +65,7 @@ def collect(root: Path, networks: dict[str, Path]) -> dict[str, Path]:
 
 
 def check_runs(archive: Path, folder: str) -> None:
-    """Unpack the zip, separate a sound with both scripts there. Raises UserError if that fails."""
+    """Unpack the zip and separate a sound with both of its scripts. Raises UserError if that fails."""
     with tempfile.TemporaryDirectory() as temporary:
         with zipfile.ZipFile(archive) as opened:
             opened.extractall(temporary)
@@ -75,16 +77,16 @@ def check_runs(archive: Path, folder: str) -> None:
             run = subprocess.run(arguments, cwd=unpacked, capture_output=True, text=True, errors="replace")
             if run.returncode:
                 reason = (run.stderr.strip().splitlines() or ["no reason given"])[-1]
-                raise UserError(f"{script}: expected to run from the unpacked zip, failed: {reason}")
+                raise UserError(f"{script}: expected it to run from the unpacked zip, found: {reason}")
             if sound_info(unpacked / f"{script}.wav").samples != noise.shape[1]:
                 raise UserError(f"{script}: expected a voice as long as the song from the unpacked zip, found another")
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Pack code, trained networks and report into a zip, without data.")
-    parser.add_argument("firstname", metavar="FIRSTNAME")
-    parser.add_argument("lastname", metavar="LASTNAME")
+    parser = parser_from(__doc__)
+    parser.add_argument("firstname", metavar="FIRSTNAME", help="your first name: letters, spaces and hyphens")
+    parser.add_argument("lastname", metavar="LASTNAME", help="your last name, likewise")
     options = parser.parse_args(argv)
     names = ["_".join(name.lower().split()) for name in (options.firstname, options.lastname)]
     if not all(name.replace("_", "").replace("-", "").isalpha() for name in names):
@@ -94,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
     networks = {}
     for network_class in NETWORKS:
         path = find_checkpoint(network_class.name)
-        load_network(path, network_class)  # a damaged one is told before it is packed
+        load_network(path, network_class)  # refuse a damaged one before packing it
         networks[f"pretrained/savedModel_{network_class.name}_best.pt"] = path
     files = collect(ROOT, networks)
     archive = Path(f"{folder}.zip")
@@ -107,7 +109,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{name}: {path}")
     reports = ", ".join(name for name in files if name.startswith("report/") and name.endswith(".pdf"))
     print(f"report: {reports}")
-    print(f"{archive}: {len(files)} files, {archive.stat().st_size / 1e6:.1f} MB; both networks separate from it")
+    print(f"{archive}: {len(files)} files, {archive.stat().st_size / 1e6:.1f} MB; both scripts work from it")
 
 
 if __name__ == "__main__":

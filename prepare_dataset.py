@@ -1,12 +1,13 @@
-"""Write a dataset as the course has it, Mixtures|Sources/{Train,Valid,Test}/<song>/{mixture,vocals}.wav, mono, 32 kHz.
+"""Convert a dataset to the course's layout: mono, 32 kHz, 16 bits.
 
     python prepare_dataset.py DSD100 dataset
     python prepare_dataset.py MUSDB18 dataset --songs 30 --format flac
 
-Reads what the training scripts read (see layouts.py); they are faster on files of one channel and the right rate, many
-times so if they were .stem.mp4. A dataset's own Test stays Test; Valid is drawn by artist from what it trains on;
-a folder of songs without any split is divided into all three. Stopped and started again, it goes on where it was.
-dataset.json records the settings, and of every song that is done where it is from, its level and checksums.
+Writes {Mixtures,Sources}/{Train,Valid,Test}/<song>/{mixture,vocals}.wav. The source is anything that the training
+scripts read (see songs/layouts.py); they are faster on mono files of the right sample rate, and many times faster than
+on .stem.mp4 files. A dataset's own Test songs stay Test, and Valid is drawn by artist from the others; a folder of
+songs without splits is divided into all three. If the script is stopped, the same command goes on where it was.
+dataset.json records the settings and, for each finished song, its origin, levels and checksums.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from process.commandline import parser_from
 from process.errors import UserError, command, safe_name, whole_file
 from process.locking import LOCK, only_writer
 from songs.inspection import Levels, decibels, find_problems, in_parallel, overview, print_problems
@@ -34,12 +36,12 @@ MANIFEST = "dataset.json"
 FORMATS = ("wav", "flac")
 SUBTYPE, SAMPLE_BYTES = "PCM_16", 2
 PARTS = {"mixture": "Mixtures", "vocals": "Sources"}  # stem -> folder
-ROOM = 10 * 2**20  # bytes on the disk beside what is written
+RESERVE = 10 * 2**20  # bytes that stay free on the disk
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A song, its two files' names in the target, and the samples [first, last) at `rate` that go there."""
+    """A song, the samples [first, last) at `rate` to write, and the names of the two files in the target folder."""
 
     song: Song
     split: str
@@ -50,12 +52,12 @@ class Job:
 
     @property
     def key(self) -> str:
-        """Its name in the manifest."""
+        """The song's name in the manifest."""
         return f"{self.split}/{self.song.name}"
 
 
 def plan(splits: dict[str, list[Song]], options: argparse.Namespace) -> list[Job]:
-    """What to write of which songs: all of them, or an excerpt from their middle."""
+    """What to write of each song: all of it or, with --excerpt, its middle."""
     jobs = []
     for split, songs in splits.items():
         for song in songs:
@@ -68,13 +70,13 @@ def plan(splits: dict[str, list[Song]], options: argparse.Namespace) -> list[Job
 
 
 def choose(splits: dict[str, list[Song]], count: int | None, seed: int) -> dict[str, list[Song]]:
-    """So many songs, drawn from all splits in proportion, at least one of each."""
+    """Draw `count` songs from all splits in proportion, at least one of each."""
     total = sum(map(len, splits.values()))
     if count is None or count >= total:
         return splits
     shares = {split: max(1, round(count * len(songs) / total)) for split, songs in splits.items() if songs}
-    largest = max(shares, key=shares.get)
-    shares[largest] = max(1, shares[largest] + count - sum(shares.values()))  # what rounding took or gave
+    largest = max(shares, key=lambda split: shares[split])
+    shares[largest] = max(1, shares[largest] + count - sum(shares.values()))  # make up for the rounding
     generator = random.Random(seed)
     return {split: generator.sample(splits[split], share) for split, share in shares.items()}
 
@@ -83,17 +85,17 @@ def choose(splits: dict[str, list[Song]], count: int | None, seed: int) -> dict[
 
 
 def write_song(job: Job, source: Path, target: Path) -> dict | UserError:
-    """Write a song's two files. Returns its record for the manifest, or what went wrong."""
+    """Write a song's two files. Returns its record for the manifest, or the error."""
     try:
         if job.song.name != safe_name(job.song.name):
             raise UserError(
-                f"{job.song.mixture}: expected a song's name, found '{job.song.name}', a device's on Windows"
+                f"{job.song.mixture}: expected the name of a song, found '{job.song.name}', a device's on Windows"
             )
         paths = {stem: target / file for stem, file in job.files.items()}
         for path in paths.values():
             path.parent.mkdir(parents=True, exist_ok=True)
         gain, peak, levels = 1.0, *_write(job, paths, 1.0)
-        if peak > 1:  # sums of stems, and resampled sound, may be louder than full scale: softer then, both alike
+        if peak > 1:  # sums of stems and resampled sound may exceed full scale: lower both by the same gain
             gain = 0.999 / peak
             _write(job, paths, gain)
         return {
@@ -105,13 +107,13 @@ def write_song(job: Job, source: Path, target: Path) -> dict | UserError:
         }
     except UserError as error:
         for file in job.files.values():
-            with contextlib.suppress(OSError):  # a folder that is empty would be a song without files
+            with contextlib.suppress(OSError):  # an empty folder would look like a song without files
                 (target / file).parent.rmdir()
         return error
 
 
 def _write(job: Job, paths: dict[str, Path], gain: float) -> tuple[float, Levels]:
-    """Write both files times `gain`. Returns the largest peak, relative to full scale, and the levels before."""
+    """Write both files times `gain`. Returns the peak, relative to full scale, and the levels before the gain."""
     levels = Levels()
     with (
         create_sound(paths["mixture"], job.rate, 1, SUBTYPE) as mixture,
@@ -125,7 +127,7 @@ def _write(job: Job, paths: dict[str, Path], gain: float) -> tuple[float, Levels
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -137,12 +139,12 @@ def checksum(path: Path) -> str:
 
 
 def read_manifest(target: Path, settings: dict) -> dict[str, dict]:
-    """The songs that an earlier run with the same settings has done. Raises UserError if something else is there."""
+    """The songs that an earlier run with the same settings finished. Raises UserError if `target` is anything else."""
     path = target / MANIFEST
     if not path.exists():
         if target.exists() and not (target.is_dir() and {file.name for file in target.iterdir()} <= {LOCK}):
             raise UserError(
-                f"{target}: expected a new or empty folder or a dataset to go on with, found something else"
+                f"{target}: expected a new or empty folder, or a dataset to go on with, found something else"
             )
         return {}
     try:
@@ -152,7 +154,7 @@ def read_manifest(target: Path, settings: dict) -> dict[str, dict]:
             for number in (record["gain_dB"], *dataclasses.astuple(Levels(**record["levels"]))):
                 float(number)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: expected what an earlier run has written, found something else") from error
+        raise UserError(f"{path}: expected what an earlier run wrote, found something else") from error
     for name, value in settings.items():
         if before.get(name) != value:
             raise UserError(f"{path}: written with {name} = {before.get(name)}, cannot go on with {value}")
@@ -165,7 +167,7 @@ def write_manifest(target: Path, settings: dict, songs: dict[str, dict]) -> None
 
 
 def is_done(job: Job, target: Path, done: dict[str, dict]) -> bool:
-    """Whether a song is in the manifest and its files are still there, of the right rate and length."""
+    """Whether a song is in the manifest and its files still exist, with the right sample rate and length."""
     try:
         infos = [sound_info(target / file) for file in job.files.values()] if job.key in done else []
     except UserError:
@@ -174,51 +176,51 @@ def is_done(job: Job, target: Path, done: dict[str, dict]) -> bool:
 
 
 def check_space(jobs: list[Job], target: Path) -> None:
-    needed = sum(len(PARTS) * SAMPLE_BYTES * (job.last - job.first) for job in jobs) + ROOM
+    needed = sum(len(PARTS) * SAMPLE_BYTES * (job.last - job.first) for job in jobs) + RESERVE
     free = shutil.disk_usage(target).free
     if free < needed:
-        raise UserError(f"{target}: expected {needed / 1e9:.2f} GB of free disk, found {free / 1e9:.2f} GB")
+        raise UserError(f"{target}: expected {needed / 1e9:.2f} GB of free disk space, found {free / 1e9:.2f} GB")
 
 
 def write_songs(jobs: list[Job], source: Path, target: Path, settings: dict) -> list[UserError]:
-    """Write the songs that an earlier run has not, keeping the manifest up to date. Returns what went wrong."""
-    read_manifest(target, settings)
+    """Write the songs that no earlier run finished, and keep the manifest up to date. Returns the errors."""
+    read_manifest(target, settings)  # before anything is written there
     with only_writer(target):
-        return _write_songs(jobs, source, target, settings)
-
-
-def _write_songs(jobs: list[Job], source: Path, target: Path, settings: dict) -> list[UserError]:
-    songs = read_manifest(target, settings)
-    for path in target.rglob(".*.part.*"):
-        path.unlink()  # of a run that was killed
-    done = {job.key: songs[job.key] for job in jobs if is_done(job, target, songs)}
-    left = [job for job in jobs if job.key not in done]
-    if done:
-        print(f"{len(done)} songs are there already")
-    check_space(left, target)
-    write_manifest(target, settings, done)
-    errors = []
-    records = in_parallel(functools.partial(write_song, source=source, target=target), left, "writing")
-    for job, record in zip(left, records, strict=True):
-        if isinstance(record, UserError):
-            errors.append(record)
-        else:
-            done[job.key] = record
-            write_manifest(target, settings, done)
+        songs = read_manifest(target, settings)
+        for path in target.rglob(".*.part.*"):
+            path.unlink()  # left by a run that was killed
+        done = {job.key: songs[job.key] for job in jobs if is_done(job, target, songs)}
+        left = [job for job in jobs if job.key not in done]
+        if done:
+            print(f"songs already done: {len(done)}")
+        check_space(left, target)
+        write_manifest(target, settings, done)
+        errors = []
+        records = in_parallel(functools.partial(write_song, source=source, target=target), left, "writing")
+        for job, record in zip(left, records, strict=True):
+            if isinstance(record, UserError):
+                errors.append(record)
+            else:
+                done[job.key] = record
+                write_manifest(target, settings, done)
     return errors
 
 
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Write a dataset in the course's layout, mono, 16 bits.")
-    parser.add_argument("source", help="DSD100, MUSDB18, MUSDB18-HQ, MIR-1K or a folder of songs")
-    parser.add_argument("target", type=Path, help="folder to write: new, empty, or of a run that was stopped")
-    parser.add_argument("--layout", choices=LAYOUTS, help="what the source is (default: recognised)")
-    rate = AudioConfig().sample_rate
-    parser.add_argument("--rate", type=int, metavar="HZ", default=rate, help="of the written files (%(default)s)")
-    parser.add_argument("--songs", type=int, metavar="N", help="only so many, drawn from all splits in proportion")
-    parser.add_argument("--excerpt", type=float, metavar="SECONDS", help="only so much from the middle of each song")
-    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="(%(default)s)")
-    parser.add_argument("--seed", type=int, default=SPLIT_SEED, help="of drawing and dividing songs (%(default)s)")
+    parser = parser_from(__doc__)
+    parser.add_argument("source", help="dataset to read: DSD100, MUSDB18, MUSDB18-HQ, MIR-1K or a folder of songs")
+    parser.add_argument("target", type=Path, help="folder to write: new, empty, or of a run to go on with")
+    parser.add_argument("--layout", choices=LAYOUTS, help="layout of the source (default: recognised)")
+    text = "sample rate of the files, in Hz (default: %(default)s)"
+    parser.add_argument("--rate", type=int, metavar="HZ", default=AudioConfig().sample_rate, help=text)
+    text = "write N songs, drawn from all splits in proportion (default: all)"
+    parser.add_argument("--songs", type=int, metavar="N", help=text)
+    text = "write this many seconds from the middle of each song (default: all)"
+    parser.add_argument("--excerpt", type=float, metavar="SECONDS", help=text)
+    text = "format of the files (default: %(default)s)"
+    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help=text)
+    text = "seed for drawing and dividing songs (default: %(default)s)"
+    parser.add_argument("--seed", type=int, default=SPLIT_SEED, help=text)
     options = parser.parse_args(argv)
     for name, least, most in (("rate", 1000, 768000), ("songs", 3, 10**6), ("excerpt", 0.1, 36000)):
         value = getattr(options, name)
@@ -245,7 +247,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report(target: Path, records: dict[str, dict], errors: list[UserError]) -> None:
-    """Print what the target holds now, and what is wrong with it."""
+    """Print what the target holds now, and all problems."""
     if not records:
         print_problems([], [], errors)
         return
@@ -259,10 +261,10 @@ def report(target: Path, records: dict[str, dict], errors: list[UserError]) -> N
                 continue
             levels[song.mixture] = Levels(**record["levels"])
             problems += find_problems(song, levels[song.mixture])
-    softer = [-record["gain_dB"] for record in records.values() if record["gain_dB"]]
-    if softer:
+    lowered = [-record["gain_dB"] for record in records.values() if record["gain_dB"]]
+    if lowered:
         problems.append(
-            f"{len(softer)} songs would have clipped: written up to {max(softer)} dB softer, see {MANIFEST}"
+            f"songs that would have clipped: {len(lowered)}, lowered by up to {max(lowered)} dB, see {MANIFEST}"
         )
     print(f"\n{target}:\n\n{overview(splits, levels)}\n")
     print_problems(unknown, problems, errors)

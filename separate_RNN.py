@@ -12,7 +12,7 @@ from separation import command
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command.main(RecurrentNetwork, argv)
+    return command.main(RecurrentNetwork, __doc__, argv)
 
 
 if __name__ == "__main__":

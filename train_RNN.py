@@ -1,4 +1,4 @@
-"""Train the recurrent network, starting from the weights of the best single-frame network in the output folder.
+"""Train the recurrent network, which starts from the weights of the best single-frame network in the output folder.
 
     python train_RNN.py DATASET
     python train_RNN.py DATASET --init scratch --sequences songs
@@ -15,7 +15,7 @@ from training import command
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command.main(RecurrentNetwork, argv, starts_from=FeedforwardNetwork)
+    return command.main(RecurrentNetwork, __doc__, argv, starts_from=FeedforwardNetwork)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from training import command
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command.main(FeedforwardNetwork, argv, shuffle_frames=True)
+    return command.main(FeedforwardNetwork, __doc__, argv, shuffle_frames=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Sound files, STFT and inverse STFT, checkpoints, seeds and devices: what every other file stands on.
+"""Sound files, STFT and inverse STFT, checkpoints, seeds and devices: what every other file builds on.
 
-Coming from MATLAB, the first four functions are the ones you know:
+The first four functions are the ones known from MATLAB:
 
     waveform, rate = wavread("song.wav")                # (channels, samples), float32 in [-1, 1]
     spectrum = stft(torch.from_numpy(waveform), audio)  # (channels, frames, bins), complex
@@ -19,6 +19,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,11 +31,11 @@ from sound.files import check_rate, create_sound, open_sound
 
 
 def wavread(path: str | Path, start: int = 0, samples: int | None = None) -> tuple[np.ndarray, int]:
-    """Read a sound file (WAV, FLAC, OGG, MP3 and whatever else libsndfile knows), or a piece of it by seeking.
+    """Read a sound file (WAV, FLAC, OGG, MP3 or any other format of libsndfile), or a piece of it by seeking.
 
-    start: first sample; samples: how many (default: to the end).
-    Returns waveform (channels, samples), float32 in [-1, 1], and the rate in Hz.
-    Raises UserError if the file is missing, no sound, empty or cut off, or holds NaN or infinite samples.
+    start: first sample; samples: how many (default: all to the end).
+    Returns waveform (channels, samples), float32 in [-1, 1], and the sample rate in Hz.
+    Raises UserError if the file is missing, not sound, empty or cut off, or holds NaN or infinite samples.
     """
     with open_sound(path, start, samples) as sound:
         waveform = np.concatenate([block.T for block in sound.blocks])  # (samples, channels)
@@ -44,9 +45,9 @@ def wavread(path: str | Path, start: int = 0, samples: int | None = None) -> tup
 def wavwrite(path: str | Path, waveform: np.ndarray, rate: int, subtype: str | None = None) -> None:
     """Write waveform (samples,) or (channels, samples), float in [-1, 1], in the format of the path's extension.
 
-    subtype: libsndfile's name of the sample type, e.g. PCM_16, PCM_24, FLOAT (default: the format's usual one).
-    Raises UserError for unknown extensions, impossible combinations, NaN or infinite samples and write errors; then
-    no file is left.
+    subtype: libsndfile's name of the sample type, e.g. PCM_16, PCM_24, FLOAT (default: the format's default).
+    Raises UserError for unknown extensions, impossible combinations, NaN or infinite samples and write errors, and then
+    leaves no file.
     """
     waveform = np.atleast_2d(waveform)
     with create_sound(path, rate, len(waveform), subtype, samples=waveform.shape[1]) as file:
@@ -60,7 +61,7 @@ WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
 
 @dataclasses.dataclass(frozen=True)
 class AudioConfig:
-    """How sound becomes frames: rate in Hz, block (window length) and hop in samples, window's name."""
+    """How sound becomes frames: sample rate in Hz, block (window length) and hop in samples, name of the window."""
 
     sample_rate: int = 32000
     block: int = 4096
@@ -72,12 +73,12 @@ class AudioConfig:
         whole = all(type(number) is int for number in numbers)
         if not (whole and self.sample_rate > 0 and 0 < self.hop <= self.block // 2 and self.block % 2 == 0):
             raise UserError(
-                f"expected rate > 0, an even block and 0 < hop <= block / 2, found rate {self.sample_rate}, "
+                f"expected a sample rate > 0, an even block and 0 < hop <= block / 2, found rate {self.sample_rate}, "
                 f"block {self.block}, hop {self.hop}"
             )
         check_rate(self.sample_rate, "the network")
         if self.window not in WINDOWS:
-            raise UserError(f"expected a window of {', '.join(WINDOWS)}, found '{self.window}'")
+            raise UserError(f"expected a window ({' or '.join(WINDOWS)}), found '{self.window}'")
 
     @property
     def bins(self) -> int:
@@ -85,20 +86,20 @@ class AudioConfig:
 
     @property
     def bin_width(self) -> float:
-        """Hz from one bin to the next."""
+        """Distance between neighbouring bins in Hz."""
         return self.sample_rate / self.block
 
     def frames(self, samples: int) -> int:
-        """Number of STFT frames of a waveform with that many samples; frame f is centred at sample f * hop."""
+        """Number of STFT frames of a waveform with this number of samples; frame f is centred at sample f * hop."""
         return -(-samples // self.hop) + 1
 
     def __str__(self) -> str:
         return f"{self.sample_rate} Hz, block {self.block}, hop {self.hop}, {self.window} window"
 
 
-@functools.lru_cache(maxsize=256)  # training at random speeds uses some fifty blocks
+@functools.lru_cache(maxsize=256)  # training at random speeds uses about fifty blocks
 def _window(audio: AudioConfig, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """The analysis window, of sum 1: scipy's 'spectrum' scaling. Made in float64, which saves a digit."""
+    """The analysis window with sum 1, scipy's 'spectrum' scaling. Computed in float64, which saves a digit."""
     window = WINDOWS[audio.window](audio.block, periodic=True, dtype=torch.float64)
     return (window / window.sum()).to(device, dtype)
 
@@ -107,7 +108,7 @@ def stft(waveform: torch.Tensor, audio: AudioConfig, pad: bool = True) -> torch.
     """Short-time Fourier transform, equal to scipy.signal.stft with its default scaling ('spectrum') and padding.
 
     waveform: (..., samples), at least 1 sample. Returns complex (..., frames, bins); a sine of amplitude 1 has
-    magnitude 0.5. pad=False makes only frames that lie wholly inside the waveform, the first one starting at
+    magnitude 0.5. pad=False returns only the frames that lie wholly inside the waveform, of which the first starts at
     sample 0: for an excerpt that was cut with its context.
     """
     *batch, samples = waveform.shape
@@ -133,10 +134,10 @@ def istft(spectrum: torch.Tensor, audio: AudioConfig, samples: int) -> torch.Ten
 
 
 def overlap_add(spectrum: torch.Tensor, audio: AudioConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sum of the windowed inverse transforms of spectrum (..., frames, bins), and the sum of their squared windows.
+    """Sum of the windowed inverse transforms of spectrum (..., frames, bins), and sum of their squared windows.
 
-    Both begin with the first frame and end with the last: (..., samples) and (samples,), where samples is
-    (frames - 1) * hop + block. Their quotient is the inverse STFT where all frames are in the sums.
+    Both run from the start of the first frame to the end of the last: (..., samples) and (samples,), with samples =
+    (frames - 1) * hop + block. Their quotient is the inverse STFT wherever no frame is missing.
     """
     window = _window(audio, spectrum.real.dtype, spectrum.device)
     frames = torch.fft.irfft(spectrum, audio.block)  # (..., frames, block)
@@ -145,7 +146,7 @@ def overlap_add(spectrum: torch.Tensor, audio: AudioConfig) -> tuple[torch.Tenso
 
 
 def overlap_windows(gain: torch.Tensor, audio: AudioConfig) -> torch.Tensor:
-    """Sum of the frames' squared windows, each times its gain (..., frames): (..., samples) as in `overlap_add`."""
+    """Sum of the frames' squared windows, each times its gain (..., frames). Shape as of `overlap_add`."""
     window = _window(audio, gain.dtype, gain.device)
     return _overlap(gain[..., None] * window.square(), audio.hop)
 
@@ -153,7 +154,7 @@ def overlap_windows(gain: torch.Tensor, audio: AudioConfig) -> torch.Tensor:
 def _overlap(frames: torch.Tensor, hop: int) -> torch.Tensor:
     """Add frames (..., frames, block) that start every `hop` samples. Returns (..., (frames - 1) * hop + block)."""
     *batch, count, block = frames.shape
-    hops = -(-block // hop)  # of a frame; each adds the same part of all frames at once
+    hops = -(-block // hop)  # per frame; each step adds the same part of all frames at once
     total = frames.new_zeros(*batch, count + hops - 1, hop)
     for index in range(hops):
         part = frames[..., index * hop : (index + 1) * hop]  # (..., frames, up to hop)
@@ -167,26 +168,27 @@ CHECKPOINT_FORMAT = 1
 
 
 def save_checkpoint(path: str | Path, network: torch.nn.Module, audio: AudioConfig, **facts) -> None:
-    """Write a network with its configuration and `facts` (plain values and tensors only), whole or not at all."""
+    """Write a network with its configuration and `facts` (plain values and tensors only), atomically."""
+    config: Any = network.config
     checkpoint = {
         "format": CHECKPOINT_FORMAT,
         "name": network.name,
-        "config": dataclasses.asdict(network.config),
+        "config": dataclasses.asdict(config),
         "audio": dataclasses.asdict(audio),
         "weights": {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()},
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
         **facts,
     }
-    data = io.BytesIO()  # torch itself does not tell why a file cannot be written
+    data = io.BytesIO()  # torch itself does not say why a file cannot be written
     torch.save(checkpoint, data)
     with whole_file(path) as temporary:
-        temporary.write_bytes(data.getvalue())  # no view of it, which Python 3.12.1 would crash on after an error
+        temporary.write_bytes(data.getvalue())  # a copy: with a view, Python 3.12.1 crashes after an error
 
 
 def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
-    """Read a checkpoint (of the network called `name`, if given) without running any code that the file may hold.
+    """Read a checkpoint (of the network called `name`, if given) without running any code that the file may contain.
 
-    Raises UserError if it is missing, no checkpoint, cut off, of another network or of a newer format.
+    Raises UserError if it is missing, not a checkpoint, damaged, of another network or in a newer format.
     """
     path = Path(path)
     if not path.is_file():
@@ -194,11 +196,11 @@ def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
     _check_archive(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's doubts about a file that it then refuses
+            warnings.simplefilter("ignore")  # torch warns about files that it then refuses
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"{path}: expected a checkpoint of plain values, found other data or code (not run)") from error
-    except Exception as error:  # a broken zip file raises whatever the damaged bytes lead to
+    except Exception as error:  # damaged bytes may raise anything
         raise UserError(f"{path}: expected a checkpoint, found a damaged or different file") from error
     needed = {"format", "name", "config", "audio", "weights"}
     if not (
@@ -213,14 +215,16 @@ def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
             f"{path}: expected checkpoint format {CHECKPOINT_FORMAT}, found the newer {checkpoint['format']}"
         )
     if name is not None and checkpoint["name"] != name:
-        raise UserError(f"{path}: expected a checkpoint of the {name} network, found one of {checkpoint['name']}")
+        raise UserError(
+            f"{path}: expected a checkpoint of the {name} network, found one of the {checkpoint['name']} network"
+        )
     return checkpoint
 
 
 def _check_archive(path: Path) -> None:
-    """Raise UserError unless a file is a zip archive, as torch.save writes, that unpacks to no more than its size.
+    """Raise UserError unless a file is a zip archive, as torch.save writes, with contents no larger than itself.
 
-    So nothing in it can ask for more memory than it has bytes: not by compression, nor in torch's older formats.
+    So nothing in it can take more memory than it has bytes, neither by compression nor in torch's older formats.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -230,19 +234,19 @@ def _check_archive(path: Path) -> None:
             kind = "a damaged or different file" if file.read(2) == b"PK" else "other data or code (not run)"
         raise UserError(f"{path}: expected a checkpoint of plain values, found {kind}") from error
     if size > path.stat().st_size:
-        raise UserError(f"{path}: expected a checkpoint, found a file that claims {size} bytes of contents")
+        raise UserError(f"{path}: expected a checkpoint, found a file that claims to hold {size} bytes")
 
 
 @contextlib.contextmanager
 def _no_more_than(weights: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Within, networks are made without memory for their numbers; ValueError at one with more layers than `weights`."""
+    """Inside, networks are made without memory; one with more parameters than `weights` raises ValueError."""
     parameters = 0
 
     def count(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter | None) -> None:
         nonlocal parameters
         parameters += parameter is not None
         if parameters > len(weights):
-            raise ValueError(f"weights for {len(weights)} parameters, and more in its configuration")
+            raise ValueError(f"expected weights for every parameter of its configuration, found {len(weights)}")
 
     hook = torch.nn.modules.module.register_module_parameter_registration_hook(count)
     try:
@@ -253,20 +257,20 @@ def _no_more_than(weights: dict[str, torch.Tensor]) -> Iterator[None]:
 
 
 def _check_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Raise ValueError if `weights` do not hold every number of a network that was made without memory."""
+    """Raise ValueError if `weights` lack any number of a network that was made without memory."""
     for name, expected in network.state_dict().items():
         found = weights.get(name)
         if not isinstance(found, torch.Tensor) or (found.shape, found.dtype) != (expected.shape, expected.dtype):
             what = f"{tuple(found.shape)} of {found.dtype}" if isinstance(found, torch.Tensor) else "none"
-            raise ValueError(f"expected {name} of size {tuple(expected.shape)}, found {what}")
+            raise ValueError(f"expected {name} of shape {tuple(expected.shape)}, found {what}")
         if found.untyped_storage().nbytes() < found.numel() * found.element_size():
-            raise ValueError(f"expected {found.numel()} numbers of {name}, found fewer, repeated")
+            raise ValueError(f"expected {found.numel()} numbers for {name}, found fewer, repeated")
 
 
-def load_network(path: str | Path, network_class: type) -> tuple[torch.nn.Module, AudioConfig, dict]:
+def load_network(path: str | Path, network_class: type[Any]) -> tuple[torch.nn.Module, AudioConfig, dict]:
     """Rebuild a network from its checkpoint alone. Returns (network in eval mode, its AudioConfig, checkpoint).
 
-    Raises UserError, before memory is taken, if the configuration asks for another network than the weights are of.
+    Raises UserError, before any memory is allocated, if configuration and weights do not fit together.
     """
     checkpoint = load_checkpoint(path, network_class.name)
     try:
@@ -277,10 +281,10 @@ def load_network(path: str | Path, network_class: type) -> tuple[torch.nn.Module
         network.load_state_dict(checkpoint["weights"])
         audio = AudioConfig(**checkpoint["audio"])
         if audio.bins != network.config.bins:
-            raise ValueError(f"{audio.bins} bins of sound, {network.config.bins} of the network")
-        with torch.inference_mode():  # some values, such as a dropout of NaN, are only met on the way
+            raise ValueError(f"{audio.bins} bins in the audio configuration, {network.config.bins} in the network's")
+        with torch.inference_mode():  # some values, such as a dropout of NaN, fail only here
             network.eval()(torch.zeros(1, 1, audio.bins))
-    except Exception as error:  # values of the wrong kind raise whatever they lead to
+    except Exception as error:  # values of the wrong type may raise anything
         raise UserError(f"{path}: its parts do not fit together: {error}".splitlines()[0]) from error
     return network, audio, checkpoint
 
@@ -289,14 +293,14 @@ def load_network(path: str | Path, network_class: type) -> tuple[torch.nn.Module
 
 
 def set_seed(seed: int) -> None:
-    """Seed Python, numpy and torch. The data does not depend on it: each excerpt has a generator of its own."""
+    """Seed Python, numpy and torch. The data does not depend on it: every excerpt has its own generator."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called `name` (cpu, cuda, cuda:1, mps), or for 'auto' the best one. Raises UserError if absent."""
+    """The device called `name` (cpu, cuda, cuda:1, mps), or, for 'auto', the fastest. Raises UserError if missing."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

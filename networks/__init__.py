@@ -1,1 +1,1 @@
-"""The parts that Model.py and Model_RNN.py are built of, and what a network hears of a song."""
+"""The parts that Model.py and Model_RNN.py are built from, and how a network hears a song."""

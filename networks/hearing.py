@@ -1,12 +1,13 @@
-"""How a network hears a song: in tune with A = 440 Hz, and coloured like the songs it has learnt from.
+"""How a network hears a song: in tune with A = 440 Hz, and with the spectral colour of the songs it was trained on.
 
-A network learns where instruments' notes lie: what is between them is more likely a voice. On a song that is a quarter
-of a tone off it loses several dB. So it hears every song in tune, in training and in separation. And microphones,
-instruments and mixing desks raise some bands of a song and lower others: in separation most of that is taken back, as
-recognisers of speech do it (Atal 1974, cepstral mean subtraction).
+Tuning. A network learns where the notes of instruments lie; what lies between them is more likely a voice. On a song
+that is a quarter tone off, it loses several dB. So it hears every song in tune, in training and in separation.
 
-Both are estimated from what has been heard so far; of a stream, what is old counts less and less. On request, a network
-hears a song in several keys.
+Colour. Microphones, instruments and mixing desks raise some bands of a song and lower others. Separation undoes most
+of that, as speech recognisers do (Atal 1974, cepstral mean subtraction).
+
+Both are estimated from the frames so far, and older frames count less. On request, a network hears a song in several
+keys (test-time augmentation).
 """
 
 import dataclasses
@@ -16,29 +17,33 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from networks.compression import Compression
 from util import AudioConfig, stft
 
-HALF_LIFE = 30.0  # seconds after which what was heard counts half: a stream may hold one song after another
+HALF_LIFE = 30.0  # seconds after which a frame counts half: a stream may play one song after another
 SILENCE = 1e-12
-LOWEST, HIGHEST = 300.0, 4000.0  # Hz, of the partials that tell a song's tuning: below, a bin is too wide
-IN_TUNE = 0.05  # share of partials that are taken to be in tune beforehand: noise alone then changes nothing
-TAKEN_BACK = 2 / 3  # of a song's colour: the rest may be its notes
-MOST = np.log(4)  # of it: 12 dB, so that no band without sound is blown up
-WIDTH = 0.5  # octaves, standard deviation over which colour is smoothed
-POINTS = 4  # in an octave, at which it is known
-KEYS = (1, 3, 5)  # in how many to hear a song
-MASK_FLOOR = 1e-4  # of masks whose logits are averaged over keys
+LOWEST, HIGHEST = 300.0, 4000.0  # Hz, range of the partials that show the tuning: below it, bins are too wide
+IN_TUNE = 0.05  # share of partials presumed to be in tune, so that noise alone changes nothing
+TAKEN_BACK = 2 / 3  # share of a song's colour that is undone: the rest may be its notes
+MOST = np.log(4)  # at most 12 dB of it, so that no silent band is blown up
+WIDTH = 0.5  # octaves, standard deviation of the Gaussian that smooths colour
+POINTS = 4  # per octave at which colour is estimated
+KEYS = (1, 3, 5)  # numbers of keys that a song can be heard in
+MASK_FLOOR = 1e-4  # masks are clamped to it, and to 1 minus it, before their logits are averaged over keys
 
 # ---------------------------------------------------------------------------------------------- tuning
 
 
 def deviations(magnitude: torch.Tensor, audio: AudioConfig) -> tuple[np.ndarray, np.ndarray]:
-    """How far the partials of each frame of magnitude (rows, frames, bins) are off the scale: two sums (rows, frames).
+    """How far the partials of each frame are from the tempered scale.
 
-    A partial is a peak of the spectrum; its frequency is the top of a parabola through three logarithmic magnitudes
-    (Smith and Serra 1987). Its deviation is a direction in the complex plane, in which a whole turn is a semitone, and
-    as long as the partial is strong. The second sum is that of the lengths. Both are 0 where bins are wider than
-    semitones are at LOWEST: such a spectrum does not tell.
+    magnitude: (rows, frames, bins). Returns two sums over partials, each (rows, frames): of their deviations, complex,
+    and of their magnitudes.
+
+    A partial is a peak of the spectrum; its frequency is the vertex of a parabola through three log magnitudes (Smith
+    and Serra 1987). Its deviation is a complex number whose angle says how far it is from the nearest note, a full
+    turn being a semitone, and whose absolute value is its magnitude. Both sums are 0 if bins are wider than a semitone
+    at LOWEST: such a spectrum shows no tuning.
     """
     if audio.bin_width > LOWEST * (2 ** (1 / 12) - 1):
         return np.zeros(magnitude.shape[:2], complex), np.zeros(magnitude.shape[:2])
@@ -58,28 +63,28 @@ def deviations(magnitude: torch.Tensor, audio: AudioConfig) -> tuple[np.ndarray,
 
 
 def transposing_block(block: np.ndarray | int, semitones: np.ndarray | float) -> np.ndarray:
-    """The block that shows a sound so many semitones higher: longer.
+    """The block (window length in samples) that shows a sound this many semitones higher: a longer one.
 
-    With a block that is s times as long, bin k stands for a frequency s times as low. It is exact to a cent or two.
+    With a block s times as long, bin k stands for a frequency s times as low. Accurate to a cent or two.
     """
     return 2 * np.rint(block / 2 * 2 ** (np.asarray(semitones) / 12)).astype(int)
 
 
 def block_in_tune(audio: AudioConfig, total: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The blocks that show frames in tune, given sums of `deviations`: shorter than the usual one, if sharp."""
+    """The blocks that show frames in tune, given the sums from `deviations`: the sharper, the shorter."""
     semitones = np.angle(total + IN_TUNE * weight) / (2 * np.pi)  # at most half a semitone up or down
     return transposing_block(audio.block, -semitones)
 
 
 def longest_block(audio: AudioConfig, keys: int = 1) -> int:
-    """The longest that shows a frame in tune, in so many keys."""
+    """The longest block that `Hearing` may need with this many keys."""
     return 2 * math.ceil(audio.block / 2 * 2 ** ((0.5 + keys // 2) / 12))
 
 
 def to_tune(sound: torch.Tensor, magnitude: torch.Tensor, blocks: np.ndarray, audio: AudioConfig) -> torch.Tensor:
-    """Frames' magnitude (channels, frames, bins) with the given blocks (channels, frames) instead of the usual one.
+    """Magnitude (channels, frames, bins) of the same frames, seen through `blocks` (channels, frames).
 
-    sound: (channels, samples), every hop a frame of at least the longest block. All blocks of a frame end together.
+    sound: (channels, samples), one frame of at least the longest block every hop. All blocks of a frame end together.
     """
     longest = sound.shape[1] - (magnitude.shape[1] - 1) * audio.hop
     frames = sound.unfold(1, longest, audio.hop)  # (channels, frames, samples)
@@ -92,7 +97,7 @@ def to_tune(sound: torch.Tensor, magnitude: torch.Tensor, blocks: np.ndarray, au
 
 
 def from_tune(mask: torch.Tensor, blocks: np.ndarray, audio: AudioConfig) -> torch.Tensor:
-    """The mask (channels, frames, bins) of frames with the given blocks, at the usual one's bins, interpolated."""
+    """Interpolate the mask (channels, frames, bins) of frames seen through `blocks` at the bins of audio.block."""
     mask = mask.clone()
     for block, where in _groups(blocks, audio):
         place = torch.arange(audio.bins, device=mask.device) * (block / audio.block)
@@ -104,21 +109,21 @@ def from_tune(mask: torch.Tensor, blocks: np.ndarray, audio: AudioConfig) -> tor
 
 
 def _groups(blocks: np.ndarray, audio: AudioConfig) -> Iterator[tuple[int, torch.Tensor]]:
-    """Each block that is not the usual one, and which frames have it, (channels, frames)."""
+    """Each block other than audio.block, and which frames have it: bool (channels, frames)."""
     for block in np.unique(blocks).tolist():
         if block != audio.block:
             yield block, torch.from_numpy(blocks == block)
 
 
-# ---------------------------------------------------------------------------------------------- what a stream needs
+# ---------------------------------------------------------------------------------------------- streams
 
 
 class FadingSum:
-    """A sum over the frames so far, of which those of HALF_LIFE ago count half."""
+    """A running sum over frames, in which those HALF_LIFE ago count half."""
 
     def __init__(self, audio: AudioConfig):
         self.fade = 0.5 ** (audio.hop / audio.sample_rate / HALF_LIFE)
-        self.last = None
+        self.last: np.ndarray | None = None
 
     def follow(self, values: np.ndarray) -> np.ndarray:
         """The next frames' values (channels, frames, ...) -> the sum after each of them, same shape."""
@@ -132,26 +137,26 @@ class FadingSum:
 
 
 class Tuning:
-    """The tuning of each channel of a stream, as far as it has been heard."""
+    """Follows the tuning of each channel of a stream."""
 
     def __init__(self, audio: AudioConfig):
         self.audio = audio
         self.sums = FadingSum(audio), FadingSum(audio)
 
     def follow(self, magnitude: torch.Tensor) -> np.ndarray:
-        """The blocks (channels, frames) that show the next frames in tune, given their (channels, frames, bins)."""
+        """Magnitude of the next frames (channels, frames, bins) -> blocks (channels, frames) that show them in tune."""
         parts = zip(self.sums, deviations(magnitude, self.audio), strict=True)
         return block_in_tune(self.audio, *(sums.follow(part) for sums, part in parts))
 
 
 class Colour:
-    """How each channel of a stream is coloured otherwise than what a network has learnt from, as far as it was heard.
+    """Follows how the colour of each channel of a stream differs from that of the training songs.
 
-    It is the mean difference of the logarithmic spectra, smoothed over frequency. compression: the network's, which
-    knows the mean spectrum of the songs that it was trained on.
+    Colour is the mean difference between log spectra, smoothed over frequency. compression: the network's, which holds
+    the mean log spectrum of the training songs.
     """
 
-    def __init__(self, compression: torch.nn.Module, audio: AudioConfig):
+    def __init__(self, compression: Compression, audio: AudioConfig):
         self.compression = compression
         octave = np.log2(np.arange(audio.bins).clip(min=1))  # of each bin
         points = np.linspace(0, octave[-1], round(POINTS * octave[-1]) + 1)
@@ -163,34 +168,39 @@ class Colour:
         self.sums = FadingSum(audio), FadingSum(audio)
 
     def follow(self, magnitude: torch.Tensor) -> torch.Tensor:
-        """The next frames (channels, frames, bins) with most of it taken back. Loud frames tell more than soft ones."""
-        difference = (self.compression.log_spectrum(magnitude) - self.compression.mean) @ self.smooth
-        weight = magnitude.square().mean(dim=-1, keepdim=True).sqrt().sqrt()  # (channels, frames, 1), of their level
-        difference, weight = (part.double().cpu().numpy() for part in (difference, weight))
-        total, weight = (sums.follow(part) for sums, part in zip(self.sums, (weight * difference, weight), strict=True))
+        """Undo most of the colour in the next frames' magnitude (channels, frames, bins). Loud frames count more."""
+        difference = (self.compression.log_spectrum(magnitude) - self.compression.mean) @ self.smooth  # (..., points)
+        root_level = magnitude.square().mean(dim=-1, keepdim=True).sqrt().sqrt()  # (channels, frames, 1)
+        values, weights = (part.double().cpu().numpy() for part in (difference, root_level))
+        total, weight = self.sums[0].follow(weights * values), self.sums[1].follow(weights)
         gain = np.clip(-TAKEN_BACK * total / np.maximum(weight, SILENCE), -MOST, MOST)
         return magnitude * torch.exp(torch.from_numpy(gain).float().to(magnitude.device) @ self.spread)
 
 
 class Hearing:
-    """A stream as a network hears it. One that has no `compression` has not learnt from songs: it hears what there is.
+    """A stream as a network hears it. One that does not adapt to songs, or was not trained on any (it has no
+    `compression`), hears the plain sound.
 
-    So does one that does not adapt. In several keys it hears the song (in tune), and by whole semitones higher and
-    lower: rows of keys x channels. It errs otherwise in each, and the mean of the masks errs less.
+    With several keys, the network hears the song in tune and transposed by whole semitones up and down, as rows of
+    keys x channels. It makes different errors in each key, and averaging the masks reduces them.
 
-    Frames are of the longest block, and end with those of the usual one, of which their magnitudes are.
+    Frames have the length of the longest block, and end where those of audio.block end, whose magnitudes they go with.
     """
 
     def __init__(self, network: torch.nn.Module, audio: AudioConfig, keys: int = 1):
         self.audio = audio
-        self.learnt = hasattr(network, "compression")
+        compression = getattr(network, "compression", None)
+        self.learnt = compression is not None
         self.adapts = self.learnt and network.config.adapts
         self.semitones = range(-(keys // 2), keys // 2 + 1) if self.learnt else range(1)
         if self.adapts:
-            self.tuning, self.colour = Tuning(audio), Colour(network.compression, audio)
+            self.tuning, self.colour = Tuning(audio), Colour(compression, audio)
 
     def hear(self, sound: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
-        """The next frames' sound (channels, samples) and magnitude (channels, frames, bins) -> what to show it."""
+        """What to show the network of the next frames: magnitude (keys x channels, frames, bins).
+
+        Given their sound (channels, samples) and magnitude (channels, frames, bins).
+        """
         if not self.adapts and len(self.semitones) == 1:
             return magnitude
         in_tune = self.tuning.follow(magnitude) if self.adapts else np.full(magnitude.shape[:2], self.audio.block)
@@ -200,7 +210,7 @@ class Hearing:
         return self.colour.follow(magnitude) if self.adapts else magnitude
 
     def put_back(self, mask: torch.Tensor) -> torch.Tensor:
-        """The mask (keys x channels, frames, bins) of what was heard last -> that of the sound itself, without keys."""
+        """The mask (keys x channels, frames, bins) of what was heard last -> the sound's, (channels, frames, bins)."""
         if not self.adapts and len(self.semitones) == 1:
             return mask
         masks = from_tune(mask, self.blocks, self.audio)

@@ -1,4 +1,4 @@
-"""Pictures of training and evaluation, as PNG files: loss curves, spectrograms, scores over songs."""
+"""PNG pictures of training and evaluation: loss curves, spectrograms, scores of songs."""
 
 import textwrap
 from pathlib import Path
@@ -16,7 +16,7 @@ LOWEST_DB = -80.0
 
 
 def plot_losses(path: str | Path, history: list[dict], title: str) -> None:
-    """Draw training and validation loss over epochs. history: one dict an epoch, as in the checkpoint."""
+    """Draw training and validation loss over epochs. history: one dict per epoch, as in the checkpoint."""
     epochs = [row["epoch"] for row in history]
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
     axes.plot(epochs, [row["train_loss"] for row in history], "o-", markersize=3, label="training")
@@ -24,7 +24,7 @@ def plot_losses(path: str | Path, history: list[dict], title: str) -> None:
     best = min(history, key=lambda row: row["valid_loss"])
     label = f"best: {best['valid_loss']:.4g} in epoch {best['epoch']}"
     axes.plot(best["epoch"], best["valid_loss"], "o", markersize=11, fillstyle="none", color="black", label=label)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params("x", integer=True)
     axes.set(xlabel="epoch", ylabel="KL divergence per frame", title=title)
     axes.grid(alpha=0.3)
     axes.legend()
@@ -32,7 +32,7 @@ def plot_losses(path: str | Path, history: list[dict], title: str) -> None:
 
 
 def plot_spectrograms(path: str | Path, spectrograms: dict[str, np.ndarray], audio: AudioConfig, title: str) -> None:
-    """Draw magnitude spectrograms (frames, bins), titled by their names, in dB below the loudest of all."""
+    """Draw magnitude spectrograms {name: (frames, bins)} one below another, in dB relative to the loudest point."""
     loudest = max(magnitude.max() for magnitude in spectrograms.values())
     floor = 10 ** (LOWEST_DB / 20) * max(loudest, 1e-12)
     figure, axes = pyplot.subplots(
@@ -58,13 +58,13 @@ def plot_spectrograms(path: str | Path, spectrograms: dict[str, np.ndarray], aud
 
 
 def plot_boxes(path: str | Path, scores: dict[str, np.ndarray], label: str, title: str) -> None:
-    """Draw each system's scores over songs (dB): a box of quartiles and median, and a dot for every song."""
+    """Draw the scores (dB) of each system's songs: a box from quartile to quartile, the median, and a dot per song."""
     figure, axes = pyplot.subplots(figsize=(2 + 1.1 * len(scores), 5), layout="constrained")
     values = [own[np.isfinite(own)] for own in scores.values()]
     axes.boxplot(values, widths=0.6, showfliers=False, medianprops={"color": "black"})
     rng = np.random.default_rng(0)
     for position, own in enumerate(values, start=1):
-        places = position + rng.uniform(-0.2, 0.2, len(own))  # that dots do not hide each other
+        places = position + rng.uniform(-0.2, 0.2, len(own))  # so that dots do not hide each other
         axes.plot(places, own, ".", markersize=6, alpha=0.5, color=f"C{position - 1}")
     medians = [f"{np.median(own):.2f}" if own.size else "infinite" for own in values]
     names = [f"{textwrap.fill(name, 14)}\n{median}" for name, median in zip(scores, medians, strict=True)]
@@ -75,7 +75,7 @@ def plot_boxes(path: str | Path, scores: dict[str, np.ndarray], label: str, titl
 
 
 def plot_by_level(path: str | Path, levels: np.ndarray, scores: dict[str, np.ndarray], label: str, title: str) -> None:
-    """Draw scores (dB) of each song against its voice-to-accompaniment ratio (dB), and a straight line through them."""
+    """Draw each song's scores (dB) against its voice-to-accompaniment ratio (dB), with a regression line per system."""
     figure, axes = pyplot.subplots(figsize=(8, 5.5), layout="constrained")
     for index, (name, own) in enumerate(scores.items()):
         finite = np.isfinite(own) & np.isfinite(levels)

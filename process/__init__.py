@@ -1,1 +1,1 @@
-"""How every script fails, is stopped, and keeps others out of its folders."""
+"""How every script reads its command line, fails, is stopped, and keeps others out of its folders."""

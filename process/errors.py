@@ -13,52 +13,52 @@ from process.stopping import settle, stop_status, stoppable
 
 
 class UserError(Exception):
-    """Something the user can mend; its text is one line naming the file, what was expected and what was found."""
+    """A problem that the user can fix, told in one line: the file, what was expected, what was found."""
 
 
 def printable(text: str) -> str:
-    """The text as one line: line breaks, control characters and bytes that are no text, as in names, are escaped."""
+    """The text on one line: line breaks, control characters and undecodable bytes of file names are escaped."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
-DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 
 
 def safe_name(name: str) -> str:
-    """A song's name as part of a path that leads nowhere else: '..' and, as on Windows, devices' names get a '_'."""
-    leads_away = name in ("", ".", "..") or name.split(".")[0].rstrip().lower() in DEVICES
-    return f"_{name}" if leads_away else name
+    """A song's name made safe as one part of a path: '..' and the names of Windows' devices get a leading '_'."""
+    unsafe = name in ("", ".", "..") or name.split(".")[0].rstrip().lower() in WINDOWS_DEVICES
+    return f"_{name}" if unsafe else name
 
 
 def command(main: Callable[..., None]) -> Callable[..., int]:
-    """Give `main` an exit status: 0, or 1 after one line on stderr for what the user can mend, 130 after Ctrl-C, 143
+    """Give `main` an exit status: 0, 1 after an error that the user can fix (one line on stderr), 130 after Ctrl-C, 143
     after SIGTERM."""
 
     @functools.wraps(main)
     def run(*arguments, **options) -> int:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")  # names of files need not be text
+                stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
         try:
             with stoppable():
                 main(*arguments, **options)
                 sys.stdout.flush()
-        except BrokenPipeError:  # whoever reads the output has had enough: end as quietly as other programs
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor may Python complain when it empties its buffers
-            return 141  # what a shell shows of programs that the signal of a broken pipe has ended
+        except BrokenPipeError:  # the reader of the output is gone: end as quietly as other programs
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes
+            return 141  # what a shell shows for programs that SIGPIPE ends
         except OSError as error:
             place = error.filename or ("standard output" if _stdout_is_lost() else "file system")
             print(f"error: {printable(f'{place}: {error.strerror or error}')}", file=sys.stderr)
             return 1
         except UserError as error:
-            # One raised in a process that loads data arrives with that process's traceback in front.
+            # One raised in a data loader's process arrives with that process's traceback in front.
             text = str(error)
             if "Traceback" in text:
                 text = text.rpartition("errors.UserError: ")[2].rstrip()
             print(f"error: {printable(text)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt as stop:
-            print("interrupted\n", end="", file=sys.stderr)  # one write: several ranks may say it at once
+            print("interrupted\n", end="", file=sys.stderr)  # in one write: several ranks may print it at once
             settle()
             return stop_status(stop)
         return 0
@@ -67,7 +67,7 @@ def command(main: Callable[..., None]) -> Callable[..., int]:
 
 
 def _stdout_is_lost() -> bool:
-    """Whether what was printed cannot be written. If so, Python will not try again, and complain, when it exits."""
+    """Whether what was printed cannot be written. If so, Python does not try again, and complain, when it exits."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -78,11 +78,11 @@ def _stdout_is_lost() -> bool:
 
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`, renamed to `path` if the block succeeds and removed if it does not.
+    """Yield a temporary name beside `path`; rename that file to `path` if the block succeeds, else remove it.
 
-    So a file under its final name is always whole, whatever stops the program.
+    A file under its final name is therefore always whole, whatever stops the program.
     """
-    final = Path(path).resolve()  # a link stays one, and its target is written
+    final = Path(path).resolve()  # a link stays a link, and its target is written
     temporary = final.with_name(f".{final.stem}.{os.getpid()}.part{final.suffix}")
     try:
         yield temporary
@@ -97,7 +97,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 def make_folder(path: str | Path) -> Path:
-    """Make a folder for results, if need be, and see that files can be written into it before any work is done."""
+    """Make a folder for results if there is none. Raises UserError now, not after the work, if it is not writable."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)

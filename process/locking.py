@@ -6,58 +6,53 @@ import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+
+from filelock import FileLock, Timeout
 
 from process.errors import UserError, make_folder
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-LOCK = ".in_use"  # of the file that is locked, and tells by whom
+LOCK = ".in_use"  # the locked file; it names its holder after the first byte, which Windows lets nobody else read
 
 
 @contextlib.contextmanager
 def only_writer(folder: str | Path) -> Iterator[Path]:
-    """Make `folder`, if need be, and hold it for this program. Raises UserError naming the one that holds it already.
+    """Hold `folder`, made if need be, for this program. Raises UserError, naming the holder, if another one has it.
 
-    The operating system keeps the lock and drops it however the program ends: one that was killed blocks nobody. (A
-    record lock, as it is not inherited by the processes that read songs, which live on for seconds.) A folder that was
-    made and got nothing in it is removed.
+    The operating system drops the lock however the program ends, so a killed one blocks nobody, even if processes that
+    it forked live on: filelock does not let them inherit the lock. A new folder that stays empty is removed.
     """
     folder = Path(folder)
     is_new = not folder.exists()
-    make_folder(folder)
-    path = folder / LOCK
+    path = make_folder(folder) / LOCK
+    lock = FileLock(path, blocking=False, fallback_to_soft=False)  # soft locks outlive a program that is killed
     try:
-        file = _lock(path)
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"{folder}: expected a folder to write into, found it in use by {_holder(path)}") from error
     except OSError as error:
         raise UserError(f"{folder}: expected a folder to write into: {error.strerror}") from error
     try:
+        _sign(path)
         yield folder
     finally:
-        path.unlink(missing_ok=True)
-        file.close()
+        with contextlib.suppress(OSError):  # Windows removes no open file; there, `release` does
+            path.unlink()
+        lock.release()
         if is_new:
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
 
-def _lock(path: Path) -> BinaryIO:
-    while True:
-        file = path.open("ab+", buffering=0)
-        try:
-            if fcntl is not None:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            with file:
-                file.seek(0)
-                holder = file.read().decode() or "another program"
-            raise UserError(f"{path.parent}: expected a folder to write into, found it in use by {holder}") from error
-        if os.fstat(file.fileno()).st_nlink:
-            with contextlib.suppress(OSError):  # a full disk has room for the lock, if not for the name
-                file.truncate(0)
-                file.write(f"{Path(sys.argv[0]).name}, process {os.getpid()} on {platform.node()}".encode())
-            return file
-        file.close()  # whoever held it has just removed it: nobody else can see this lock
+def _sign(path: Path) -> None:
+    with contextlib.suppress(OSError), path.open("rb+", buffering=0) as file:  # a full disk still has room for the lock
+        file.seek(1)
+        file.write(f"{Path(sys.argv[0]).name}, process {os.getpid()} on {platform.node()}\n".encode(errors="replace"))
+
+
+def _holder(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(1)
+            return file.readline().decode(errors="replace").strip() or "another program"
+    except OSError:  # gone by now
+        return "another program"

@@ -1,4 +1,4 @@
-"""Being stopped: Ctrl-C and SIGTERM end a script in order, soon, and leave no thread or process behind."""
+"""Ctrl-C and SIGTERM end a script soon and cleanly, and leave no thread or process behind."""
 
 import _thread
 import contextlib
@@ -8,14 +8,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
-PATIENCE = 3.0  # seconds that a stopped script waits for its threads, and for its processes before it kills them
+PATIENCE = 3.0  # seconds that a stopped script gives its threads to end, and its processes before it kills them
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM has reached the main thread."""
+    """Raised in the main thread by Ctrl-C or SIGTERM."""
 
     def __init__(self, number: int = signal.SIGINT):
         super().__init__()
@@ -23,22 +24,23 @@ class Stopped(KeyboardInterrupt):
 
 
 def stop_status(stop: KeyboardInterrupt) -> int:
-    """What a shell shows of programs that this signal has ended: 130 for Ctrl-C, 143 for SIGTERM."""
+    """What a shell shows for programs that this signal ends: 130 for Ctrl-C, 143 for SIGTERM."""
     return 128 + getattr(stop, "number", signal.SIGINT)
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM raise Stopped in the main thread, once: what tidies up is not stopped again.
+    """Let Ctrl-C and SIGTERM raise Stopped in the main thread, once: cleaning up is not interrupted again.
 
-    Forked processes leave Ctrl-C, which a terminal sends to all of them, to their parent. What is raised while an
-    object is deleted is dropped by Python; then the signal is sent again. An error that comes in the middle of the
-    stop, as torch raises one when its workers have got the signal too, does not hide it.
+    Forked processes leave Ctrl-C, which a terminal sends to all of them, to their parent. Python drops an exception
+    that is raised while an object is deleted; the signal is then sent again. An error raised during the stop, such as
+    torch's when its workers received the signal, too, does not hide the stop.
     """
-    process, numbers, received = os.getpid(), [signal.SIGINT, signal.SIGTERM], []
+    process, thread = os.getpid(), threading.get_ident()
+    numbers, received = [signal.SIGINT, signal.SIGTERM], []
     if threading.current_thread() is not threading.main_thread():
-        numbers = []  # only there signals can be handled
-    numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]  # as nohup asks
+        numbers = []  # signals can be handled only there
+    numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]  # as under nohup
 
     def stop(number: int, _: FrameType | None) -> None:
         if os.getpid() == process:
@@ -51,7 +53,7 @@ def stoppable() -> Iterator[None]:
 
     def dropped(what) -> None:
         if not isinstance(what.exc_value, Stopped):
-            if not received:  # else of an object that the stop has left half made, which is deleted now
+            if not received:  # else it is about an object that the stop left half made
                 hook(what)
             return
         for each in numbers:
@@ -60,9 +62,9 @@ def stoppable() -> Iterator[None]:
 
     def send(number: int) -> None:
         if hasattr(signal, "pthread_kill"):
-            signal.pthread_kill(threading.main_thread().ident, number)
+            signal.pthread_kill(thread, number)
         else:  # Windows
-            _thread.interrupt_main(number)
+            _thread.interrupt_main(signal.Signals(number))
 
     handlers = {number: signal.signal(number, stop) for number in numbers}
     hook, sys.unraisablehook = sys.unraisablehook, dropped
@@ -73,7 +75,7 @@ def stoppable() -> Iterator[None]:
             raise Stopped(received[0]) from error
         raise
     finally:
-        if not isinstance(sys.exc_info()[1], Stopped):  # else signals stay ignored: the script is about to end
+        if not isinstance(sys.exc_info()[1], Stopped):  # else signals stay ignored: the script is ending
             sys.unraisablehook = hook
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -81,7 +83,7 @@ def stoppable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def hidden_from_ctrl_c() -> Iterator[None]:
-    """Processes that are started in here never see Ctrl-C, not even while they import; here it only waits."""
+    """Processes started inside never see Ctrl-C, not even while they import; here, it waits until the block ends."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -93,16 +95,16 @@ def hidden_from_ctrl_c() -> Iterator[None]:
 
 
 def settle() -> None:
-    """Wait for the threads of a script that was stopped; its processes are killed if they do not end by themselves.
+    """Wait for the threads of a stopped script, and kill its processes if they do not end by themselves.
 
-    Python waits for its threads when it exits, but not for one that was only being started when the signal came. It
-    would end that thread later, wherever it is; in torch's C++ code that aborts the whole program.
+    Python waits for its threads when it exits, but not for one that was still starting when the signal came. It would
+    end that thread later, wherever it is; inside torch's C++ code, that aborts the whole program.
     """
     children, deadline = multiprocessing.active_children(), time.monotonic() + PATIENCE
     if children:
         if hasattr(signal, "SIGCHLD"):
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else torch reports that its workers are gone
-        timer = threading.Timer(PATIENCE, kill, [children])  # not at once: who reads songs may be holding a lock
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else torch complains that its workers are gone
+        timer = threading.Timer(PATIENCE, kill, [children])  # not at once: a reader may hold a lock
         timer.daemon = True
         timer.start()
     others = [thread for thread in threading.enumerate() if not thread.daemon and thread != threading.main_thread()]
@@ -110,6 +112,6 @@ def settle() -> None:
         time.sleep(0.01)
 
 
-def kill(processes: list[multiprocessing.Process]) -> None:
+def kill(processes: Sequence[BaseProcess]) -> None:
     for process in processes:
         process.kill()

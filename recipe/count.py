@@ -1,11 +1,12 @@
-"""Count what folders of sound hold: speakers or pieces, and minutes of each package, from the headers alone.
+"""Count the speakers or pieces, and the minutes, of each package in folders of sound.
 
+    python recipe/count.py speech
     python recipe/count.py speech sung music --output results/recipe.json
 
-A folder is laid out as the other scripts write it: <folder>/<package>/<speaker>/*.flac, or <folder>/<package>/*.flac.
+The other scripts wrote the folders: <folder>/<package>/<speaker>/*.flac or <folder>/<package>/*.flac. Only headers are
+read.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -13,19 +14,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from process.commandline import parser_from  # noqa: E402
 from process.errors import UserError, command, whole_file  # noqa: E402
 from sound.files import sound_info  # noqa: E402
 
 
 def count(folder: Path) -> dict:
-    """For each package, speakers (or pieces, where the files lie in its folder) and minutes; and their sums."""
+    """Speakers (or pieces, if the files lie in its own folder) and minutes of each package, and their sums."""
     packages = {}
     for package in sorted(path for path in folder.glob("*") if path.is_dir() and not path.name.startswith(".")):
         files = sorted(package.rglob("*.flac"))
-        infos = [sound_info(path) for path in files]
         packages[package.name] = {
             "number": len({path if path.parent == package else path.parent for path in files}),
-            "minutes": round(sum(info.samples / info.rate for info in infos) / 60, 2),
+            "minutes": round(sum(sound_info(path).seconds for path in files) / 60, 2),
         }
     if not packages:
         raise UserError(f"{folder}: expected <package>/*.flac or <package>/<speaker>/*.flac, found none")
@@ -35,9 +36,10 @@ def count(folder: Path) -> dict:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Count what folders of sound hold.")
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument("--output", type=Path, default=Path("recipe.json"), metavar="FILE", help="(%(default)s)")
+    parser = parser_from(__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folder of packages of sound")
+    text = "JSON file to write (default: %(default)s)"
+    parser.add_argument("--output", type=Path, default=Path("recipe.json"), metavar="FILE", help=text)
     options = parser.parse_args(argv)
     counts = {folder.name: count(folder) for folder in options.folders}
     for name, found in counts.items():

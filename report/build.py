@@ -1,16 +1,16 @@
 """Build report/report.pdf from the text in this folder and from results/, and nothing else.
 
-    pip install typst                 # or requirements-dev.txt
+    pip install typst pypdf           # or requirements-dev.txt
     python report/build.py            # writes report.pdf and sources.sha256
-    python report/build.py --check    # only tells whether they are up to date; needs nothing installed
+    python report/build.py --check    # checks that they are up to date; needs no typst
 
-The text is typeset in a folder that holds nothing but what INPUTS names, so a figure that is not in results/ stops the
-build, and sources.sha256 cannot forget a file. No network, no fonts of the system, no date: the same sources and the
-same version of typst give the same bytes.
+The report is typeset in a folder that holds only what INPUTS names, so a figure that is not in results/ stops the
+build, and sources.sha256 cannot omit a file. Markup that shows in the PDF stops it, too. Without network, system fonts
+and date, the same sources and the same version of typst give the same bytes.
 """
 
-import argparse
 import hashlib
+import io
 import re
 import shutil
 import sys
@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from process.commandline import parser_from  # noqa: E402
 from process.errors import UserError, command, whole_file  # noqa: E402
 
 INPUTS = (
@@ -39,25 +40,27 @@ INPUTS = (
     "results/discussion/*/*.png",
 )
 PDF, DIGESTS = "report/report.pdf", "report/sources.sha256"
+MARKUP = re.compile(r"[#@][a-z]\S*|\S*~\S*")  # typst's code, references and spaces, printed as they were written
 
 
 def sources(root: Path) -> list[str]:
-    """What the report is made from, as paths below `root`."""
+    """The files that the report is made from, as paths below `root`."""
     found = {path.relative_to(root).as_posix() for pattern in INPUTS for path in root.glob(pattern) if path.is_file()}
     return sorted(found)
 
 
 def digests(root: Path) -> dict[str, str]:
-    """Path -> SHA-256 of the report and of everything it is made from."""
+    """Path -> SHA-256 of the report and of all its sources."""
     names = [*sources(root), *([PDF] if (root / PDF).is_file() else [])]
     return {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in names}
 
 
 def changes(root: Path) -> list[str]:
-    """What has changed since the report was built: a line for each file, none if it is up to date."""
+    """What has changed since the report was built: one line per file, none if it is up to date."""
     if not (root / DIGESTS).is_file():
         return [f"{DIGESTS}: missing"]
-    recorded = dict(reversed(line.split("  ", 1)) for line in (root / DIGESTS).read_text().splitlines())
+    lines = (root / DIGESTS).read_text().splitlines()
+    recorded = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     now = digests(root)
     kinds = {(True, True): "changed", (True, False): "new", (False, True): "gone"}
     return [
@@ -68,35 +71,41 @@ def changes(root: Path) -> list[str]:
 
 
 def build(root: Path) -> bytes:
-    """Typeset the report. Raises UserError with typst's message and place if something is missing or wrong."""
+    """Typeset the report. Raises UserError with the message and place of typst's error."""
     try:
+        import pypdf  # here, as --check needs neither
         import typst
     except ImportError as error:
-        raise UserError("typst: expected to be installed (pip install -r requirements-dev.txt), not found") from error
+        message = f"{error.name}: expected to be installed (pip install -r requirements-dev.txt), not found"
+        raise UserError(message) from error
     names = sources(root)
     known = {
         "evaluations": " ".join(name.split("/")[1] for name in names if name.endswith("/evaluation.json")),
         "losses": " ".join(name for name in names if name.endswith("_loss.csv")),
         "ablation": " ".join(name for name in names if name == "results/ablation.csv"),
-    }  # typst cannot ask which files there are
+    }  # typst cannot list files
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             target = Path(folder) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, target)
         try:
-            main = Path(folder) / "report" / "report.typ"
-            return typst.compile(main, root=folder, ignore_system_fonts=True, sys_inputs=known)
+            main = str(Path(folder) / "report" / "report.typ")
+            pdf = typst.compile(main, root=folder, ignore_system_fonts=True, sys_inputs=known)
         except typst.TypstError as error:
             place = re.search(r"report/\S+\.typ:\d+", str(error.diagnostic))
             message = error.message.replace(f"{folder}/", "")
             raise UserError(f"{place[0] if place else 'report'}: {message}") from error
+    for number, page in enumerate(pypdf.PdfReader(io.BytesIO(pdf)).pages, start=1):
+        if found := MARKUP.search(page.extract_text()):
+            raise UserError(f"{PDF}, page {number}: expected text, found markup of its source: {found[0]}")
+    return pdf
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Build the report from its text and from results/.")
-    parser.add_argument("--check", action="store_true", help="only tell whether the report is up to date")
+    parser = parser_from(__doc__)
+    parser.add_argument("--check", action="store_true", help="check that the report is up to date, build nothing")
     options = parser.parse_args(argv)
     if not options.check:
         pdf = build(ROOT)
@@ -107,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
             temporary.write_text("".join(lines))
         print(f"{PDF}: {len(pdf) / 1e6:.2f} MB from {len(lines) - 1} files")
     elif found := changes(ROOT):
-        raise UserError(f"report: expected up to date, found {', '.join(found)}; run python report/build.py")
+        raise UserError(f"report: expected an up-to-date report, found {', '.join(found)}; run python report/build.py")
 
 
 if __name__ == "__main__":

@@ -1,29 +1,29 @@
 """BSS_EVAL: how close estimated sources come to the true ones, in dB.
 
-E. Vincent, R. Gribonval and C. Févotte, "Performance measurement in blind audio source separation", 2006, takes an
-estimate apart as target + interference + artifacts. The target is what a filter on the true source (the reference) can
-explain of the estimate, the interference what filters on all references explain beyond that, the artifacts the rest:
+E. Vincent, R. Gribonval and C. Févotte, "Performance measurement in blind audio source separation", 2006, splits an
+estimate into target + interference + artifacts. The target is what a filter on the true source (the reference) explains
+of the estimate, the interference what filters on all references explain beyond that, and the artifacts are the rest:
 
     SDR = target / (interference + artifacts)
     SIR = target / interference
     SAR = (target + interference) / artifacts
 
-    v3 `sources`   filters of 512 taps: gain and equalisation are forgiven                        bss_eval_sources
-    v3 `images`    the same, but what the filter changes counts as an error (SDR), told by ISR    bss_eval_images
-    v2.1           filters of 1 tap, a gain; its SDR is also known as SI-SDR                      bss_eval_gain, si_sdr
-    v4             `images` in frames of 1 s, with the filters of the whole song                  bss_eval_framewise
+    v3 `sources`   filters of 512 taps: gain and equalisation are not errors            bss_eval_sources
+    v3 `images`    the same, but what the filter changes is an error, measured by ISR   bss_eval_images
+    v2.1           filters of 1 tap, a gain; its SDR is also known as SI-SDR            bss_eval_gain, si_sdr
+    v4             `images` in frames of 1 s, with the filters of the whole song        bss_eval_framewise
 
-All parts are projections, so their energies follow from correlations of up to 512 lags (`correlate`), which are summed
-up block by block: memory does not grow with the song. mir_eval makes the projected signals instead and solves its
-equations without regard to references that are band-limited, for which it can be many dB off (its issue 381).
+All parts are projections, so their energies follow from correlations of up to 512 lags (`correlate`). These are summed
+block by block: memory does not grow with the song. mir_eval computes the projected signals instead, and does not
+condition its equations: for band-limited references it can be many dB off (its issue 381).
 
-Signals are mono: references (sources, samples), estimates (..., sources, samples), float of any kind; the arithmetic is
-float64. Estimate j is compared with reference j, nothing is permuted. Scores have the shape (..., sources) and are
+Signals are mono: references (sources, samples), estimates (..., sources, samples), any float type; the arithmetic is
+float64. Estimate j is compared with reference j; nothing is permuted. Scores have the shape (..., sources) and are
 
-- nan, where there is nothing to score: the reference or the estimate is silent, or one of them has a sample that is
-  not finite. SIR and SAR also with a single (sounding) reference, where SIR is infinite and SAR the SDR by definition,
-  and SIR where two references are the same up to a gain;
-- inf (or -inf) beyond 100 dB, which is as far as energies in float64 can be told from none.
+- nan where there is nothing to score: the reference or the estimate is silent, or has a sample that is not finite. SIR
+  and SAR are also nan if only one reference sounds (SIR would be infinite and SAR would equal SDR), and SIR if two
+  references are equal up to a gain;
+- inf or -inf beyond 100 dB, as far as float64 can tell an energy from zero.
 
 Shapes that do not fit raise ValueError.
 """
@@ -37,18 +37,22 @@ import scipy.linalg
 
 TAPS = 512
 FFT_SIZE = 1 << 14
-MOST_SOURCES = 100  # more than that are samples in the place of sources
-LOAD = 1e-12  # added to the equations' diagonal (1): band-limited references have eigenvalues down to rounding errors
-RESOLUTION = 1e-10  # 100 dB
+MOST_SOURCES = 100  # with more, sources and samples are probably swapped
+LOAD = 1e-12  # added to the equations' diagonal of ones: band-limited references have eigenvalues near rounding error
+RESOLUTION = 1e-10  # smallest ratio of energies, -100 dB
 
 
 class Sources(NamedTuple):
+    """Scores in dB, each (..., sources)."""
+
     sdr: np.ndarray
     sir: np.ndarray
     sar: np.ndarray
 
 
 class Images(NamedTuple):
+    """Scores in dB, each (..., sources), or (..., sources, frames)."""
+
     sdr: np.ndarray
     isr: np.ndarray
     sir: np.ndarray
@@ -61,26 +65,29 @@ def bss_eval_sources(references: np.ndarray, estimates: np.ndarray, taps: int = 
 
 
 def bss_eval_images(references: np.ndarray, estimates: np.ndarray, taps: int = TAPS) -> Images:
-    """BSS_EVAL v3 `images` of mono sources: SDR (which is the plain signal-to-noise ratio), ISR, SIR and SAR."""
+    """BSS_EVAL v3 `images`: SDR (here the plain signal-to-noise ratio), ISR, SIR and SAR, each (..., sources)."""
     return correlate(references, estimates, taps).images(taps)
 
 
 def bss_eval_gain(references: np.ndarray, estimates: np.ndarray) -> Sources:
-    """BSS_EVAL v2.1 with a gain as the only allowed distortion (its bss_decomp_gain): SDR, SIR and SAR."""
+    """BSS_EVAL v2.1 with a gain as the only allowed distortion (bss_decomp_gain): SDR, SIR and SAR, (..., sources)."""
     return bss_eval_sources(references, estimates, taps=1)
 
 
 def si_sdr(references: np.ndarray, estimates: np.ndarray) -> np.ndarray:
-    """Scale-invariant SDR (Le Roux et al., "SDR - half-baked or well done?", 2019, eq. 3): the SDR of v2.1."""
+    """Scale-invariant SDR (..., sources), the SDR of v2.1.
+
+    Le Roux et al., "SDR - half-baked or well done?", 2019, eq. 3.
+    """
     return bss_eval_gain(references, estimates).sdr
 
 
 def bss_eval_framewise(references: np.ndarray, estimates: np.ndarray, frame: int, taps: int = TAPS) -> Images:
     """BSS_EVAL v4 (Stöter, Liutkus and Ito, "The 2018 Signal Separation Evaluation Campaign"), as in museval.
 
-    `images` scores of frames of `frame` samples, one after another, with the filters of the whole song. What is left
-    at the end is not scored. Returns SDR, ISR, SIR and SAR, each (..., sources, frames); nan for all sources in frames
-    where a reference or one of the estimates is silent.
+    `images` scores of consecutive frames of `frame` samples, with the filters of the whole song. An incomplete last
+    frame is not scored. Returns SDR, ISR, SIR and SAR, each (..., sources, frames); nan for all sources in frames where
+    a reference or an estimate is silent.
     """
     references, estimates = _signals(references, estimates)
     correlations = correlate(references, estimates, taps)
@@ -96,7 +103,7 @@ def bss_eval_framewise(references: np.ndarray, estimates: np.ndarray, frame: int
             reference[:, :frame] = references[piece]
             estimate[..., :frame] = estimates[piece].reshape(-1, sources, frame)
             spectrum = scipy.fft.rfft(reference)
-            target = scipy.fft.irfft(own * spectrum, size)  # the true source, as the estimate has it: (B, J, size)
+            target = scipy.fft.irfft(own * spectrum, size)  # the true source as the estimate contains it: (B, J, size)
             explained = scipy.fft.irfft(np.einsum("bjif,if->bjf", every, spectrum), size)
             found = (
                 _decibels(_energy(reference), _energy(estimate - reference)),
@@ -115,12 +122,12 @@ def bss_eval_framewise(references: np.ndarray, estimates: np.ndarray, frame: int
 
 @dataclasses.dataclass(frozen=True)
 class Correlations:
-    """All that the scores need to know of J references and B times J estimates, at lags of 0 to `taps` - 1 samples.
+    """All that the scores need from J references and B times J estimates, at lags of 0 to `taps` - 1 samples.
 
     references: (J, J, taps), [i, j, k] = sum over n of r_i(n - k) r_j(n).
     estimates: (J, B, J, taps), [i, b, j, k] = sum over n of r_i(n - k) e_bj(n).
     energies: (B, J), sum over n of e_bj(n)^2.
-    shape: of the scores, (..., J).
+    shape: the scores' shape, (..., J).
     """
 
     references: np.ndarray
@@ -134,14 +141,14 @@ class Correlations:
 
     @property
     def sounding(self) -> list[int]:
-        """The references that take part: those that are neither silent nor spoilt by a sample that is not finite."""
-        return [j for j, energy in enumerate(self.reference_energies) if energy > 0]  # which nan is not
+        """The references that count: those that are not silent and whose samples are all finite."""
+        return [j for j, energy in enumerate(self.reference_energies) if energy > 0]  # False for nan
 
     def filters(self, sources: list[int], estimates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The filters on `sources` that bring their sum closest to estimates, of which `estimates` is a slice.
+        """The filters with which the sum of `sources` comes closest to each of E estimates, in the least-squares sense.
 
         estimates: (J, E, taps), correlations with all references. Returns filters (E, len(sources), taps) and the
-        energies (E,) of what they yield, the projections of the estimates.
+        energies (E,) of the filtered sums, which are the projections of the estimates.
         """
         taps = estimates.shape[-1]
         norms = np.repeat(np.sqrt(self.reference_energies[sources]), taps)
@@ -156,13 +163,13 @@ class Correlations:
             solution = scipy.linalg.cho_solve(factor, right, check_finite=False)  # nan stays in its own column
         except scipy.linalg.LinAlgError:  # with very many sources, rounding errors exceed the load
             solution = scipy.linalg.lstsq(gram, right, cond=LOAD)[0]
-        # The second term takes away what the load changes in first order.
+        # The second term cancels the effect of the load to first order.
         energies = np.sum(solution * right, axis=0) + LOAD * np.sum(solution**2, axis=0)
         filters = (solution / norms[:, None]).T.reshape(-1, len(sources), taps)
         return filters, energies
 
     def projections(self, taps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Energies (B, J) of each estimate's projections on its own reference and on all; nan where not defined."""
+        """Energies (B, J) of each estimate's projections on its own reference and on all; nan where undefined."""
         own, every = np.full((2, *self.energies.shape), np.nan)
         estimates = self.estimates[..., :taps]
         for j in self.sounding:
@@ -180,41 +187,40 @@ class Correlations:
         return own, every.reshape(batch, len(sources), len(sources), taps)
 
     def sources(self, taps: int = TAPS) -> Sources:
+        """The scores of `bss_eval_sources`, with filters of at most the taps correlated."""
         own, every = self.projections(taps)
-        return self._scores(
-            Sources,
-            _decibels(own, self.energies - own),
-            _decibels(own, every - own) + self._same(),
-            _decibels(every, self.energies - every),
-        )
+        sdr = _decibels(own, self.energies - own)
+        sir = _decibels(own, every - own) + self._same()
+        sar = _decibels(every, self.energies - every)
+        return Sources(*map(self._scores, (sdr, sir, sar)))
 
     def images(self, taps: int = TAPS) -> Images:
+        """The scores of `bss_eval_images`, with filters of at most the taps correlated."""
         own, every = self.projections(taps)
         references = np.broadcast_to(self.reference_energies, self.energies.shape)  # (B, J)
         common = self.estimates[..., 0].diagonal(axis1=0, axis2=2)  # (B, J), inner products of reference and estimate
-        return self._scores(
-            Images,
-            _decibels(references, self.energies - 2 * common + references),
-            _decibels(references, own - 2 * common + references),
-            _decibels(own, every - own) + self._same(),
-            _decibels(every, self.energies - every),
-        )
+        sdr = _decibels(references, self.energies - 2 * common + references)
+        isr = _decibels(references, own - 2 * common + references)
+        sir = _decibels(own, every - own) + self._same()
+        sar = _decibels(every, self.energies - every)
+        return Images(*map(self._scores, (sdr, isr, sir, sar)))
 
     def _same(self) -> np.ndarray:
-        """nan for references that are another one times a gain, else 0: (J,)."""
+        """nan for references that equal another one up to a gain, else 0: (J,)."""
         norms = np.sqrt(np.maximum(self.reference_energies, np.finfo(float).tiny))
         cosines = np.abs(self.references[:, :, 0]) / np.outer(norms, norms)
         np.fill_diagonal(cosines, 0)
         return np.where(cosines.max(axis=1) > 1 - RESOLUTION, np.nan, 0)
 
-    def _scores(self, kind: type, *scores: np.ndarray) -> Sources | Images:
+    def _scores(self, decibels: np.ndarray) -> np.ndarray:
+        """Scores (B, J) as (..., J), nan where there is nothing to score."""
         silent = ~((self.energies > 0) & (self.energies < np.inf))
         silent |= ~np.isin(np.arange(self.energies.shape[1]), self.sounding)
-        return kind(*(np.where(silent, np.nan, score).reshape(self.shape) for score in scores))
+        return np.where(silent, np.nan, decibels).reshape(self.shape)
 
 
 def correlate(references: np.ndarray, estimates: np.ndarray, taps: int = TAPS) -> Correlations:
-    """Correlations of references (J, samples) and estimates (..., J, samples), for all the scores in one pass."""
+    """Correlations of references (J, samples) and estimates (..., J, samples), for all scores in one pass."""
     references, estimates = _signals(references, estimates)
     sources, samples = references.shape
     *batch, _, _ = estimates.shape
@@ -225,7 +231,7 @@ def correlate(references: np.ndarray, estimates: np.ndarray, taps: int = TAPS) -
     energies = np.zeros(len(estimates))
     spectra = np.zeros((sources, sources + len(estimates), size // 2 + 1), complex)
     for start in range(0, samples, step):
-        # `early` reaches back as far as the lags; in `block` that stretch is zero, so that nothing wraps around.
+        # `early` reaches back as far as the longest lag; `block` is zero there, so nothing wraps around.
         first, end = max(0, start - taps + 1), min(samples, start + step)
         early = np.zeros((sources, size))
         early[:, first - start + taps - 1 : end - start + taps - 1] = references[:, first:end]
@@ -234,7 +240,7 @@ def correlate(references: np.ndarray, estimates: np.ndarray, taps: int = TAPS) -
         block[sources:, taps - 1 : end - start + taps - 1] = estimates[:, start:end]
         energies += _energy(block[sources:])
         early, block = scipy.fft.rfft(early).conj(), scipy.fft.rfft(block)
-        with np.errstate(invalid="ignore"):  # of samples that are not finite; they end as nan
+        with np.errstate(invalid="ignore"):  # from samples that are not finite; they become nan
             for source in range(sources):
                 spectra[source] += early[source] * block
     lags = scipy.fft.irfft(spectra, size)[..., :taps]

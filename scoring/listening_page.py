@@ -1,8 +1,8 @@
-"""A page to compare systems by ear: one folder that opens from disk in any browser, without a network or a server.
+"""A page to compare systems by ear: a folder that opens from disk in any browser, without server or internet.
 
-index.html holds the table of songs and scores; songs/<id>.js each song's excerpt, as MP3 inside of JavaScript: a page
-that was opened from disk may run scripts of its folder, but not read sound files into memory, and only sound in memory
-can be played in such a way that all tracks stay at the same sample.
+index.html holds the table of songs and scores, songs/<id>.js the excerpt of each song as MP3 inside JavaScript. A page
+opened from disk may run the scripts of its folder, but not read its sound files into memory; and only sound in memory
+can be played so that all tracks stay in sync to the sample.
 """
 
 import base64
@@ -17,18 +17,18 @@ import soundfile
 from process.errors import UserError, make_folder, whole_file
 from sound.resampling import resample
 
-EXCERPT_SECONDS = 20.0  # the loudest of the voice
+EXCERPT_SECONDS = 20.0  # where the voice is loudest
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 TEMPLATE = Path(__file__).with_name("listening_page.html")
 
 
 def song_id(name: str) -> str:
-    """A song's file name: short, and of letters that every file system and every URL can hold."""
+    """A song's file name: short, and valid in every file system and URL."""
     return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
 def excerpt(voice: np.ndarray, rate: int, seconds: float = EXCERPT_SECONDS) -> slice:
-    """The samples where `seconds` of the voice (samples,) have the most energy; all of a shorter song."""
+    """The `seconds` of the voice (samples,) with the most energy; all of a shorter song."""
     length = round(seconds * rate)
     if len(voice) <= length:
         return slice(0, len(voice))
@@ -44,11 +44,13 @@ def write_song(
 ) -> None:
     """Write the excerpt of a song into `folder`/songs.
 
-    mixture (samples,); references (2, samples), voice and accompaniment; estimates {system: (2, samples)}, of which
-    those that are the mixture, or none, are left out. `rate` in Hz; MP3 has rates up to 48 kHz.
+    mixture (samples,); references (2, samples): voice and accompaniment; estimates {system: (2, samples)}, of which
+    silent ones and copies of the mixture are left out. rate in Hz; MP3 has sample rates up to 48 kHz.
     """
     piece = excerpt(references[0], rate)
-    tracks = [{"name": "mixture", "system": None, "source": None, "reference": False, "sound": mixture[piece]}]
+    tracks: list[dict] = [
+        {"name": "mixture", "system": None, "source": None, "reference": False, "sound": mixture[piece]}
+    ]
     sources = ("vocals", "accompaniment")
     for source, sound in zip(sources, references, strict=True):
         tracks.append(
@@ -61,7 +63,7 @@ def write_song(
                 tracks.append({**track, "sound": sound[piece]})
     peak = max(np.abs(track["sound"]).max(initial=0) for track in tracks)
     mp3_rate = next((other for other in MP3_RATES if other >= rate), MP3_RATES[-1])
-    for track in tracks:  # one gain for all, that levels can be compared
+    for track in tracks:  # one gain for all, so that levels can be compared
         track["mp3"] = _mp3(resample(track.pop("sound") / max(1.0, peak), rate, mp3_rate), mp3_rate)
     sound = json.dumps({"rate": min(rate, mp3_rate), "tracks": tracks})
     with whole_file(make_folder(folder / "songs") / f"{song_id(name)}.js") as temporary:
@@ -83,8 +85,8 @@ def write_page(
 ) -> Path:
     """Write `folder`/index.html from the rows of an evaluation. Returns its path."""
     sources = list(dict.fromkeys(row["source"] for row in rows))
-    songs = {}
-    for row in rows:  # of a song and source, the systems are in their order
+    songs: dict[str, dict] = {}
+    for row in rows:  # within a song and source, in the order of `systems`
         song = songs.setdefault(
             row["song"],
             {
@@ -97,13 +99,15 @@ def write_page(
         song["scores"][row["source"]].append([_plain(row[column]) for column in columns])
     data = {
         "title": title,
-        "protocol": f"{protocol} Sound: of each song the {EXCERPT_SECONDS:g} s, or less, with the loudest voice.",
+        "protocol": f"{protocol} Excerpts: the {EXCERPT_SECONDS:g} s of each song where the voice is loudest.",
         "systems": systems,
         "columns": columns,
         "sources": sources,
         "songs": list(songs.values()),
     }
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")  # no name is a tag
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace(
+        "<", "\\u003c"
+    )  # so that no name is taken for a tag
     page = make_folder(folder) / "index.html"
     with whole_file(page) as temporary:
         template = TEMPLATE.read_text(encoding="utf-8")

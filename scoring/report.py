@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: the summary as JSON, the tables as Markdown, a row per score as CSV, pictures."""
+"""The files of an evaluation: the summary as JSON, tables as Markdown, all scores as CSV, and pictures."""
 
 import argparse
 import collections
@@ -22,15 +22,15 @@ from util import AudioConfig, stft
 
 MAIN = "SDR v3 sources"
 PROTOCOL = (
-    "BSS_EVAL in dB, mono, two sources (voice; accompaniment = mixture - voice), whole songs at their own rate. "
-    "v3 sources: filters of 512 taps are forgiven; v3 images: they are errors (SDR is the plain signal-to-noise ratio; "
-    "SIR and SAR as in v3 sources); v2.1: a gain is forgiven (SDR is SI-SDR)."
+    "BSS_EVAL in dB, mono, two sources (voice; accompaniment = mixture - voice), whole songs at their own sample rate. "
+    "v3 sources ignores distortion by filters of 512 taps; v3 images counts it as error (its SDR is the plain "
+    "signal-to-noise ratio, its SIR and SAR are those of v3 sources); v2.1 ignores a gain only (its SDR is SI-SDR)."
 )
-FRAMEWISE_PROTOCOL = " v4 as in museval: images in frames of 1 s with the whole song's filters, median of frames."
+FRAMEWISE_PROTOCOL = " v4, as in museval: images, in frames of 1 s with the whole song's filters; median of frames."
 MIR1K_PROTOCOL = (
-    "Sources of equal energy (0 dB), means weighted by the clips' lengths, NSDR = SDR(estimate) - SDR(mixture)."
+    "Sources mixed at equal energy (0 dB); means weighted by the clips' lengths; NSDR = SDR(estimate) - SDR(mixture)."
 )
-INTERVAL_PROTOCOL = "Intervals: 95 %, bootstrap over songs, as if they had nothing to do with each other."
+INTERVAL_PROTOCOL = "Intervals: 95 %, bootstrap over songs, taken as independent of each other."
 HEADINGS = {"vocals": "Voice", "accompaniment": "Accompaniment"}
 
 
@@ -40,7 +40,7 @@ def make_report(options: argparse.Namespace, songs: list[Song], systems: list[Sy
     scored = {source: summary.values_of(rows, source, MAIN, names)[0].shape[1] for source in SOURCES}
     if not scored["vocals"]:
         reason = next(row["note"] for row in rows if np.isnan(row[MAIN]))
-        raise UserError(f"{options.dataset}: expected voices to judge, no song has a score for every system: {reason}")
+        raise UserError(f"{options.dataset}: expected a song that every system has a score for, found none: {reason}")
     minutes = sum(song.samples / song.rate for song in songs) / 60
     columns = [name for name in rows[0] if name in scores.COLUMNS]
     report = {
@@ -67,7 +67,7 @@ def make_report(options: argparse.Namespace, songs: list[Song], systems: list[Sy
 
 
 def mir_eval_check(rows: list[dict]) -> dict[str, dict]:
-    """Where each score of v3 `sources` is farthest from mir_eval's. Returns {score: {dB, song, source, system}}."""
+    """Where each score of v3 `sources` differs most from mir_eval's. Returns {score: {difference, song, ...}}."""
     found = {}
     for column in scores.MIR_EVAL_COLUMNS:
         own = column.replace("mir_eval", "v3 sources")
@@ -98,26 +98,28 @@ def report_text(report: dict) -> str:
 
 
 def _counts(report: dict) -> str:
-    """Which songs the figures are about, and why others are not among them."""
+    """Which songs the figures describe, and why others are missing."""
     scored = ", ".join(f"{source} of {number} songs" for source, number in report["songs scored"].items())
-    text = f"Scored: {scored}; only songs where every system has a score, so that all figures are about the same ones."
+    text = (
+        f"Scored: {scored}. Only songs that every system has a score for count, so all figures describe the same ones."
+    )
     left_out = collections.defaultdict(list)  # (song, source, reason) -> systems
     for row in report["not scored"]:
         left_out[row["song"], row["source"], row["reason"]].append(row["system"])
-    kinds = collections.Counter()
+    kinds: collections.Counter[tuple[str, str]] = collections.Counter()
     for (_, source, reason), systems in left_out.items():
         everywhere = len(systems) == len(report["systems"])
         if ": " in reason:  # an error's text, about one file
-            reason = "song unreadable" if everywhere else "estimate missing, unreadable or of another length"
+            reason = "song unreadable" if everywhere else "estimate missing, unreadable or of the wrong length"
         kinds[source, reason if everywhere else f"{reason} ({', '.join(systems)})"] += 1
     text += "".join(f" Not scored: {source} of {count}, {reason}." for (source, reason), count in sorted(kinds.items()))
     if report["adjusted estimates"]:
-        text += f" {report['adjusted estimates']} estimates had another rate or length: see their note."
+        text += f" {report['adjusted estimates']} estimates had another sample rate or length: see their notes."
     return text
 
 
 def code_version() -> str | None:
-    """The commit of the code, where it lies in a git checkout."""
+    """The commit of the code, None outside of a git checkout."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
@@ -140,7 +142,7 @@ def write_results(folder: Path, rows: list[dict], report: dict, text: str) -> No
 
 
 def _plain(value):
-    """For JSON, which has neither nan (null here) nor infinity ("inf"); 6 digits of figures."""
+    """For JSON, which has neither nan (here null) nor infinity (here "inf"). Figures get 6 digits."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -152,14 +154,16 @@ def _plain(value):
 
 # ---------------------------------------------------------------------------------------------- pictures
 
-ALL_THE_SAME = 0.1  # dB: levels of MIR-1K's mixtures, which say nothing
+ALL_THE_SAME = 0.1  # dB: no picture for levels closer than this, as in MIR-1K
 SPECTROGRAM = AudioConfig(block=2048, hop=512, window="hann")  # at the song's rate
 
 
 def draw_pictures(folder: Path, rows: list[dict], songs: list[Song], systems: list[System], data: str) -> list[Path]:
-    """Draw the voice's SDR as boxes and against the level of the voice, and spectrograms of the best, the median and
-    the worst song of the last system that is neither mixture nor ideal mask (if any), where its voice is loudest.
-    Returns the files."""
+    """Draw the voice's SDR as boxes and against the voice's level, and spectrograms of three songs. Returns the files.
+
+    The songs are the best, the median and the worst of the last system that is neither mixture nor ideal mask (if any),
+    each where its voice is loudest.
+    """
     names = [system.name for system in systems]
     voices = [row for row in rows if row["source"] == "vocals"]
     by_song = {song.name: [row for row in voices if row["song"] == song.name] for song in songs}

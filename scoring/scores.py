@@ -1,4 +1,4 @@
-"""From a song and the systems to scores: one song, then many in parallel processes."""
+"""From songs and systems to scores: one song, then many in parallel processes."""
 
 import functools
 import os
@@ -27,7 +27,7 @@ from songs.song import Song
 SOURCES = ("vocals", "accompaniment")
 FRAME_SECONDS = 1.0  # of v4
 
-# Column of the results -> field of bss_eval's scores. SIR and SAR of `images` are those of `sources`.
+# Column of the results -> field of bss_eval's scores. `images` have the SIR and SAR of `sources`.
 SOURCES_COLUMNS = {"SDR v3 sources": "sdr", "SIR v3 sources": "sir", "SAR v3 sources": "sar"}
 IMAGES_COLUMNS = {"SDR v3 images": "sdr", "ISR v3 images": "isr"}
 GAIN_COLUMNS = {"SDR v2.1": "sdr", "SIR v2.1": "sir", "SAR v2.1": "sar"}
@@ -39,13 +39,14 @@ MIR_EVAL_COLUMNS = ("SDR mir_eval", "SIR mir_eval", "SAR mir_eval")  # v3 source
 def judge_song(
     song: Song, systems: list[System], framewise: bool = False, check: bool = False, page: Path | None = None
 ) -> tuple[list[dict], dict[str, float]]:
-    """Score every system on a song: both sources, all versions of BSS_EVAL.
+    """Score every system on both sources of a song, with all versions of BSS_EVAL.
 
-    framewise: v4 as well; check: mir_eval's scores as well; page: the folder of a listening page for the song's sound.
-    Returns a row (name of column -> value) per system and source, and the seconds spent on reading, on each system and
-    on the scores. What cannot be scored has nan in the row and the reason in its `note`.
+    framewise: also v4; check: also mir_eval's scores; page: folder of a listening page, which gets the song's sound.
+    Returns one row (column -> value) per system and source, and the seconds spent on reading, on each system and on the
+    scores. A row that cannot be scored holds nan, and the reason in its `note`.
     """
-    clock, last = {}, time.perf_counter()
+    clock: dict[str, float] = {}
+    last = time.perf_counter()
 
     def lap(name: str) -> None:
         nonlocal last
@@ -97,13 +98,13 @@ def _oddity(reference: np.ndarray, estimate: np.ndarray) -> str:
         return "silent reference"
     if not estimate.any():
         return "silent estimate"
-    return "" if np.isfinite(estimate).all() else "estimate with samples that are not finite"
+    return "" if np.isfinite(estimate).all() else "estimate with NaN or infinite samples"
 
 
 def score(
     references: np.ndarray, estimates: np.ndarray, rate: int, framewise: bool = False, check: bool = False
 ) -> dict[str, np.ndarray]:
-    """All scores of estimates (systems, 2, samples). Returns {name of column: (systems, 2), dB}."""
+    """All scores of estimates (systems, 2, samples). Returns {column: (systems, 2), dB}."""
     correlations = correlate(references, estimates)
     groups = [
         (SOURCES_COLUMNS, correlations.sources()),
@@ -120,19 +121,19 @@ def score(
 
 
 def _median(values: np.ndarray) -> np.ndarray:
-    """Median over the frames that have a score; nan if none has. (systems, 2, frames) -> (systems, 2)."""
+    """Median over the frames with a score, nan if there is none. (systems, 2, frames) -> (systems, 2)."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy's, of rows without any score
+        warnings.simplefilter("ignore")  # numpy warns of rows without a score
         return np.nanmedian(values, axis=-1) if values.shape[-1] else np.full(values.shape[:-1], np.nan)
 
 
 def _mir_eval(references: np.ndarray, estimates: np.ndarray) -> np.ndarray:
-    """SDR, SIR and SAR of v3 `sources` by mir_eval, (3, systems, 2); nan where it refuses silence."""
+    """SDR, SIR and SAR of v3 `sources` by mir_eval, (3, systems, 2); nan for silence, which it refuses."""
     scores = np.full((3, *estimates.shape[:2]), np.nan)
     for index, pair in enumerate(estimates):
         if references.any(axis=1).all() and pair.any(axis=1).all():
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # mir_eval announces that the module will go
+                warnings.simplefilter("ignore", FutureWarning)  # mir_eval announces the removal of this module
                 scores[:, index] = mir_eval.separation.bss_eval_sources(
                     references.astype(np.float64), pair.astype(np.float64), compute_permutation=False
                 )[:3]
@@ -144,13 +145,15 @@ def _mir_eval(references: np.ndarray, estimates: np.ndarray) -> np.ndarray:
 
 def _start_worker() -> None:
     torch.set_num_threads(1)  # the processes share the cores
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Wait until the main process has ended, even by SIGKILL, and end: this process would wait for songs for ever."""
-    parent_process().join()
+    """End as soon as the main process has ended, even by SIGKILL: else this process would wait for songs forever."""
+    parent = parent_process()
+    assert parent is not None, "started in worker processes only"
+    parent.join()
     os._exit(1)
 
 
@@ -159,20 +162,20 @@ def judge_songs(
 ) -> list[tuple[list[dict], dict[str, float]]]:
     """`judge_song` of every song, in parallel processes. Returns its results in the order given."""
     judge = functools.partial(judge_song, systems=systems, **options)
-    longest_first = sorted(songs, key=lambda song: -song.samples)  # that no process is left alone with a long one
+    longest_first = sorted(songs, key=lambda song: -song.samples)  # so that no process is left alone with a long one
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
         try:
             with hidden_from_ctrl_c():
                 futures = {song: pool.submit(judge, song) for song in longest_first}
             done = as_completed(futures.values())
             for future in tqdm(done, "evaluating", len(songs), file=sys.stderr, disable=None, unit="song"):
-                future.result()  # raises what the process raised
+                future.result()  # re-raises what the process raised
         except BaseException as error:
-            kill(active_children())  # nobody waits for the rest of a song, nor for one that was just being started
+            kill(active_children())  # at once: nobody needs the songs in progress
             pool.shutdown(cancel_futures=True)
             if isinstance(error, BrokenProcessPool):
                 raise UserError(
-                    "a process that judges songs has ended: killed, or out of memory (--workers 1 takes least)"
+                    "a process that scores songs was killed, or ran out of memory (--workers 1 takes the least)"
                 ) from error
             raise
     return [futures[song].result() for song in songs]

@@ -1,4 +1,4 @@
-"""What the scores of many songs say: means, medians, intervals, differences between systems, MIR-1K's own figures."""
+"""Statistics of the scores of many songs: means, medians, intervals, paired differences, and MIR-1K's figures."""
 
 import itertools
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ Rows = Sequence[dict]
 def values_of(rows: Rows, source: str, column: str, systems: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """A column's scores (systems, songs) and the songs' lengths in seconds (songs,).
 
-    Only songs where every system has a score, so that all figures are about the same songs.
+    Only of songs where every system has a score, so that all figures describe the same songs.
     """
     own = [row for row in rows if row["source"] == source]
     scores = np.array([[row[column] for row in own if row["system"] == system] for system in systems])
@@ -26,7 +26,7 @@ def bootstrap(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarr
     """95 % interval of the mean of values (systems, songs): percentiles of means over songs drawn with replacement.
 
     B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3. Every system gets the same
-    draws. Returns (systems, 2); nan for fewer than two songs or values that are not finite.
+    draws. Returns (systems, 2); nan for fewer than two songs, or if values are NaN or infinite.
     """
     songs = values.shape[1]
     if songs < 2:
@@ -56,9 +56,9 @@ def statistics(values: np.ndarray) -> list[dict]:
 def summarise(rows: Rows, systems: Sequence[str], columns: Sequence[str], source: str) -> dict[str, dict[str, dict]]:
     """Statistics of each column for each system. Returns {system: {column: {statistic: value}}}; dB.
 
-    A column that no song has scores for, such as SIR with a single source, is left out.
+    A column without scores, such as SIR with a single source, is left out.
     """
-    summary = {system: {} for system in systems}
+    summary: dict[str, dict[str, dict]] = {system: {} for system in systems}
     for column in columns:
         values, _ = values_of(rows, source, column, systems)
         if values.size:
@@ -68,7 +68,7 @@ def summarise(rows: Rows, systems: Sequence[str], columns: Sequence[str], source
 
 
 def differences(rows: Rows, systems: Sequence[str], column: str, source: str) -> list[dict]:
-    """Paired differences of a column between every two systems, song by song: the statistics of better - worse."""
+    """Statistics of the differences of a column, song by song, between every two systems, the better one first."""
     values, _ = values_of(rows, source, column, systems)
     if not values.size:
         return []
@@ -82,13 +82,13 @@ def differences(rows: Rows, systems: Sequence[str], column: str, source: str) ->
     ]
 
 
-def mir1k_figures(rows: Rows, systems: Sequence[str], baseline: str) -> dict[str, dict[str, float]]:
+def mir1k_figures(rows: Rows, systems: Sequence[str], baseline: str) -> dict[str, dict]:
     """GNSDR, GSIR and GSAR of the voice (Hsu and Jang 2010): means weighted by the clips' lengths.
 
-    GNSDR is the mean of SDR(estimate) - SDR(mixture), `baseline` being the mixture's name.
+    GNSDR is the mean of SDR(estimate) - SDR(mixture). baseline: the mixture's name.
     Returns {system: {"GNSDR v2.1": dB, ..., "interval of GNSDR v2.1": [dB, dB], ...}}.
     """
-    figures = {system: {} for system in systems}
+    figures: dict[str, dict] = {system: {} for system in systems}
     for version in ("v2.1", "v3 sources"):
         for score in ("SDR", "SIR", "SAR"):
             values, seconds = values_of(rows, "vocals", f"{score} {version}", systems)
@@ -107,7 +107,7 @@ def mir1k_figures(rows: Rows, systems: Sequence[str], baseline: str) -> dict[str
 
 
 def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; the first column is text, the others are figures."""
+    """A table whose first column is text and whose other columns are figures."""
     lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -121,7 +121,7 @@ def interval_text(interval: Sequence[float]) -> str:
 
 
 def score_table(summary: dict[str, dict[str, dict]], main: str) -> str:
-    """All statistics of the column `main`; of the others the mean, or for v4 the median, as is usual there."""
+    """All statistics of the column `main`, and the mean of each other one, or the median for v4, as is usual."""
     others = {
         column: "median" if "v4" in column else "mean" for column in next(iter(summary.values())) if column != main
     }
@@ -163,7 +163,7 @@ def difference_table(pairs: Sequence[dict], column: str) -> str:
     )
 
 
-def mir1k_table(figures: dict[str, dict[str, float]]) -> str:
+def mir1k_table(figures: dict[str, dict]) -> str:
     columns = list(next(iter(figures.values())))
     return markdown(
         ["system", *(column.replace("interval of", "95 % interval of") for column in columns)],

@@ -1,11 +1,11 @@
-"""What is judged: networks, the estimates of other programs, the mixture itself, and masks made from the true sources.
+"""The systems to evaluate: networks, estimates of other programs, the mixture itself, and masks of the true sources.
 
-A system has a `name`, a `description`, and estimates both sources of a recording:
+A system has a `name`, a `description`, and a method that estimates both sources of a recording:
 
     estimate(recording) -> (estimates (2, samples): voice and accompaniment, note)
 
-The note says what had to be done to the estimates, '' if nothing; UserError says that there is no estimate. Systems are
-small: they go to other processes, and networks are loaded there.
+The note tells how the estimates were adjusted, '' if they were not; UserError means that there is no estimate. Systems
+are small, since they are sent to other processes. Networks are loaded there.
 """
 
 import dataclasses
@@ -27,14 +27,14 @@ from util import AudioConfig, load_checkpoint, load_network, stft, wavread
 
 NETWORKS = {network_class.name: network_class for network_class in (FeedforwardNetwork, RecurrentNetwork)}
 ACCOMPANIMENT_NAMES = ("accompaniment", "no_vocals", "instrumental")  # Spleeter's, Demucs's, and by hand
-LENGTH_TOLERANCE = 0.1  # seconds an estimate may be longer or shorter: coders and resamplers pad and cut
+LENGTH_TOLERANCE = 0.1  # seconds that an estimate may be too long or short: coders and resamplers pad and cut
 
 Estimates = tuple[np.ndarray, str]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recording:
-    """A song and its sound, read once for all systems: mixture and vocals (samples,)."""
+    """A song with its mixture and vocals (samples,), read once for all systems."""
 
     song: Song
     mixture: np.ndarray
@@ -46,13 +46,13 @@ class Recording:
         return np.stack([self.vocals, self.mixture - self.vocals])
 
     def with_accompaniment(self, voice: np.ndarray) -> np.ndarray:
-        """An estimate of the voice and what it leaves of the mixture, (2, samples)."""
+        """An estimate of the voice, and the rest of the mixture, (2, samples)."""
         return np.stack([voice, self.mixture - voice])
 
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """The mixture as the estimate of both sources: what separation must be better than."""
+    """The mixture as the estimate of both sources: the baseline that separation must beat."""
 
     name: ClassVar[str] = "mixture"
     description: ClassVar[str] = "the mixture as the estimate of both sources"
@@ -66,7 +66,7 @@ class Mixture:
 
 @functools.lru_cache
 def load_any_network(path: Path) -> tuple[torch.nn.Module, AudioConfig, dict]:
-    """Rebuild the network of a checkpoint, of whichever kind. Returns what `util.load_network` does."""
+    """Rebuild a network of either kind from its checkpoint. Returns what `util.load_network` returns."""
     name = load_checkpoint(path)["name"]
     if name not in NETWORKS:
         raise UserError(f"{path}: expected a checkpoint of {' or '.join(NETWORKS)}, found one of {name}")
@@ -75,7 +75,7 @@ def load_any_network(path: Path) -> tuple[torch.nn.Module, AudioConfig, dict]:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network by its checkpoint; the accompaniment is what its voice leaves of the mixture."""
+    """A network, given by its checkpoint. The accompaniment is the mixture minus its voice."""
 
     name: str
     path: Path
@@ -84,8 +84,8 @@ class Network:
 
     @property
     def description(self) -> str:
-        backwards = ", hearing songs backwards, too" if self.bidirectional else ""
-        in_keys = f", hearing songs in {self.keys} keys" if self.keys > 1 else ""
+        backwards = ", bidirectional" if self.bidirectional else ""
+        in_keys = f", mean of {self.keys} keys" if self.keys > 1 else ""
         return describe(self.path, load_any_network(self.path)[2]) + backwards + in_keys
 
     @property
@@ -106,8 +106,8 @@ class Network:
 class Folder:
     """Estimates that another program wrote: <folder>/<song>.wav (the voice) or <folder>/<song>/vocals.wav.
 
-    Any sound format; beside vocals.wav there may be accompaniment.wav, no_vocals.wav or instrumental.wav, else the
-    accompaniment is what the voice leaves of the mixture. Channels are mixed down, the rate is made the song's.
+    Any sound format. The accompaniment is <folder>/<song>/accompaniment.wav, no_vocals.wav or instrumental.wav, or
+    else the mixture minus the voice. Estimates are mixed down to mono and resampled to the song's rate.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Folder:
         return f"estimates in {self.folder}"
 
     def paths(self, song: Song) -> tuple[Path | None, Path | None]:
-        """The files of voice and accompaniment; None for one that is not there."""
+        """The files of voice and accompaniment, None for a missing one."""
         inside = self.folder / song.name
         voice = sound_file(self.folder, song.name) or sound_file(inside, "vocals")
         return voice, next(filter(None, (sound_file(inside, name) for name in ACCOMPANIMENT_NAMES)), None)
@@ -142,19 +142,19 @@ class Folder:
             notes.append(f"resampled from {rate} Hz")
         excess = len(estimate) - song.samples
         if abs(excess) > LENGTH_TOLERANCE * song.rate:
-            raise UserError(f"{path}: expected {song.samples} samples like the song, found {len(estimate)}")
+            raise UserError(f"{path}: expected {song.samples} samples, as many as the song, found {len(estimate)}")
         if excess:
             notes.append(f"{abs(excess)} samples too {'long' if excess > 0 else 'short'}")
             estimate = np.pad(estimate[: song.samples], (0, max(0, -excess)))
         return estimate, ", ".join(notes)
 
 
-# ---------------------------------------------------------------------------------------------- masks from the truth
+# ---------------------------------------------------------------------------------------------- ideal masks
 
-SMALLEST = 1e-12  # magnitude that nothing is divided by
+SMALLEST = 1e-12  # least magnitude to divide by
 
-# From the magnitudes of voice, accompaniment and mixture. The last one is not limited to 1: what is left of the error
-# is that of the mixture's phase.
+# Functions of the magnitudes of voice, accompaniment and mixture. The last mask may exceed 1: its only error is the
+# mixture's phase.
 IDEAL_MASKS = {
     "ideal ratio mask": lambda voice, accompaniment, mixture: voice / (voice + accompaniment + SMALLEST),
     "ideal binary mask": lambda voice, accompaniment, mixture: (voice > accompaniment).to(voice.dtype),
@@ -164,13 +164,13 @@ IDEAL_MASKS = {
 
 @functools.lru_cache(maxsize=1)  # the masks of one recording are made one after another
 def _magnitudes(recording: Recording, audio: AudioConfig) -> torch.Tensor:
-    """Of voice, accompaniment and mixture: (3, frames, bins)."""
+    """The magnitudes of voice, accompaniment and mixture: (3, frames, bins)."""
     signals = np.concatenate([recording.sources, recording.mixture[None]])
     return stft(torch.from_numpy(resample(signals, recording.song.rate, audio.sample_rate)), audio).abs()
 
 
 class _Oracle(torch.nn.Module):
-    """Called like a network, answers with a mask made before; its state counts the frames it has seen."""
+    """Stands in for a network, but returns a given mask. Its state is the number of frames so far."""
 
     def __init__(self, mask: torch.Tensor):
         super().__init__()
@@ -179,14 +179,14 @@ class _Oracle(torch.nn.Module):
     def forward(self, magnitude: torch.Tensor, state: int | None = None) -> tuple[torch.Tensor, int]:
         start = state or 0
         end = start + magnitude.shape[1]
-        # Resampling may end a sample, and so a frame, later here than where the mask was made.
+        # Resampling may yield one sample, and so one frame, more here than where the mask was made.
         frames = torch.arange(start, end).clamp(max=len(self.mask) - 1)
         return self.mask[None, frames], end
 
 
 @dataclasses.dataclass(frozen=True)
 class IdealMask:
-    """A mask that knows the true sources, applied as a network's: the bound of masking with the mixture's phase."""
+    """A mask made from the true sources, applied like a network's: the bound of masking with the mixture's phase."""
 
     name: str  # one of IDEAL_MASKS
     audio: AudioConfig

@@ -1,1 +1,1 @@
-"""From sound to stems: waveforms, files, folders, pipes."""
+"""From sound to stems: waveforms, files, folders and pipes."""

@@ -1,4 +1,4 @@
-"""A song heard forwards and backwards: better, and known only when more of it has been heard."""
+"""Separation that also runs backwards in time: better, at the cost of latency."""
 
 import numpy as np
 import torch
@@ -8,13 +8,13 @@ from util import AudioConfig
 
 
 class Bidirectional:
-    """As Separator, but the network hears the sound forwards and backwards, and the voice is the mean of both.
+    """A Separator that runs the network forwards and backwards in time. The voice is the mean of both.
 
-    What comes later tells as much as what came before (Schuster and Paliwal 1997), and a network that has learnt to
-    follow voices can follow them backwards, too. Forwards it hears the stream as it comes; backwards segment by
-    segment, each from some context after it, and faded into the next one. Whatever it hears, it first hears its
-    beginning the other way round, so that it knows the song when it starts. However the stream is cut into pieces, the
-    voice is the same; it is known SEGMENT + FADE + CONTEXT later.
+    The future tells as much as the past (Schuster and Paliwal 1997), and a network trained to follow voices can also
+    follow them backwards. Forwards, it hears the stream as it arrives; backwards, it hears segments, each preceded by
+    the context after it and cross-faded with the next segment. Either pass warms up on its first seconds in the
+    opposite direction, so that it knows the song when it starts. The result does not depend on how the stream is cut
+    into pieces. Latency: SEGMENT + FADE + CONTEXT.
     """
 
     SEGMENT, FADE, CONTEXT = 60.0, 0.5, 10.0  # seconds
@@ -23,10 +23,10 @@ class Bidirectional:
         self.make_separator = lambda: Separator(network, audio, rate, channels, keys)
         self.segment, self.fade, self.context = (round(rate * t) for t in (self.SEGMENT, self.FADE, self.CONTEXT))
         self.mixture = np.zeros((channels, 0), np.float32)  # from the start of the next segment
-        self.forwards = None  # its separator, as soon as there is some context to hear before
-        self.before = 0  # samples that it has heard before, of which the voice is to come
-        self.known = np.zeros((channels, 0), np.float32)  # the voice in self.mixture, heard forwards
-        self.fading = np.zeros((channels, 0), np.float32)  # the last segment's, backwards, as it reaches into this one
+        self.forwards: Separator | None = None  # made once there is enough context to warm up on
+        self.before = 0  # warm-up samples whose voice is still to come, and to be dropped
+        self.known = np.zeros((channels, 0), np.float32)  # the voice in self.mixture, forwards
+        self.fading = np.zeros((channels, 0), np.float32)  # the last segment's voice, backwards, where it overlaps
         self.stopped = False
 
     def push(self, waveform: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -43,11 +43,11 @@ class Bidirectional:
         return np.concatenate(mixture, axis=1), np.concatenate(voice, axis=1)
 
     def stop(self) -> None:
-        """Make a push that runs in another thread end soon, with InterruptedError: a segment takes seconds."""
+        """Make a push in another thread raise InterruptedError soon: a segment takes seconds."""
         self.stopped = True
 
     def _hear_forwards(self, waveform: np.ndarray, last: bool) -> np.ndarray:
-        """The voice that becomes known with the next samples (channels, samples): a little later than they come."""
+        """The voice (channels, samples) that the next samples complete, forwards: a little behind them."""
         if self.forwards is None:
             if self.mixture.shape[1] < self.context and not last:
                 return self.known[:, :0]
@@ -60,19 +60,19 @@ class Bidirectional:
         return voice[:, skipped:]
 
     def _hear_backwards(self, samples: int) -> np.ndarray:
-        """The voice in so many samples of self.mixture (channels, samples)."""
+        """The voice in the first `samples` of self.mixture, backwards: (channels, samples)."""
         sound = self.mixture[:, : samples + self.fade + self.context]
         turned = np.concatenate([sound[:, -self.context :], sound[:, ::-1]], axis=1)
         voice = self._hear(self.make_separator(), turned, last=True)[:, ::-1][:, : samples + self.fade]
         faded = self.fading.shape[1]
-        # Not from the very edge: the frames there do not see what is before it.
+        # The fade leaves out the very edge, whose frames do not see what comes before.
         share = np.linspace(2, 0, faded, dtype=np.float32).clip(max=1)
         voice[:, :faded] += (self.fading - voice[:, :faded]) * share
         self.fading = voice[:, samples : sound.shape[1]]
         return voice[:, :samples]
 
     def _hear(self, separator: Separator, sound: np.ndarray, last: bool) -> np.ndarray:
-        """The voice that becomes known with the next sound, which is given piece by piece: it takes less memory."""
+        """The voice that the next sound completes. Pushed in pieces, which takes less memory."""
         voice = []
         for piece in np.array_split(sound, range(self.context, sound.shape[1], self.context), axis=1):
             if self.stopped:

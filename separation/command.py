@@ -1,4 +1,4 @@
-"""The separation scripts' command line: which songs, which stems, where they go, and what is told meanwhile."""
+"""The command line of separate_feedforward.py and separate_RNN.py: songs, stems, their files, and messages."""
 
 import argparse
 import math
@@ -6,13 +6,16 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from networks.hearing import KEYS
+from process.commandline import parser_from
 from process.errors import UserError, command, make_folder, printable, safe_name
 from process.stopping import stop_status
+from separation.bidirectional import Bidirectional
 from separation.separate import describe, find_checkpoint
 from separation.stems import ACCOMPANIMENT, PIPE, VOCALS, Job, separate_song
 from sound.files import SOUND_SUFFIXES
@@ -24,43 +27,45 @@ FORMATS = ("wav", "flac", "ogg", "mp3")
 NAMES = "{name}_{stem}"  # of files in an output folder
 
 
-def parse_options(network_class: type, argv: list[str] | None) -> tuple[argparse.Namespace, list[Job]]:
-    """The options, and the songs to separate. Wrong command lines end here with exit status 2."""
-    parser = argparse.ArgumentParser(
-        usage="%(prog)s [options] INPUT OUTPUT\n       %(prog)s [options] INPUT ... --output FOLDER or PATTERN",
-        description=f"Separate the singing voice with the {network_class.name} network. "
-        "OUTPUT is replaced if it exists. Put -- before names that begin with a dash.",
+def parse_options(
+    network_class: type[Any], documentation: str, argv: list[str] | None
+) -> tuple[argparse.Namespace, list[Job]]:
+    """The options, and the songs to separate. A wrong command line ends here with exit status 2.
+
+    documentation: the script's docstring.
+    """
+    usage = "%(prog)s [options] INPUT OUTPUT\n       %(prog)s [options] INPUT ... --output FOLDER or PATTERN"
+    parser = parser_from(documentation, usage=usage)
+    add = parser.add_argument
+    paths = "song, or folder of songs: WAV, FLAC, OGG, MP3, and whatever ffmpeg can decode if it is installed; "
+    paths += "- reads WAV from standard input, -- precedes names that begin with a dash"
+    add("paths", nargs="+", metavar="INPUT", help=paths)
+    output = (
+        "write into this folder, this file (replaced if it exists), or files named by a pattern with {name} (of the "
     )
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        metavar="INPUT",
-        help="songs, or folders of songs: WAV, FLAC, OGG, MP3 and, if ffmpeg is installed, whatever it can decode; "
-        "- reads WAV from standard input",
+    output += "song) and {stem}; - writes to standard output"
+    add("-o", "--output", metavar="OUTPUT", help=output)
+    add("--stems", choices=STEMS, default=VOCALS, help="stems to write (default: %(default)s)")
+    file_format = f"format of files whose name does not determine it (default: {FORMATS[0]})"
+    add("--format", choices=FORMATS, help=file_format)
+    add("--float", action="store_true", help="write float samples, which never clip (default: the song's bit depth)")
+    raw = (
+        "take standard input and output as raw PCM instead of WAV, with this sample rate in Hz, number of channels and "
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUTPUT",
-        help="a folder, a file, a pattern of names with {name} (the song's) and {stem}, or - for standard output",
-    )
-    parser.add_argument("--stems", choices=STEMS, default=VOCALS, help="what to write (%(default)s)")
-    parser.add_argument("--format", choices=FORMATS, help="of files whose name does not tell (wav)")
-    parser.add_argument("--float", action="store_true", help="write float samples, which never clip")
-    parser.add_argument(
-        "--raw",
-        nargs=3,
-        metavar=("RATE", "CHANNELS", "TYPE"),
-        help=f"standard input and output are raw PCM, not WAV; types: {', '.join(RAW_TYPES)}",
-    )
+    raw += f"type ({', '.join(RAW_TYPES)})"
+    add("--raw", nargs=3, metavar=("RATE", "CHANNELS", "TYPE"), help=raw)
     if network_class.remembers:
-        text = "hear songs backwards, too: better, takes twice as long, not for live sound"
-        parser.add_argument("--bidirectional", action="store_true", help=text)
-    text = "hear songs in so many keys and take the mean: better, takes as many times as long (%(default)s)"
-    parser.add_argument("--keys", type=int, choices=KEYS, default=1, help=text)
-    parser.add_argument("--checkpoint", type=Path, help="default: the best one in the current folder, else pretrained")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (%(default)s)")
-    parser.add_argument("--quiet", action="store_true", help="say nothing but errors and changes of level")
+        latency = Bidirectional.SEGMENT + Bidirectional.FADE + Bidirectional.CONTEXT
+        bidirectional = "run the network backwards in time, too: better, half as fast, "
+        bidirectional += f"{latency:.0f} s of latency (for files only)"
+        add("--bidirectional", action="store_true", help=bidirectional)
+    keys = "test-time augmentation: average the masks of the song in this many keys, which is better and as many times "
+    keys += "slower (default: %(default)s)"
+    add("--keys", type=int, choices=KEYS, default=1, help=keys)
+    checkpoint = "checkpoint to separate with (default: the best one in the current folder, else the pretrained one)"
+    add("--checkpoint", type=Path, metavar="FILE", help=checkpoint)
+    add("--device", default="auto", help="run on cpu, cuda, mps, or the best available (default: %(default)s)")
+    add("--quiet", action="store_true", help="report nothing but errors, clipping and changes of level")
     parser.set_defaults(bidirectional=False)
     options = parser.parse_args(argv)
     try:
@@ -73,22 +78,22 @@ def parse_options(network_class: type, argv: list[str] | None) -> tuple[argparse
 
 
 def plan(options: argparse.Namespace) -> list[Job]:
-    """The songs to separate and the names of their stems. Raises ValueError for a command line that makes no sense."""
+    """The songs to separate and the names of their stems. Raises ValueError if the command line makes no sense."""
     inputs, output = options.paths, options.output
     if output is None:
         if len(inputs) != 2:
-            raise ValueError("expected INPUT OUTPUT, or --output after any number of inputs")
+            raise ValueError("expected INPUT OUTPUT, or any number of inputs and --output")
         *inputs, output = inputs
     stems, raw = STEMS[options.stems], raw_format(options.raw)
     if raw and PIPE not in inputs:
-        raise ValueError("--raw tells what standard input holds: expected the input -")
+        raise ValueError("--raw describes standard input: expected - as INPUT")
     if output == PIPE and options.format:
         raise ValueError(f"--format {options.format}: standard output is WAV, or raw PCM with --raw")
     pattern = output if output == PIPE else output_pattern(output, options)
     songs = [song for path in inputs for song in find_songs(path, pattern)]
     if (len(songs) > 1 and "{name}" not in pattern) or (len(stems) > 1 and "{stem}" not in pattern):
         raise ValueError(
-            f"--output {output}: expected a folder, or {{name}} and {{stem}} for songs and stems to differ"
+            f"--output {output}: expected a folder, or {{name}} and {{stem}} to tell songs and stems apart"
         )
     jobs = [
         Job(
@@ -110,12 +115,14 @@ def raw_format(words: list[str] | None) -> RawFormat | None:
         return None
     rate, channels, kind = words
     if not (rate.isdigit() and channels.isdigit() and int(rate) and int(channels) and kind in RAW_TYPES):
-        raise ValueError(f"--raw {' '.join(words)}: expected a rate in Hz, channels and a type: {', '.join(RAW_TYPES)}")
+        raise ValueError(
+            f"--raw {' '.join(words)}: expected sample rate in Hz, number of channels, type ({', '.join(RAW_TYPES)})"
+        )
     return RawFormat(int(rate), int(channels), RAW_TYPES[kind])
 
 
 def output_pattern(output: str, options: argparse.Namespace) -> str:
-    """The pattern of the stems' names that an output means: a folder's, a file's or one with {name} and {stem}."""
+    """The pattern of the stems' names, with {name} and {stem}, that an output stands for: a folder, file or pattern."""
     suffix = Path(output).suffix.lower()
     a_file = suffix in SOUND_SUFFIXES or options.output is None  # INPUT OUTPUT makes no folder
     if Path(output).is_dir() or not (a_file or "{name}" in output or "{stem}" in output):
@@ -123,17 +130,17 @@ def output_pattern(output: str, options: argparse.Namespace) -> str:
     if suffix not in SOUND_SUFFIXES and (options.format or not a_file):
         return f"{output}.{options.format or FORMATS[0]}"
     if options.format and suffix[1:] != options.format:
-        raise ValueError(f"--format {options.format}: expected an output of that name, found '{output}'")
+        raise ValueError(f"--format {options.format}: expected an output of that format, found '{output}'")
     return output
 
 
 def fill(pattern: str, name: str, stem: str) -> str:
-    """The name of a stem's file; the song's name, perhaps with folders below the input's, must not lead elsewhere."""
+    """The name of a stem's file. The song's name may have folders in it, but never leads out of the pattern's."""
     return pattern.replace("{stem}", stem).replace("{name}", "/".join(map(safe_name, Path(name).parts or ("",))))
 
 
 def find_songs(path: str, pattern: str) -> list[tuple[str, str]]:
-    """(file, name) of a song, or of all songs in a folder and those below it, but for stems that were written there."""
+    """(file, name) of a song, or of all songs in a folder and below it, except for stems from an earlier run."""
     if path == PIPE or not Path(path).is_dir():
         return [(path, "stdin" if path == PIPE else Path(path).stem)]
     files = [file for file in sorted(Path(path).rglob("*")) if file.suffix.lower() in SOUND_SUFFIXES + FFMPEG_SUFFIXES]
@@ -149,29 +156,29 @@ def find_songs(path: str, pattern: str) -> list[tuple[str, str]]:
         (str(file), str(name)) for file, name in names.items() if os.path.realpath(file.with_suffix("")) not in written
     ]
     if not songs:
-        raise UserError(f"{path}: expected a sound file, found a folder without any")
+        raise UserError(f"{path}: expected a folder with sound files, found none in it")
     return songs
 
 
 def check_names(jobs: list[Job]) -> None:
-    """Raise UserError if a stem would replace a song that was given, or another stem."""
+    """Raise UserError if a stem would replace an input, or another stem."""
     songs = {os.path.realpath(job.source) for job in jobs if job.source != PIPE}
-    sources = {}  # of stems so far
+    sources: dict[str, str] = {}  # stem -> song
     for job in jobs:
         for target in job.targets.values():
             path = os.path.realpath(target)
             if path in songs and target != PIPE:
-                raise UserError(f"{target}: expected another file than the input, found the same")
+                raise UserError(f"{target}: expected an output other than the input, found the same file")
             if path in sources:
-                raise UserError(f"{target}: expected it for one song, found '{sources[path]}' and '{job.source}'")
+                raise UserError(f"{target}: expected one song per file, found '{sources[path]}' and '{job.source}'")
             sources[path] = job.source
 
 
-# ---------------------------------------------------------------------------------------------- what is told
+# ---------------------------------------------------------------------------------------------- separate and report
 
 
 def separate_job(network, audio: AudioConfig, job: Job, quiet: bool) -> None:
-    """Separate a song and tell on standard error how far it is, what it took, and what happened to its level."""
+    """Separate a song, and report its progress, time and changes of level on standard error."""
     started = time.perf_counter()
     with tqdm(desc=job.source, unit="s", unit_scale=True, file=sys.stderr, disable=quiet or None, leave=False) as bar:
 
@@ -183,12 +190,13 @@ def separate_job(network, audio: AudioConfig, job: Job, quiet: bool) -> None:
     took = time.perf_counter() - started
     if gain != 1:
         print(
-            f"{job.source}: all stems {decibels(gain)}, for one would have clipped (not with --float)", file=sys.stderr
+            f"{job.source}: all stems {decibels(gain)}, as one would have clipped (--float avoids this)",
+            file=sys.stderr,
         )
     if peak > 1:
-        print(f"{job.source}: clipped, with a peak of {decibels(peak)}", file=sys.stderr)
+        print(f"{job.source}: clipped, peak at {decibels(peak)}", file=sys.stderr)
     if not quiet:
-        speed = f"{seconds:.1f} s of sound in {took:.1f} s, {seconds / took:.0f} times real time"
+        speed = f"{seconds:.1f} s of sound in {took:.1f} s, {seconds / took:.0f}x real time"
         print(f"{job.source} -> {', '.join(job.targets.values())}: {speed}", file=sys.stderr)
 
 
@@ -197,14 +205,14 @@ def decibels(gain: float) -> str:
 
 
 @command
-def main(network_class: type, argv: list[str] | None = None) -> None:
-    """Separate songs from the command line with a network of this class."""
-    options, jobs = parse_options(network_class, argv)
+def main(network_class: type[Any], documentation: str, argv: list[str] | None = None) -> None:
+    """Separate songs with a network of this class, from the command line of a script with this docstring."""
+    options, jobs = parse_options(network_class, documentation, argv)
     device = choose_device(options.device)
     path = options.checkpoint or find_checkpoint(network_class.name)
     network, audio, checkpoint = load_network(path, network_class)
     network.to(device)
-    torch.set_num_threads(1)  # reading and writing take the other core; on a busy machine, two are many times slower
+    torch.set_num_threads(1)  # the rest reads and writes; more threads are many times slower on a busy machine
     if not options.quiet:
         print(f"{describe(path, checkpoint)} ({audio}, on {device})", file=sys.stderr)
     failed = []
@@ -223,6 +231,6 @@ def main(network_class: type, argv: list[str] | None = None) -> None:
         except KeyboardInterrupt as stop:
             if not job.piped:
                 raise
-            sys.exit(stop_status(stop))  # the way to end live sound: not worth a word
+            sys.exit(stop_status(stop))  # the usual way to end live sound: no message
     if failed:
         raise UserError(f"{len(failed)} of {len(jobs)} songs were not separated: {', '.join(failed)}")

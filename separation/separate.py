@@ -1,4 +1,4 @@
-"""A waveform's voice in one call: which separator, and which checkpoint where none is named."""
+"""The singing voice of a waveform in one call, and the default separator and checkpoint."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 def make_separator(
     network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int, bidirectional: bool = False, keys: int = 1
 ) -> Separator | Bidirectional:
-    """A separator for one stream of sound, at `rate` in Hz: see the two classes."""
+    """A separator for one stream of sound at `rate` Hz: see the two classes."""
     kind = Bidirectional if bidirectional else Separator
     return kind(network, audio, rate, channels, keys)
 
@@ -29,14 +29,17 @@ def separate(
     bidirectional: bool = False,
     keys: int = 1,
 ) -> np.ndarray:
-    """The singing voice in waveform (channels, samples), float32, at any rate in Hz: same shape, same rate."""
+    """Separate the singing voice from waveform (channels, samples), float32, at any rate in Hz.
+
+    Returns a waveform of the same shape and rate. bidirectional and keys: see Bidirectional and Separator.
+    """
     separator = make_separator(network, audio, rate, len(waveform), bidirectional, keys)
     _, voice = separator.push(waveform, last=True)
     return voice
 
 
 def find_checkpoint(name: str) -> Path:
-    """The best checkpoint of the network called `name`: in the current folder, else the one beside the code."""
+    """The best checkpoint of the network called `name`: the one in the current folder, else the pretrained one."""
     file = f"savedModel_{name}_best.pt"
     places = (Path(file), PRETRAINED / file)
     for path in places:

@@ -1,4 +1,4 @@
-"""From sound to sound: resample, STFT, mask, overlap-add, resample back. Files, pipes and evaluation all use it."""
+"""From mixture to voice: resample, STFT, mask, overlap-add, resample back. Files, pipes and evaluation use it."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -10,63 +10,63 @@ from networks.hearing import Hearing, longest_block
 from sound.resampling import Resampler
 from util import AudioConfig, overlap_add, overlap_windows, stft
 
-FRAMES = 256  # of all channels that go through the network at once: more are not faster, and take more memory
+FRAMES = 256  # per call of the network, over all channels: more take more memory and are not faster
 
 
 class Separator:
     """Estimates the voice in one stream of sound as it arrives: resample, STFT, mask, overlap-add, resample back.
 
     Each channel is separated by itself: its magnitude times the network's mask, with the mixture's phase. The network
-    hears it in tune and in the colour it knows: see hearing.py. Of what lies above the network's band (half its rate)
-    the voice gets the share that it has in the band's top octave, frame by frame: where an s is sung, nearly all; where
-    a cymbal is struck, next to nothing. However the stream is cut into pieces, the voice is the same, and as long as
-    the mixture. A sample's voice is known, but for the resamplers' reach, a block later.
+    hears it in tune and with a familiar spectral balance: see networks/hearing.py. Above the network's band (half its
+    sample rate), the voice gets the share that it has in the band's top octave, frame by frame: nearly all of a sung
+    s, next to nothing of a cymbal. The voice is as long as the mixture and does not depend on how the stream is cut
+    into pieces. Latency: a block, plus the reach of the resamplers.
 
-    network: anything with forward(magnitude, state) -> (mask, state), in eval mode; keys: in how many it hears the
-    sound, an odd number.
+    network: anything with forward(magnitude, state) -> (mask, state), in eval mode; keys: the odd number of keys for
+    test-time augmentation.
     """
 
     def __init__(self, network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int, keys: int = 1):
         self.network, self.audio = network, audio
         self.device = next(network.parameters(), torch.empty(0)).device
         self.hearing = Hearing(network, audio, keys)
-        rows = channels * len(self.hearing.semitones)  # that go through the network side by side
-        # On the CPU, they go through the network side by side, in threads of their own: unlike threads within its
-        # products, which wait for each other all the time, they lose nothing on a busy machine.
+        rows = channels * len(self.hearing.semitones)  # of the network's batch
+        # On the CPU each row gets a thread of its own. Threads within a matrix product wait for each other all the
+        # time; these do not, and so lose nothing on a busy machine.
         self.groups = min(rows, os.cpu_count() or 1) if self.device.type == "cpu" else 1
-        # A thread takes over what torch.set_num_threads has set when it first asks for it.
+        # A new thread adopts torch.set_num_threads only when it first asks for the number.
         self.pool = ThreadPoolExecutor(self.groups, initializer=torch.get_num_threads)
-        self.states = [None] * self.groups  # the network's
+        self.states: list[tuple | None] = [None] * self.groups  # of the network
         self.rates = rate, audio.sample_rate
         self.to_network = Resampler(rate, audio.sample_rate, channels)
         self.from_network = Resampler(audio.sample_rate, rate, channels)
-        self.mixture = np.zeros((channels, 0), np.float32)  # whose voice is not known yet
-        self.most = max(1, FRAMES // rows)  # frames at once
-        self.longest = longest_block(audio, keys)  # by which a frame may see more of what was before
-        # At the network's rate: what frames to come will see, the first one centred at sample 0
+        self.mixture = np.zeros((channels, 0), np.float32)  # samples whose voice is not final yet
+        self.most = max(1, FRAMES // rows)  # frames per call of the network
+        self.longest = longest_block(audio, keys)  # a frame in tune may reach this far back
+        # At the network's rate: the samples that frames to come will see. The first frame is centred at sample 0.
         self.sound = torch.zeros(channels, self.longest - audio.block // 2, device=self.device)
         self.arrived = 0  # samples
-        # What frames so far leave to samples that frames to come will see, too: sums of the channels' voice and of
-        # their gain, and sum of squared windows
+        # Overlap-add so far, where frames to come will add more: sums of the channels' voice and of their gain, and
+        # the sum of squared windows.
         self.sums = torch.zeros(2 * channels, 0, device=self.device), torch.zeros(0, device=self.device)
         self.done = -(audio.block // 2)  # the sums' first sample
-        self.gain = np.zeros((channels, 0), np.float32)  # at the network's rate, of the samples of `mixture`
-        self.given = 0  # samples whose voice is known
+        self.gain = np.zeros((channels, 0), np.float32)  # of self.mixture, at the network's rate
+        self.given = 0  # samples returned so far
 
     def push(self, waveform: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Take the next samples (channels, any number) of the mixture, float.
+        """Take the next samples of the mixture (channels, any number), float.
 
-        Returns those of the mixture whose voice is now known, as they came, and their voice, float32, both (channels,
-        samples). After the last ones, that is all of them: the voice is as long as the mixture.
+        Returns the samples of the mixture whose voice is now final, unchanged, and their voice, float32, both
+        (channels, samples). With last=True, that is all the rest: the voice is as long as the mixture.
         """
         self.mixture = np.concatenate([self.mixture, waveform], axis=1)
         sound = self.to_network.push(waveform.astype(np.float32, copy=False), last)
-        # At the network's rate the mask less the gain, at the mixture's the gain: together the mask within the
-        # network's band, and above it the gain.
+        # Apply mask - gain at the network's rate and gain at the mixture's. Together: the mask within the network's
+        # band, the gain above it.
         voice, gain = np.split(self._mask(sound, last), 2)
         voice = self.from_network.push(voice, last)
         known = self.mixture.shape[1] if last else voice.shape[1]
-        if last:  # resampling there and back may be a sample longer or shorter
+        if last:  # resampling there and back may add or lose a sample
             voice = np.pad(voice[:, :known], [(0, 0), (0, max(0, known - voice.shape[1]))])
         mixture, self.mixture = self.mixture[:, :known], self.mixture[:, known:]
         return mixture, voice + self._above(mixture, gain)
@@ -74,10 +74,10 @@ class Separator:
     def _above(self, mixture: np.ndarray, gain: np.ndarray) -> np.ndarray:
         """The next samples of the mixture (channels, samples), each times its gain.
 
-        gain: what has become known of it at the network's rate; in between it is interpolated.
+        gain: its next values (channels, samples) at the network's rate; it is interpolated in between.
         """
         self.gain = np.concatenate([self.gain, gain], axis=1)
-        if not self.gain.size:  # a song shorter than a sample of the network's
+        if not self.gain.size:  # a song shorter than one sample at the network's rate
             return np.zeros_like(mixture)
         rate, network_rate = self.rates
         first, after = divmod(self.given * network_rate, rate)  # sample of self.gain, and how far after it
@@ -90,14 +90,14 @@ class Separator:
 
     @torch.inference_mode()
     def _mask(self, sound: np.ndarray, last: bool) -> np.ndarray:
-        """From mixture to voice less gain times mixture, and gain, at the network's rate: (2 x channels, samples).
+        """From mixture (channels, samples) to mask - gain applied to it, and the gain: (2 x channels, samples).
 
-        What is not final yet stays here.
+        All at the network's rate. What is not final yet is kept for the next call.
         """
         block, hop = self.audio.block, self.audio.hop
         self.arrived += sound.shape[1]
-        new = torch.from_numpy(np.array(sound)).to(self.device)  # a pipe's samples cannot be written to
-        if last and self.arrived:  # as far as a frame centred on or after the last sample reaches
+        new = torch.from_numpy(np.array(sound)).to(self.device)  # a copy: a pipe's samples are read-only
+        if last and self.arrived:  # to the end of the frame centred on or after the last sample
             new = torch.nn.functional.pad(new, (0, -self.arrived % hop + block // 2))
         self.sound = torch.cat([self.sound, new], dim=1)
         frames = max(0, (self.sound.shape[1] - self.longest) // hop + 1)
@@ -120,7 +120,7 @@ class Separator:
         return piece[:, : piece.shape[1] - excess].cpu().numpy()
 
     def _network_mask(self, magnitude: torch.Tensor) -> torch.Tensor:
-        """The mask of what is heard next (keys x channels, frames, bins)."""
+        """The network's mask for the next frames (keys x channels, frames, bins)."""
         run = map if self.groups == 1 else self.pool.map
         masks, self.states = zip(*run(self._run, magnitude.tensor_split(self.groups), self.states), strict=True)
         return torch.cat(masks)
@@ -130,14 +130,14 @@ class Separator:
         return self.network(magnitude, state)
 
     def _add(self, waveform: torch.Tensor, weight: torch.Tensor) -> None:
-        """Add the next overlapping frames to what those before left."""
+        """Add the next frames to the sums of those before."""
         sums, weights = self.sums
         waveform[:, : sums.shape[1]] += sums
         weight[: len(weights)] += weights
         self.sums = waveform, weight
 
     def _take(self, samples: int) -> torch.Tensor:
-        """The sums' first samples, which no later frame reaches, as voice (but none of before sample 0)."""
+        """Take the sums' first samples, which no later frame reaches, normalised. None from before sample 0."""
         sums, weights = self.sums
         self.sums = sums[:, samples:], weights[samples:]
         start = max(0, -self.done)
@@ -146,6 +146,6 @@ class Separator:
 
 
 def top_octave(mask: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
-    """The share of the power in the upper half of the bins that passes a mask (..., bins): (...), 0 of silence."""
+    """The share of power in the upper half of the bins that a mask (..., bins) lets pass: (...), 0 for silence."""
     mask, magnitude = (values[..., values.shape[-1] // 2 :] for values in (mask, magnitude))
     return (mask * magnitude).square().sum(dim=-1) / magnitude.square().sum(dim=-1).clamp(min=1e-20)

@@ -1,10 +1,10 @@
-"""From song to stems: opens whatever holds sound, separates it as it is read, writes voice and accompaniment."""
+"""From a song to its stems: open a file or a pipe, separate it while reading, write voice and accompaniment."""
 
 import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
@@ -38,14 +38,14 @@ Report = Callable[[float, float | None], None]  # takes the seconds done, and th
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A song and where its stems go: names of files, or '-' for standard input or output.
+    """A song and its stems: names of files, or '-' for standard input and output.
 
-    raw: what standard input holds and standard output gets, if not WAV; as_float: write float samples whatever the
-    song has; bidirectional: hear it backwards, too; keys: in how many to hear it.
+    raw: the format of standard input and output, if not WAV; as_float: write float samples; bidirectional and keys:
+    see Bidirectional and Separator.
     """
 
     source: str
-    targets: dict[str, str]  # by name of the stem
+    targets: dict[str, str]  # stem -> file
     raw: RawFormat | None = None
     as_float: bool = False
     bidirectional: bool = False
@@ -53,19 +53,19 @@ class Job:
 
     @property
     def piped(self) -> bool:
-        """Whether sound goes through a pipe, where there is no second attempt."""
+        """Whether sound goes through a pipe, which allows no second attempt."""
         return PIPE in (self.source, *self.targets.values())
 
 
 def separate_song(
     network: torch.nn.Module, audio: AudioConfig, job: Job, report: Report = lambda seconds, total: None
 ) -> tuple[float, float, float]:
-    """Write a song's stems: its rate, channels and length, and its sample type where the format has it.
+    """Write a song's stems with its sample rate, channels and length, and its bit depth where the format has it.
 
-    The accompaniment is the song minus the voice as it is written, so that both add up to the song. If a stem would
-    clip, all are made once more with the same gain; a pipe gets WAV of float samples, which never clip.
+    The accompaniment is the song minus the voice as written, so that both add up to the song. If a stem would clip,
+    all are written again with a common lower gain; a pipe gets float WAV, which never clips.
     Returns the seconds of sound, the gain, and the stems' peak relative to full scale: above 1, they were clipped.
-    Raises UserError for songs that cannot be read and stems that cannot be written; then no file is left.
+    Raises UserError if the song cannot be read or a stem cannot be written, and leaves no file then.
     """
     gain = 1.0
     while True:
@@ -77,7 +77,7 @@ def separate_song(
 
 
 class _Clips(Exception):
-    """A stem does not fit into its sample type, and would with this gain."""
+    """A stem exceeds full scale. With this gain, it would fit."""
 
     def __init__(self, gain: float):
         self.gain = gain
@@ -86,17 +86,18 @@ class _Clips(Exception):
 def _write_stems(
     network: torch.nn.Module, audio: AudioConfig, job: Job, report: Report, gain: float
 ) -> tuple[float, float]:
-    with contextlib.ExitStack() as stack:  # an error in it leaves no file, not even of the stem that was whole
+    with contextlib.ExitStack() as stack:  # an error leaves no file, not even a stem that is complete
         sound = stack.enter_context(_open_song(job.source, job.raw))
         writers = {stem: stack.enter_context(_open_stem(job, target, sound)) for stem, target in job.targets.items()}
         info, subtype = sound.info, next(iter(writers.values())).subtype
         separator = make_separator(network, audio, info.rate, info.channels, job.bidirectional, job.keys)
-        if job.piped:  # as soon as it arrives
+        if job.piped:  # each block as soon as it arrives
             pieces = _separate_blocks(separator, sound.blocks)
-        else:  # reading, separating and writing at the same time
+        else:  # read, separate and write in parallel
             blocks = ahead(sound.blocks)
             stack.callback(close, blocks)
-            pieces = ahead(_separate_blocks(separator, blocks), separator.stop if job.bidirectional else None)
+            stop = separator.stop if isinstance(separator, Bidirectional) else None
+            pieces = ahead(_separate_blocks(separator, blocks), stop)
             stack.callback(close, pieces)
         samples = 0
         for mixture, voice in pieces:
@@ -107,7 +108,7 @@ def _write_stems(
             report(samples / info.rate, info.samples and info.samples / info.rate)
         peak = max(writer.peak for writer in writers.values())
         if peak > 1 and not job.piped:
-            raise _Clips((1 - 3 * 2.0 ** (1 - BITS.get(subtype, 16))) / peak)  # and room for two roundings
+            raise _Clips((1 - 3 * 2.0 ** (1 - BITS.get(subtype, 16))) / peak)  # leaves room for two roundings
     return samples / info.rate, peak
 
 
@@ -119,10 +120,10 @@ def _separate_blocks(
     yield separator.push(np.zeros_like(separator.mixture[:, :0]), last=True)
 
 
-def ahead(items: Iterator, stop: Callable[[], None] | None = None) -> Iterator:
-    """The same items, the next one being made in a thread of its own while this one is used.
+def ahead(items: Iterator, stop: Callable[[], None] | None = None) -> Generator:
+    """The same items. A thread makes the next one while this one is used.
 
-    stop: called when no more are wanted, so that making one that takes long can be given up.
+    stop: called when no more are wanted, to abort an item that takes long.
     """
     end = object()
     with ThreadPoolExecutor(1) as pool:
@@ -136,8 +137,8 @@ def ahead(items: Iterator, stop: Callable[[], None] | None = None) -> Iterator:
                 stop()
 
 
-def close(items: Iterator) -> None:
-    """Close a generator even if a thread is just making its next item, which is waited for."""
+def close(items: Generator) -> None:
+    """Close a generator. If a thread is making its next item, wait for it."""
     while True:
         try:
             items.close()
@@ -147,7 +148,7 @@ def close(items: Iterator) -> None:
 
 
 def split(mixture: np.ndarray, voice: np.ndarray, gain: float, subtype: str) -> dict[str, np.ndarray]:
-    """Both stems (channels, samples) of a mixture, times gain: the voice in its sample type's steps, and the rest."""
+    """Both stems (channels, samples) of a mixture, times gain: the voice, rounded to its bit depth, and the rest."""
     voice = voice.astype(mixture.dtype, copy=False)
     if gain != 1:
         mixture, voice = mixture * mixture.dtype.type(gain), voice * mixture.dtype.type(gain)
@@ -158,7 +159,7 @@ def split(mixture: np.ndarray, voice: np.ndarray, gain: float, subtype: str) -> 
 
 @contextlib.contextmanager
 def _open_song(source: str, raw: RawFormat | None) -> Iterator[Sound]:
-    """Open standard input, or a file that libsndfile or else ffmpeg can read."""
+    """Open standard input, or a file that libsndfile or, failing that, ffmpeg can read."""
     with contextlib.ExitStack() as stack:
         if source == PIPE:
             _check_piped(sys.stdin.buffer, "standard input")
@@ -179,7 +180,7 @@ def _open_stem(job: Job, target: str, sound: Sound) -> contextlib.AbstractContex
         return contextlib.nullcontext(write_stream(sys.stdout.buffer, info.rate, info.channels, subtype, bool(job.raw)))
     file_format = output_format(target)
     if job.source != PIPE and Path(target).exists() and Path(target).samefile(job.source):
-        raise UserError(f"{target}: expected another file than the input, found the same")
+        raise UserError(f"{target}: expected an output other than the input, found the same file")
     as_float = job.as_float or (job.source == PIPE and soundfile.check_format(file_format, "FLOAT"))
     subtype = "FLOAT" if as_float else kept_subtype(info, file_format)
     return create_sound(target, info.rate, info.channels, subtype, sound.tags, info.samples)

@@ -1,4 +1,4 @@
-"""What transforms do to sound: speed, equaliser, saturation, rooms. Whether and how much, they draw: see Data.py."""
+"""Effects that transforms apply to sound: speed, equaliser, saturation, rooms. The random choices are in Data.py."""
 
 import dataclasses
 import functools
@@ -9,15 +9,14 @@ from scipy.fft import next_fast_len
 
 from util import AudioConfig
 
-OCTAVES = 1000 * 2.0 ** np.arange(-4, 5)  # centres of an equaliser's bands in Hz, 63 Hz to 16 kHz
+OCTAVES = 1000 * 2.0 ** np.arange(-4, 5)  # Hz, centres of the equaliser's bands: 63 Hz to 16 kHz
 
 
 def at_speed(audio: AudioConfig, speed: float) -> AudioConfig:
-    """Block and hop that show a song as `audio` would show it played at `speed`, without resampling it.
+    """The block and hop that show a song as `audio` would show it at `speed` times its speed, without resampling.
 
-    With a block that is s times as long, bin k stands for a frequency s times as low, and a tape that runs s times as
-    fast brings that frequency back to bin k. The block is rounded to a length that the Fourier transform likes, and
-    the hop follows it.
+    With a block s times as long, bin k stands for a frequency s times as low; a tape that runs s times as fast brings
+    that frequency back to bin k. The block is rounded to a fast length for the Fourier transform, and the hop follows.
     """
     if speed == 1:
         return audio
@@ -26,14 +25,17 @@ def at_speed(audio: AudioConfig, speed: float) -> AudioConfig:
 
 
 def equalizer_curves(decibels: np.ndarray, audio: AudioConfig) -> torch.Tensor:
-    """Gains (sources, bins) of equalisers set to decibels (sources, len(OCTAVES)): straight lines from band to band."""
+    """Gains (sources, bins) of equalisers set to decibels (sources, len(OCTAVES)), with straight lines between bands.
+
+    The lines are straight in dB over octaves; the gains are factors, not dB.
+    """
     position = _octave_of_bins(audio)
     curves = np.stack([np.interp(position, np.log2(OCTAVES), bands) for bands in decibels])
     return torch.from_numpy(10 ** (curves / 20)).float()
 
 
 def saturate(waveform: np.ndarray, drive: float) -> np.ndarray:
-    """Soft clipping (tanh) with the limit at three times the RMS, less `drive` dB; the RMS stays."""
+    """Soft clipping (tanh) at `drive` dB below three times the RMS. The RMS stays the same."""
     level = np.sqrt(np.mean(waveform**2))
     if level == 0:
         return waveform
@@ -51,7 +53,8 @@ def _octave_of_bins(audio: AudioConfig) -> np.ndarray:
 def room(rng: np.random.Generator, rate: int, seconds: float, level: float, first: float) -> np.ndarray:
     """Impulse response of a room without the direct sound: noise that decays exponentially, by 60 dB in `seconds`.
 
-    level: of its energy in dB, relative to the direct sound's; first: seconds until the first reflection.
+    level: its energy in dB, relative to the direct sound; first: seconds until the first reflection. Returns (samples,)
+    at `rate` Hz, float32.
     """
     time = np.arange(round(seconds * rate)) / rate
     reflections = rng.standard_normal(len(time)) * 10 ** (-3 * time / seconds) * (time >= first)

@@ -1,4 +1,4 @@
-"""Looking at a dataset before using it: songs, minutes, rates, levels of voice and accompaniment, what is wrong."""
+"""A look at a dataset before it is used: songs, minutes, sample rates, levels of voice and accompaniment, problems."""
 
 import dataclasses
 import math
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -15,15 +16,18 @@ from process.errors import UserError
 from songs.layouts import Dataset
 from songs.song import Song
 
-SILENT = -60.0  # dB below full scale: softer than the noise that an empty track holds
-# Least share of the vocals that the mixture must hold (`Levels.share`). In 597 clips of DSD100 and MIR-1K it is 0.92 to
-# 1.05; under another clip's mixture, or 0.1 s late, it is below 0.46.
-WITHIN = 0.5
+SILENT = -60.0  # dB relative to full scale: below the noise of an empty track
+# Least share of the vocals that the mixture must contain (`Levels.share`). In 597 clips of DSD100 and MIR-1K it is
+# 0.92 to 1.05; with vocals that are another clip's or 0.1 s late, it is below 0.46.
+LEAST_SHARE = 0.5
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass
 class Levels:
-    """Energies of a song's mixture, vocals and accompaniment (their difference), added up piece by piece."""
+    """Energies of a song's vocals and accompaniment (mixture minus vocals), summed up piece by piece."""
 
     samples: int = 0
     vocals: float = 0.0
@@ -31,7 +35,7 @@ class Levels:
     shared: float = 0.0  # inner product of mixture and vocals
 
     def add(self, piece: np.ndarray) -> None:
-        """Take the next piece (2, samples) of mixture and vocals."""
+        """Add the next piece (2, samples) of mixture and vocals."""
         mixture, vocals = piece
         self.samples += len(vocals)
         self.vocals += float(vocals @ vocals)
@@ -39,19 +43,19 @@ class Levels:
         self.shared += float(mixture @ vocals)
 
     def loudness(self, energy: float) -> float:
-        """Level of the mean power in dB relative to full scale (a constant 1)."""
+        """Mean power in dB relative to full scale (a constant 1)."""
         return decibels(energy / max(1, self.samples))
 
     @property
     def voice(self) -> float:
-        """Level of the voice against the accompaniment in dB."""
+        """Level of the voice relative to the accompaniment, in dB."""
         return decibels(self.vocals / max(self.accompaniment, 1e-30))
 
     @property
     def share(self) -> float:
-        """How much of the voice the mixture holds: 1 if it is in there as it is, about 0 if it is not.
+        """How much of the vocals the mixture contains, <mixture, vocals> / <vocals, vocals>.
 
-        It is <mixture, vocals> / <vocals, vocals>, the correlation relative to what the voice's level makes of it.
+        It is about 1 if the mixture contains these vocals, about 0 if not.
         """
         return self.shared / max(self.vocals, 1e-30)
 
@@ -61,21 +65,21 @@ def decibels(power: float) -> float:
 
 
 def find_problems(song: Song, levels: Levels) -> list[str]:
-    """What a careful listener would ask about, a line each."""
+    """What a careful listener would question, one line each."""
     if levels.loudness(levels.vocals) < SILENT:
         return [f"{song.name}: the vocals are silent"]
     if levels.loudness(levels.accompaniment) < SILENT:
-        return [f"{song.name}: the mixture is the vocals, nothing else"]
-    if levels.share < WITHIN:
+        return [f"{song.name}: the mixture holds nothing but the vocals"]
+    if levels.share < LEAST_SHARE:
         return [
-            f"{song.name}: the vocals are not part of the mixture: {levels.share:.2f} of them found in it, expected "
-            f"{WITHIN:g} or more; another song's, another mix's or shifted"
+            f"{song.name}: the vocals are not part of the mixture: expected a share of at least {LEAST_SHARE:g}, found "
+            f"{levels.share:.2f}; are they another song's, another mix's or shifted?"
         ]
     return []
 
 
 def measure(song: Song) -> Levels | UserError:
-    """Read a song once; an error instead of its levels if that fails."""
+    """Read a song once. Returns its levels, or the error if it cannot be read."""
     levels = Levels()
     try:
         for piece in song.pieces(song.rate):
@@ -85,15 +89,18 @@ def measure(song: Song) -> Levels | UserError:
     return levels
 
 
-def in_parallel(work: Callable, songs: Sequence[Song], title: str) -> Iterator:
-    """work(song) of all songs in their order, in threads (reading and resampling leave Python), with progress."""
+def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], title: str) -> Iterator[Result]:
+    """work(item) for each song's item, in order, with a progress bar.
+
+    It works in threads, which run at the same time while they read and resample.
+    """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from tqdm(pool.map(work, songs), title, len(songs), file=sys.stderr, disable=None, unit="song")
+        yield from tqdm(pool.map(work, items), title, len(items), file=sys.stderr, disable=None, unit="song")
 
 
 def overview(splits: dict[str, list[Song]], levels: dict[Path, Levels]) -> str:
-    """A table of the splits; levels: by a song's mixture, as far as known."""
-    rows = [("", "songs", "artists", "minutes", "rate, Hz", "channels", "voice against accompaniment, dB")]
+    """A table of the splits. levels: those known, by the path of a song's mixture."""
+    rows = [("", "songs", "artists", "minutes", "rate, Hz", "channels", "voice to accompaniment, dB")]
     for split, songs in splits.items():
         known = [levels[song.mixture] for song in songs if song.mixture in levels]
         voices = [round(one.voice, 1) + 0.0 for one in known if one.loudness(one.vocals) >= SILENT]  # no -0.0
@@ -114,7 +121,7 @@ def overview(splits: dict[str, list[Song]], levels: dict[Path, Levels]) -> str:
 
 
 def inspect(name: str, dataset: Dataset) -> None:
-    """Read all songs and print what is there and what is wrong. Raises UserError if some songs cannot be used."""
+    """Read all songs and print an overview and all problems. Raises UserError if some songs cannot be used."""
     songs = [song for split in dataset.songs.values() for song in split]
     levels, errors, problems = {}, list(dataset.errors), []
     for song, result in zip(songs, in_parallel(measure, songs, "reading"), strict=True):
@@ -130,7 +137,7 @@ def inspect(name: str, dataset: Dataset) -> None:
 
 
 def print_problems(unpaired: Sequence[Path], problems: Sequence[str], errors: Sequence[UserError]) -> None:
-    """A line for each: files that belong to no song, songs to look at, songs that cannot be used."""
+    """Print a line for each file that belongs to no song, each suspicious song, each song that cannot be used."""
     lines = [f"left out: {path}" for path in unpaired]
     lines += [f"warning: {problem}" for problem in problems]
     lines += [f"cannot be used: {error}" for error in errors]

@@ -1,4 +1,4 @@
-"""Finding the songs of a dataset as its owner has it: which layout it is, and which songs train, validate and test."""
+"""The songs of a dataset in its original layout, and which of them are for training, validation and test."""
 
 import argparse
 import dataclasses
@@ -10,18 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from process.errors import UserError, printable
-from songs.song import KaraokeClip, Song, StemFile, StemFolder
+from songs.song import KaraokeClip, Song, StemFile, StemFolder, Voice
 from sound.files import SOUND_SUFFIXES
 from sound.stem_files import SUFFIX
 from sound.streams import FFMPEG_SUFFIXES
 
 SPLITS = ("Train", "Valid", "Test")
-DEV = "Dev"  # to be divided into Train and Valid
-UNDIVIDED = "undivided"  # songs in no split at all
-SHARE = 0.2  # of the songs that are divided: what becomes Valid, or Test
-SPLIT_SEED = 0  # not a training's seed: whatever trains and whatever evaluates must mean the same songs
+DEV = "Dev"  # of DSD100: divided here into Train and Valid
+UNDIVIDED = "undivided"  # songs that come without a split
+SHARE = 0.2  # of the songs to divide that becomes Valid, or Test
+SPLIT_SEED = 0  # not the seed of a training: training and evaluation must agree on the songs
 
-# Huang et al. (2014): two singers train, the other seventeen test; their four validation clips are of these two songs.
+# Huang et al. (2014): two singers for training, the other seventeen for test; their four validation clips come from
+# these two songs.
 MIR1K_TRAIN_SINGERS = ("abjones", "amy")
 MIR1K_VALID_SONGS = ("abjones_5", "amy_9")
 MIR1K_FOLDERS = ("Wavfile", "train", "dev", "test")
@@ -31,7 +32,7 @@ PAIR = re.compile(r"(?P<name>.+?)[ ._-]+(?P<part>mix|mixture|vocals)", re.IGNORE
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """A song that was found but not opened: its name, the split it lies in, what it is, and its files for `open`."""
+    """A song found but not yet opened: its name, its split, its kind and the files that the kind's `open` takes."""
 
     name: str
     split: str
@@ -55,9 +56,9 @@ class Dataset:
 def find_songs(
     root: str | Path, hold_out: Sequence[str] = (), include_test: bool = False, seed: int = SPLIT_SEED
 ) -> dict[str, list[Song]]:
-    """The songs of a dataset that has no errors, as of `read_dataset`: {"Train": [...], "Valid": [...], "Test": [...]}.
+    """The songs that `read_dataset` finds: {"Train": [...], "Valid": [...], "Test": [...]}.
 
-    Raises UserError for missing folders or files and for songs whose parts differ in rate or length.
+    Raises UserError for missing folders or files and for songs whose parts differ in sample rate or length.
     """
     dataset = read_dataset(root, hold_out, include_test, seed=seed)
     for error in dataset.errors:
@@ -73,24 +74,25 @@ def read_dataset(
     seed: int = SPLIT_SEED,
     divide_all: bool = False,
 ) -> Dataset:
-    """Recognise a dataset's layout, or take the one of LAYOUTS called `layout`, open its songs and divide them.
+    """Recognise a dataset's layout, unless `layout` names one of LAYOUTS, open its songs and divide them into splits.
 
-    Songs that come without a validation split are divided into Train and Valid by artist and `seed`. Songs that come
-    without any split are Test; with include_test they are Train and Valid, with divide_all all three.
+    Songs that come without a validation split are divided by artist and `seed` into Train and Valid. Songs that come
+    without any split become Test; with include_test, Train and Valid; with divide_all, all three.
 
-    hold_out: names of songs or artists: these, and only these, become Valid (from Test only with include_test).
-    include_test: Test songs join Train, for a final model that is judged on other data.
-    Raises UserError if the folder is missing or of no known layout. Songs that cannot be opened are in `errors`.
+    hold_out: names of the songs or artists that become Valid, alone (those of Test only with include_test).
+    include_test: Test songs join Train, for a final model that is evaluated on other data.
+    Raises UserError if the folder is missing or has no known layout. Songs that cannot be opened are in `errors`.
     """
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such dataset folder")
     name, found, unpaired = _recognise(root, layout)
-    splits, errors = {split: [] for split in (*SPLITS, DEV, UNDIVIDED)}, []
-    with ThreadPoolExecutor() as pool:  # a thousand headers, or ffprobe a hundred times
-        for one, song in zip(found, pool.map(_open, found), strict=True):
+    splits: dict[str, list[Song]] = {split: [] for split in (*SPLITS, DEV, UNDIVIDED)}
+    errors: list[UserError] = []
+    with ThreadPoolExecutor() as pool:  # to read a thousand headers or start ffprobe a hundred times
+        for place, song in zip(found, pool.map(_open, found), strict=True):
             if isinstance(song, Song):
-                splits[one.split].append(song)
+                splits[place.split].append(song)
             else:
                 errors.append(song)
     _divide(splits, seed, divide_all, include_test)
@@ -102,8 +104,8 @@ def read_dataset(
         songs.sort(key=lambda song: song.name)
         for one, other in itertools.pairwise(songs):
             if one.name == other.name:
-                expected = f"expected one song '{one.name}' in {split}, found another: {one.mixture}"
-                errors.append(UserError(f"{other.mixture}: {expected}"))
+                text = f"expected one song named '{one.name}' in {split}, found another: {one.mixture}"
+                errors.append(UserError(f"{other.mixture}: {text}"))
     return Dataset(name, splits, errors, unpaired)
 
 
@@ -113,7 +115,7 @@ def _recognise(root: Path, layout: str | None) -> tuple[str, list[Found], list[P
         if found:
             return name, found, unpaired
     expected = f"the layout {layout}" if layout else "a dataset"
-    what = f"{len(unpaired)} files that make no song, such as '{unpaired[0].name}'" if unpaired else "none of these"
+    what = f"{len(unpaired)} files that form no song, such as '{unpaired[0].name}'" if unpaired else "none of these"
     raise UserError(
         f"{root}: expected {expected} (Mixtures/ and Sources/, MUSDB18's train/ and test/, MIR-1K's Wavfile/, "
         f"or folders with mixture.* and vocals.*), found {what}"
@@ -122,29 +124,32 @@ def _recognise(root: Path, layout: str | None) -> tuple[str, list[Found], list[P
 
 def _open(found: Found) -> Song | UserError:
     try:
-        return found.kind.open(printable(found.name), *found.files)  # it goes into tables and reports
+        return found.kind.open(printable(found.name), *found.files)  # the name appears in tables and reports
     except UserError as error:
         return error
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command-line arguments that `find_songs` takes."""
-    parser.add_argument("dataset", help="the course's layout, DSD100, MUSDB18, MIR-1K or a folder of songs")
-    parser.add_argument("--hold-out", nargs="+", default=[], metavar="NAME", help="songs or artists that become Valid")
-    parser.add_argument("--include-test", action="store_true", help="Test songs join Train, to be judged on other data")
+    """Add the command-line arguments of `find_songs`."""
+    parser.add_argument("dataset", help="folder of songs: in the course's layout, DSD100, MUSDB18, MIR-1K or any other")
+    text = "validate with these songs or artists only (default: the dataset's own Valid, else a fifth by artist)"
+    parser.add_argument("--hold-out", nargs="+", default=[], metavar="NAME", help=text)
+    text = "train on the Test songs, too, for a network that is evaluated on other data"
+    parser.add_argument("--include-test", action="store_true", help=text)
 
 
 # ---------------------------------------------------------------------------------------------- who trains, who tests
 
 
 def divide_by_artist(songs: Sequence[Song], seed: int) -> tuple[list[Song], list[Song]]:
-    """Divide songs into most of them and a share, drawn by artist: no artist is in both. The share of few is none."""
-    by_artist = {}
+    """Draw a SHARE of the songs by artist, none if there is one artist only. Returns (the others, those)."""
+    by_artist: dict[str, list[Song]] = {}
     for song in songs:
         by_artist.setdefault(song.artist, []).append(song)
     artists = sorted(by_artist)
     random.Random(seed).shuffle(artists)
-    wanted, drawn = max(1, round(SHARE * len(songs))), []
+    wanted = max(1, round(SHARE * len(songs)))
+    drawn: list[Song] = []
     for artist in artists:
         if len(drawn) + len(by_artist[artist]) <= wanted:
             drawn += by_artist[artist]
@@ -156,7 +161,7 @@ def divide_by_artist(songs: Sequence[Song], seed: int) -> tuple[list[Song], list
 
 
 def _divide(splits: dict[str, list[Song]], seed: int, divide_all: bool, include_test: bool) -> None:
-    """Bring Dev and undivided songs into Train, Valid and Test."""
+    """Divide the songs of Dev, and those without a split, into Train, Valid and Test, in place."""
     undivided, dev = splits.pop(UNDIVIDED), splits.pop(DEV)
     if divide_all:
         undivided, test = divide_by_artist(undivided, seed)
@@ -171,7 +176,7 @@ def _divide(splits: dict[str, list[Song]], seed: int, divide_all: bool, include_
 
 
 def _include_test(splits: dict[str, list[Song]], keep_artists: bool) -> dict[str, list[Song]]:
-    """Test songs join Train, but those by an artist of Valid join Valid."""
+    """Move Test songs to Train, but with `keep_artists` those by an artist of Valid to Valid."""
     artists = {song.artist for song in splits["Valid"]} if keep_artists else set()
     valid = [song for song in splits["Test"] if song.artist in artists]
     train = [song for song in splits["Test"] if song.artist not in artists]
@@ -179,7 +184,7 @@ def _include_test(splits: dict[str, list[Song]], keep_artists: bool) -> dict[str
 
 
 def belongs(song: Song, names: Sequence[str]) -> bool:
-    """Whether the song is one of `names` or by one of them: 'amy_9_08' belongs to 'amy_9' and to 'amy'."""
+    """Whether `names` has the song or its artist: 'amy_9_08' belongs to 'amy_9' and to 'amy'."""
     return song.artist in names or any(song.name == name or song.name.startswith(name + "_") for name in names)
 
 
@@ -187,7 +192,7 @@ def _hold_out(splits: dict[str, list[Song]], names: Sequence[str], root: str | P
     songs = splits["Train"] + splits["Valid"]
     for name in names:
         if not any(belongs(song, [name]) for song in songs):
-            raise UserError(f"{root}: expected a song or artist '{name}' to hold out, found none of that name")
+            raise UserError(f"{root}: expected a song or artist '{name}' to hold out, found none")
     valid = [song for song in songs if belongs(song, names)]
     return {"Train": [song for song in songs if song not in valid], "Valid": valid, "Test": splits["Test"]}
 
@@ -197,24 +202,28 @@ def _hold_out(splits: dict[str, list[Song]], names: Sequence[str], root: str | P
 
 def _find_course(root: Path, names: Iterable[str] = SPLITS) -> tuple[list[Found], list[Path]]:
     """Mixtures|Sources/{Train,Valid,Test}/<song>/{mixture,vocals}.*"""
-    found, unpaired = [], []
+    found: list[Found] = []
+    unpaired: list[Path] = []
     for split in names:
         mixtures, sources = root / "Mixtures" / split, root / "Sources" / split
         for folder in _folders(mixtures):
-            files = _sound_file(folder, "mixture"), _sound_file(sources / folder.name, "vocals")
-            found.append(Found(folder.name, split, Song, files))
+            parts = {"mixture": folder, "vocals": sources / folder.name}
+            # A missing file is reported when the song is opened.
+            files = (sound_file(place, stem) or place / f"{stem}.wav" for stem, place in parts.items())
+            found.append(Found(folder.name, split, Song, tuple(files)))
         unpaired += [folder for folder in _folders(sources) if not (mixtures / folder.name).is_dir()]
     return found, unpaired
 
 
 def _find_dsd100(root: Path) -> tuple[list[Found], list[Path]]:
-    """The course's layout with Dev in place of Train and Valid."""
+    """The course's layout with Dev instead of Train and Valid."""
     return _find_course(root, (*SPLITS, DEV)) if _folders(root / "Mixtures" / DEV) else ([], [])
 
 
 def _find_musdb18(root: Path) -> tuple[list[Found], list[Path]]:
-    """{train,valid,test}/*.stem.mp4, or like a folder of songs each, as in MUSDB18-HQ."""
-    found, unpaired = [], []
+    """{train,valid,test}/*.stem.mp4, or each a folder of songs, as in MUSDB18-HQ."""
+    found: list[Found] = []
+    unpaired: list[Path] = []
     train = "Train" if (root / "valid").is_dir() else DEV
     for name, split in (("train", train), ("valid", "Valid"), ("test", "Test")):
         here, left = _find_folder(root / name, split)
@@ -223,7 +232,7 @@ def _find_musdb18(root: Path) -> tuple[list[Found], list[Path]]:
 
 
 def _find_mir1k(root: Path) -> tuple[list[Found], list[Path]]:
-    """Two-channel clips in Wavfile/ or train|dev|test/, split by singer and song."""
+    """Two-channel clips in Wavfile/ or {train,dev,test}/, divided by singer and song."""
     found = []
     for folder in MIR1K_FOLDERS:
         for path in _sound_files(root / folder):
@@ -235,7 +244,9 @@ def _find_mir1k(root: Path) -> tuple[list[Found], list[Path]]:
 
 def _find_folder(root: Path, split: str = UNDIVIDED) -> tuple[list[Found], list[Path]]:
     """<song>/{mixture,vocals}.*, or <song>/vocals.* and other stems, or name_mix.* and name_vocals.*, or *.stem.mp4."""
-    found, unpaired, pairs = [], [], {}
+    found: list[Found] = []
+    unpaired: list[Path] = []
+    pairs: dict[str, dict[str, Path]] = {}  # by the song's name, then by part
     for path in _sound_files(root, (*SOUND_SUFFIXES, *FFMPEG_SUFFIXES)):
         pair = PAIR.fullmatch(path.stem)
         if path.name.endswith(SUFFIX):
@@ -268,22 +279,22 @@ LAYOUTS: dict[str, Callable[[Path], tuple[list[Found], list[Path]]]] = {
     "MUSDB18": _find_musdb18,
     "MIR-1K": _find_mir1k,
     "folder": _find_folder,
-}  # asked in this order
+}  # tried in this order
 
 
 def _sound_files(folder: Path, suffixes: Sequence[str] = SOUND_SUFFIXES) -> list[Path]:
-    """Sound files in `folder`, sorted, hidden ones left out; none if there is no `folder`."""
+    """Sound files in `folder`, sorted, without hidden ones; none if there is no such folder."""
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in suffixes)
     return [path for path in paths if not path.name.startswith(".")]
 
 
 def _folders(parent: Path) -> list[Path]:
-    """Folders in `parent`, sorted, hidden ones left out; none if there is no `parent`."""
+    """Folders in `parent`, sorted, without hidden ones; none if there is no such folder."""
     return sorted(path for path in parent.glob("*") if path.is_dir() and not path.name.startswith("."))
 
 
-def find_sounds(root: str | Path, kind: type[Song]) -> list[Song]:
-    """All sound files below a folder as songs of a `kind` that is one file; sorted. UserError if there are none."""
+def find_sounds(root: str | Path, kind: type[Voice]) -> list[Song]:
+    """All sound files below a folder, sorted, as songs of this kind. Raises UserError if there are none."""
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder")
@@ -295,11 +306,6 @@ def find_sounds(root: str | Path, kind: type[Song]) -> list[Song]:
 
 
 def sound_file(folder: Path, stem: str) -> Path | None:
-    """The sound file called `stem` in `folder`, whatever its format; None if there is none."""
+    """The sound file named `stem` in `folder`, in any format; None if there is none."""
     paths = (folder / (stem + suffix) for suffix in SOUND_SUFFIXES)
     return next((path for path in paths if path.is_file()), None)
-
-
-def _sound_file(folder: Path, stem: str) -> Path:
-    """The same; WAV, whose absence is told when it is opened, if there is none."""
-    return sound_file(folder, stem) or folder / f"{stem}.wav"

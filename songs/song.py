@@ -1,6 +1,6 @@
-"""A song and its voice, in whatever files they are: pieces of them, at any rate, without loading one whole.
+"""A song and its voice, however they are stored, read piece by piece at any sample rate.
 
-Or, where many pieces are wanted of few songs, from memory: see `keep`.
+Where many pieces of few songs are needed, songs are kept in memory: see `keep`.
 """
 
 import dataclasses
@@ -20,14 +20,14 @@ from util import wavread
 
 FULL_SCALE = 1 << 15  # of 16-bit samples
 ACCOMPANIMENT = ("drums", "bass", "other")  # stems of DSD100 and MUSDB18
-MIR1K_LEVEL = 0.1  # RMS of either source after scaling, -20 dB; the protocol's unit energy up to a common factor
+MIR1K_LEVEL = 0.1  # RMS of either source after scaling (-20 dB): the protocol's unit energy up to a common factor
 
 
 @dataclasses.dataclass(frozen=True)
 class Song:
-    """A recording and its voice: two sound files of the same rate (Hz) and length (samples), mixed down to mono.
+    """A recording and its voice: two sound files of the same sample rate (Hz) and length (samples), mixed down to mono.
 
-    The classes below find both in other files; each has `open`, which reads the headers, and `read`.
+    The classes below are stored in other ways; each has its own `open`, which reads headers only, and `read`.
     """
 
     name: str
@@ -38,13 +38,14 @@ class Song:
     channels: int
 
     @classmethod
-    def open(cls, name: str, mixture: Path, vocals: Path) -> "Song":
-        """The song in these files. Raises UserError if one is no whole sound file or they differ in rate or length."""
+    def open(cls, name: str, *files: Path) -> "Song":
+        """The song in these files: mixture and vocals. Raises UserError if they are not whole or do not match."""
+        mixture, vocals = files
         return cls(name, mixture, vocals, *_common_header(mixture, vocals))
 
     @property
     def artist(self) -> str:
-        """Of a name 'Artist - Title', perhaps after a number like DSD100's, the artist; else the whole name."""
+        """The artist of a name like 'Artist - Title' or, as in DSD100, '001 - Artist - Title'; else the whole name."""
         return re.sub(r"^\d+ - ", "", self.name).split(" - ")[0]
 
     @property
@@ -63,7 +64,7 @@ class Song:
         return found if len(found) == len(ACCOMPANIMENT) else []
 
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
-        """Samples [start, start + samples) at the song's own rate. Returns (mixture, vocals), shape (2, samples)."""
+        """Samples [start, start + samples) at the song's own rate: mixture and vocals, (2, samples)."""
         samples = self.samples - start if samples is None else samples
         mixture, _ = wavread(self.mixture, start, samples)
         vocals, _ = wavread(self.vocals, start, samples)
@@ -80,19 +81,19 @@ class Song:
         return {"vocals": vocals, "accompaniment": mixture - vocals}
 
     def length(self, rate: int) -> int:
-        """The song's length in samples at another rate."""
+        """The song's length in samples at another sample rate."""
         return math.ceil(self.samples * rate / self.rate)
 
     def read_at(self, rate: int, start: int, samples: int) -> np.ndarray:
-        """Samples [start, start + samples) of the song at another rate, zero outside the song. Shape (2, samples).
+        """Samples [start, start + samples) at another sample rate, zero outside the song: (2, samples).
 
-        The piece is the same as if the whole song had been resampled: it is cut where sample times of both rates
-        coincide, with enough context for the resampler's filter.
+        The result is the same as if the whole song were resampled: what is resampled starts where sample times of both
+        rates coincide and has enough context for the resampler's filter.
         """
         divisor = math.gcd(rate, self.rate)
         up, down = rate // divisor, self.rate // divisor  # every `down` samples of the file are `up` of the result
         context = 0 if rate == self.rate else math.ceil(2000 / down)
-        first, last = start // up - context, -(-(start + samples) // up) + context  # in steps of both rates
+        first, last = start // up - context, -(-(start + samples) // up) + context  # in steps common to both rates
         begin, end = max(0, first * down), min(self.samples, last * down)
         piece = np.zeros((2, (last - first) * down), np.float32)
         if begin < end:
@@ -104,13 +105,13 @@ class Song:
         return piece
 
     def pieces(self, rate: int, first: int = 0, last: int | None = None) -> Iterator[np.ndarray]:
-        """Samples [first, last) of the song (default: all) at another rate, in pieces (2, samples) of 20 seconds."""
+        """Samples [first, last) at another sample rate (default: the whole song), in pieces (2, samples) of 20 s."""
         last = self.length(rate) if last is None else last
         for start in range(first, last, 20 * rate):
             yield self.read_at(rate, start, min(20 * rate, last - start))
 
     def read_looped(self, rate: int, start: int, samples: int) -> np.ndarray:
-        """Like `read_at`, of the song repeated without end."""
+        """Like `read_at`, from the song repeated endlessly."""
         length = self.length(rate)
         if length < samples:
             return self.read_at(rate, 0, length)[:, np.arange(start, start + samples) % length]
@@ -125,7 +126,7 @@ class Song:
 
 @functools.lru_cache(maxsize=4096)
 def _karaoke_gains(path: Path) -> np.ndarray:
-    """Gains (2, 1) that bring accompaniment (left) and voice (right) of a whole clip to the same energy."""
+    """Gains (2, 1) that give accompaniment (left) and voice (right) of a clip the same energy."""
     clip, _ = wavread(path)
     levels = np.sqrt(np.mean(np.square(clip, dtype=np.float64), axis=1, keepdims=True))
     if not levels.all():
@@ -134,14 +135,15 @@ def _karaoke_gains(path: Path) -> np.ndarray:
 
 
 class KaraokeClip(Song):
-    """A MIR-1K clip: one file, accompaniment left and voice right, mixed at 0 dB (both of the same energy)."""
+    """A MIR-1K clip: one file, accompaniment left and voice right, mixed at 0 dB (equal energy)."""
 
     @classmethod
-    def open(cls, name: str, clip: Path) -> Song:
-        info = sound_info(clip)
-        if info.channels != 2:
-            raise UserError(f"{clip}: expected 2 channels (accompaniment, voice), found {info.channels}")
-        return cls(name, clip, clip, info.rate, info.samples, info.channels)
+    def open(cls, name: str, *files: Path) -> Song:
+        (clip,) = files
+        rate, samples, channels = _common_header(clip)
+        if channels != 2:
+            raise UserError(f"{clip}: expected 2 channels (accompaniment, voice), found {channels}")
+        return cls(name, clip, clip, rate, samples, channels)
 
     @property
     def artist(self) -> str:
@@ -159,13 +161,14 @@ class KaraokeClip(Song):
 
 @dataclasses.dataclass(frozen=True)
 class StemFolder(Song):
-    """A song of which there are only stems, each a file: the mixture is their sum, `mixture` the folder."""
+    """A song that comes as stems, one file each: the mixture is their sum, `mixture` their folder."""
 
-    others: tuple[Path, ...]  # the accompaniment's
+    others: tuple[Path, ...]  # stems of the accompaniment
 
     @classmethod
-    def open(cls, name: str, vocals: Path, *others: Path) -> Song:
-        return cls(name, vocals.parent, vocals, *_common_header(vocals, *others), others)
+    def open(cls, name: str, *files: Path) -> Song:
+        vocals, *others = files
+        return cls(name, vocals.parent, vocals, *_common_header(*files), tuple(others))
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -182,10 +185,11 @@ class StemFolder(Song):
 
 
 class StemFile(Song):
-    """A song of MUSDB18: one .stem.mp4 file with the mixture, drums, bass, other and vocals as sound tracks."""
+    """A song of MUSDB18: one .stem.mp4 file, whose sound tracks are the mixture and its stems."""
 
     @classmethod
-    def open(cls, name: str, path: Path) -> Song:
+    def open(cls, name: str, *files: Path) -> Song:
+        (path,) = files
         return cls(name, path, path, *stem_file_header(path))
 
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
@@ -198,10 +202,11 @@ class StemFile(Song):
 
 
 class Voice(Song):
-    """A voice alone: one sound file of any number of channels, without an accompaniment of its own."""
+    """A voice without accompaniment: one sound file with any number of channels."""
 
     @classmethod
-    def open(cls, name: str, path: Path) -> Song:
+    def open(cls, name: str, *files: Path) -> Song:
+        (path,) = files
         return cls(name, path, path, *_common_header(path))
 
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
@@ -213,7 +218,7 @@ class Voice(Song):
 
 
 class Accompaniment(Voice):
-    """Music without a voice: one sound file."""
+    """Music without a voice: one sound file with any number of channels."""
 
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         music = wavread(self.mixture, start, samples)[0].mean(axis=0)
@@ -225,10 +230,10 @@ class Accompaniment(Voice):
 
 @dataclasses.dataclass(frozen=True)
 class KeptSong(Song):
-    """A song that was decoded once and is kept in memory: it reads the same samples as the one it was made of."""
+    """A song decoded once and kept in memory, which reads the same samples as the original."""
 
     song: Song
-    sound: np.ndarray = dataclasses.field(compare=False, repr=False)  # (2, samples), float32, or int16 where exact
+    sound: np.ndarray = dataclasses.field(compare=False, repr=False)  # (2, samples), int16 if exact, else float32
 
     @classmethod
     def of(cls, song: Song) -> "KeptSong":
@@ -250,9 +255,9 @@ def _scaled(sound: np.ndarray) -> np.ndarray:
 
 
 def keep(songs: Iterable[Song], megabytes: float) -> Iterator[Song]:
-    """The same songs, of which the first are decoded and kept in memory, as many as there is room for.
+    """The same songs, the first ones decoded and kept in memory, as many as fit.
 
-    None that takes more than a tenth of the room: for a moment, decoding takes several times as much.
+    A song that takes more than a tenth of that memory is not kept, since decoding briefly takes several times as much.
     """
     left = megabytes * 1e6
     longest = left / 10
@@ -264,8 +269,9 @@ def keep(songs: Iterable[Song], megabytes: float) -> Iterator[Song]:
 
 
 def _common_header(first: Path, *others: Path) -> tuple[int, int, int]:
-    """Rate, samples and most channels of a song's files, which must agree in rate and length."""
+    """Sample rate, samples and largest number of channels of a song's files, which must agree in rate and length."""
     expected = sound_info(first)
+    assert expected.samples is not None  # the length of a file is known
     channels = expected.channels
     for path in others:
         info = sound_info(path)

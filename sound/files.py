@@ -1,10 +1,10 @@
-"""Sound files, read and written block by block with libsndfile: what they hold, and whether they are whole."""
+"""Sound files, read and written block by block with libsndfile, which must be whole."""
 
 import contextlib
 import dataclasses
+import math
 import os
 import threading
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,25 +13,25 @@ import soundfile
 
 from process.errors import UserError, whole_file
 
-BLOCK = 1 << 17  # samples, of all channels, read or written at once; libvorbis overflows its stack on much longer ones
-SECONDS = 10  # read at once at most: at a low rate, there are many more samples at the network's
-UNKNOWN_LENGTH = 1 << 62  # libsndfile reports about 2**63 frames where a header gives no length
+BLOCK = 1 << 17  # samples of all channels read or written at once; much longer blocks overflow libvorbis's stack
+SECONDS = 10  # read at once at most: at a low sample rate, a block would become many more at the network's
+UNKNOWN_LENGTH = 1 << 62  # samples; libsndfile reports about 2**63 if the header gives no length
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
-ADD_PEAK_CHUNK = 0x1050  # libsndfile's command; the chunk, of float samples, holds the time at which it was written
-LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz; beyond lies no music, but memory without end for resampling
-LOUDEST = 1e12  # of full scale: floats far beyond any integer, whose squares float32 still adds up by the million
-LARGEST_OGG = 200_000, 255  # Hz, channels; with more, libvorbis breaks down and the whole program with it
-LARGEST_WAV = 0xFFFF0000  # bytes; above, WAV's 32-bit lengths overflow and RF64 is written under the same name
+ADD_PEAK_CHUNK = 0x1050  # libsndfile's command for a chunk of float files that holds, among others, the current time
+LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz; no music lies beyond, and resampling would take unlimited memory
+LOUDEST = 1e12  # times full scale: far beyond any integer, yet float32 can still sum a million of their squares
+LARGEST_OGG = 200_000, 255  # Hz, channels; with more, libvorbis crashes the whole program
+LARGEST_WAV = 0xFFFF0000  # bytes; beyond, WAV's 32-bit lengths overflow, and RF64 is written under the same name
 
 BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}  # integer sample types
-FLOATS = ("FLOAT", "DOUBLE")  # sample types that hold what is louder than full scale
+FLOATS = ("FLOAT", "DOUBLE")  # sample types that can exceed full scale
 
 
 @dataclasses.dataclass(frozen=True)
 class SoundInfo:
     """What a sound's header says: rate in Hz, samples per channel, libsndfile's names of format and sample type.
 
-    samples is None where nobody knows (a pipe); for MP3 files without a Xing or Info tag it is libsndfile's estimate.
+    samples is None if unknown (a pipe), and libsndfile's estimate for MP3 files without a Xing or Info tag.
     """
 
     rate: int
@@ -42,15 +42,20 @@ class SoundInfo:
 
     @property
     def dtype(self) -> str:
-        """The numpy type that holds its samples exactly."""
+        """The numpy type that represents the samples exactly."""
         return "float64" if self.subtype in ("PCM_32", "DOUBLE") else "float32"
+
+    @property
+    def seconds(self) -> float:
+        """The length, infinite if unknown."""
+        return math.inf if self.samples is None else self.samples / self.rate
 
 
 @dataclasses.dataclass
 class Sound:
-    """Sound open for reading: its header, its title, artist and so on, and its samples in blocks (channels, samples).
+    """Sound open for reading: its header, its tags (title, artist, ...) and its samples in blocks (channels, samples).
 
-    Taking the blocks raises UserError if the sound is cut off or holds NaN or infinite samples.
+    Iterating over the blocks raises UserError if the sound is cut off or holds NaN or infinite samples.
     """
 
     info: SoundInfo
@@ -62,7 +67,7 @@ class Sound:
 
 
 class UnknownFormat(UserError):
-    """libsndfile cannot read the file, for this reason."""
+    """libsndfile cannot read the file; `reason` tells why."""
 
     def __init__(self, path: Path, reason: str):
         super().__init__(f"{path}: cannot be read as sound: {reason}")
@@ -73,8 +78,8 @@ class UnknownFormat(UserError):
 def open_sound(path: str | Path, start: int = 0, samples: int | None = None) -> Iterator[Sound]:
     """Open a sound file, or a piece of it by seeking.
 
-    start: first sample; samples: how many (default: to the end). Raises UserError if the file is missing, empty or cut
-    off, UnknownFormat if it is none of libsndfile's.
+    start: first sample; samples: how many (default: all to the end). Raises UserError if the file is missing, empty or
+    cut off, UnknownFormat if libsndfile does not know its format.
     """
     path = Path(path)
     if path.suffix.lower() == ".raw":
@@ -95,7 +100,7 @@ def open_sound(path: str | Path, start: int = 0, samples: int | None = None) -> 
         if file.frames == 0:
             raise UserError(f"{path}: expected sound, found a file with no samples")
         if file.frames >= UNKNOWN_LENGTH:
-            raise UserError(f"{path}: expected a header that tells the length, found one written for a stream")
+            raise UserError(f"{path}: expected a length in the header, found a header written for a stream")
         cut_off = _cut_off(file, path)
         if cut_off:
             raise UserError(f"{path}: cut off: {cut_off}")
@@ -104,16 +109,16 @@ def open_sound(path: str | Path, start: int = 0, samples: int | None = None) -> 
 
 
 def sound_info(path: str | Path) -> SoundInfo:
-    """Read a sound file's header. Raises UserError for files that are missing, no sound, empty or cut off."""
+    """Read a sound file's header. Raises UserError if the file is missing, not sound, empty or cut off."""
     with open_sound(path) as sound:
         return sound.info
 
 
 def check_finite(waveform: np.ndarray, name: str | Path, purpose: str = "", most: float = LOUDEST) -> None:
-    """Raise UserError if waveform holds NaN, infinity or more than `most`: as its least and greatest tell."""
+    """Raise UserError if waveform holds NaN, infinity or samples beyond `most` times full scale."""
     if not waveform.size:
         return
-    peak = max(-waveform.min(), waveform.max())  # of NaN, both are NaN
+    peak = max(-waveform.min(), waveform.max())  # both are NaN if any sample is
     if not np.isfinite(peak):
         raise UserError(f"{name}: expected finite samples{purpose}, found NaN or infinity")
     if peak > most:
@@ -121,13 +126,13 @@ def check_finite(waveform: np.ndarray, name: str | Path, purpose: str = "", most
 
 
 def check_rate(rate: int, name: str | Path) -> None:
-    """Raise UserError for a rate (Hz) that no sound has and that would take memory without end."""
+    """Raise UserError for a sample rate (Hz) that no music has and that would take unlimited memory."""
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise UserError(f"{name}: expected a rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz, found {rate} Hz")
+        raise UserError(f"{name}: expected a sample rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz, found {rate} Hz")
 
 
 class _Silence:
-    """While any thread is inside, descriptor 2 leads nowhere: libsndfile's MP3 decoder tells all its troubles there."""
+    """Stderr leads nowhere while any thread is inside: libsndfile's MP3 decoder prints its warnings there."""
 
     def __init__(self):
         self.lock, self.inside, self.stderr = threading.Lock(), 0, -1
@@ -153,18 +158,18 @@ _silence = _Silence()
 
 
 def _name(path: Path) -> str | bytes:
-    """The path as libsndfile takes it: absolute, as it reads '-' as standard input; bytes, as a name may be no text."""
+    """The path for libsndfile: absolute, since '-' would mean standard input; bytes, since a name may not be text."""
     return os.fsencode(path.absolute()) if os.name == "posix" else str(path.absolute())
 
 
 def _read(file: soundfile.SoundFile, path: Path, dtype: str, start: int, samples: int | None) -> Iterator[np.ndarray]:
     expected = file.frames - start if samples is None else samples
     wanted = expected
-    size = max(1, min(BLOCK // file.channels, SECONDS * file.samplerate))  # samples: the same memory for any file
+    size = max(1, min(BLOCK // file.channels, SECONDS * file.samplerate))  # samples; the same memory for every file
     while wanted > 0:
         try:
             with _silence if file.format == "MP3" else contextlib.nullcontext():
-                if wanted == expected and start > 0:  # some sample types cannot be read but from their beginning
+                if wanted == expected and start > 0:  # not for every piece: some sample types cannot seek
                     file.seek(start)
                 block = file.read(min(wanted, size), dtype, always_2d=True)  # (samples, channels)
         except soundfile.LibsndfileError as error:
@@ -174,17 +179,17 @@ def _read(file: soundfile.SoundFile, path: Path, dtype: str, start: int, samples
         check_finite(block, path)
         wanted -= len(block)
         yield block.T
-    whole_mp3 = samples is None and file.format == "MP3"  # its length may be an estimate
+    whole_mp3 = samples is None and file.format == "MP3"  # whose length may be an estimate
     if wanted == expected or (wanted > 0 and not whole_mp3):
         raise UserError(f"{path}: cut off: expected {expected} samples from {start} on, found {expected - wanted}")
 
 
 def _cut_off(file: soundfile.SoundFile, path: Path) -> str | None:
-    """How a WAV or OGG file shows that its end is missing, which libsndfile passes over; None if it is whole.
+    """What shows that a WAV or OGG file is cut off, which libsndfile ignores; None if it is whole.
 
-    WAV: libsndfile's log tells, 'data : 88200 (should be 44100)'. Lengths near 2**32 are what programs write into a
-    pipe, where the length is not known: no error. OGG: the last page lacks the mark of the last page. A FLAC file
-    gives less than its header says, which reading sees; the end of an MP3 file cannot be told from a cut.
+    WAV: libsndfile's log says 'data : 88200 (should be 44100)'. Lengths near 2**32 are no error: programs that write
+    into a pipe do not know the length. OGG: the last page does not carry the flag of a last page. FLAC: reading finds
+    fewer samples than the header says. A cut-off MP3 file cannot be told from a whole one.
     """
     for line in file.extra_info.splitlines():
         name, _, sizes = line.partition(":")
@@ -194,9 +199,9 @@ def _cut_off(file: soundfile.SoundFile, path: Path) -> str | None:
                 return f"expected {numbers[0]} bytes of sound, found {numbers[1]}"
     if file.format == "OGG":
         with path.open("rb") as data:
-            data.seek(max(0, path.stat().st_size - (1 << 17)))  # more than the longest page
+            data.seek(max(0, path.stat().st_size - (1 << 17)))  # longer than any page
             end = data.read()
-        page = end[end.rfind(b"OggS") :]  # 27 bytes: mark, version, flags, ..., number of segments; their sizes
+        page = end[end.rfind(b"OggS") :]  # 27 bytes: mark, version, flags, ..., number of segments; then their sizes
         whole = len(page) > 27 and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
         if not (page.startswith(b"OggS") and whole and page[5] & 4):
             return "expected the last page of an OGG stream, found none"
@@ -207,21 +212,21 @@ def _cut_off(file: soundfile.SoundFile, path: Path) -> str | None:
 
 
 def output_format(path: str | Path) -> str:
-    """libsndfile's name of the format that a file to be written has by its extension.
+    """libsndfile's name of the format that a path's extension asks for.
 
-    Raises UserError for unknown extensions and folders that do not exist: ask before the work, not after it.
+    Raises UserError for an unknown extension or a missing folder: call it before the work, not after.
     """
     path = Path(path)
     file_format = path.suffix[1:].upper()
     if file_format not in soundfile.available_formats() or file_format == "RAW":
         raise UserError(f"{path}: expected a name ending in .wav, .flac, .ogg or .mp3, found '{path.suffix}'")
     if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder '{path.parent}'")
+        raise UserError(f"{path}: no such folder: '{path.parent}'")
     return file_format
 
 
 def kept_subtype(info: SoundInfo, file_format: str) -> str:
-    """The sample type that keeps what `info` has, where the format has it, else the format's usual one."""
+    """The sample type of `info`, if the format has it, so that nothing is lost; else the format's default."""
     exact = info.subtype in BITS or info.subtype in FLOATS  # not, for instance, MP3 inside WAV
     if exact and soundfile.check_format(file_format, info.subtype):
         return info.subtype
@@ -229,7 +234,7 @@ def kept_subtype(info: SoundInfo, file_format: str) -> str:
 
 
 def round_to_bits(waveform: np.ndarray, bits: int) -> np.ndarray:
-    """Round waveform to what integers of so many bits can hold, but for their range, full scale being 1."""
+    """Round waveform, full scale 1, to the resolution of `bits`-bit integers, without limiting its range."""
     scale = waveform.dtype.type(2 ** (bits - 1))
     scaled = waveform * scale
     np.rint(scaled, out=scaled)
@@ -238,9 +243,9 @@ def round_to_bits(waveform: np.ndarray, bits: int) -> np.ndarray:
 
 
 def to_integers(waveform: np.ndarray, bits: int) -> np.ndarray:
-    """Waveform, full scale 1, as int32 of so many bits; what is beyond full scale stays at its end.
+    """Convert waveform, full scale 1, to integers of `bits` bits in int32, clipped at full scale.
 
-    The scale is that of libsndfile's reading, so that reading and writing changes nothing.
+    The scale is the one libsndfile reads with, so that reading and writing again changes nothing.
     """
     scale = 2 ** (bits - 1)
     scaled = waveform * (np.float64(scale) if bits > 24 else np.float32(scale))
@@ -250,13 +255,13 @@ def to_integers(waveform: np.ndarray, bits: int) -> np.ndarray:
 
 
 class SoundWriter:
-    """A sound file, or whatever takes samples (samples, channels) the same way, that is being written."""
+    """A sound file, or anything else that takes samples (samples, channels) through `put`, open for writing."""
 
     def __init__(self, name: str | Path, subtype: str, put):
         self.name, self.subtype, self.put = name, subtype, put
         self.full = 1 - 2.0 ** (1 - BITS[subtype]) if subtype in BITS else 1.0  # the largest positive sample
-        self.peak = 0.0  # largest so far, relative to full scale: above 1, samples were clipped
-        self.samples = 0  # so far, of each channel
+        self.peak = 0.0  # so far, relative to full scale; above 1, samples were clipped
+        self.samples = 0  # per channel so far
 
     def write(self, waveform: np.ndarray) -> None:
         """Append waveform (channels, samples), full scale 1. Raises UserError for NaN or infinite samples."""
@@ -279,11 +284,11 @@ def create_sound(
     tags: dict[str, str] | None = None,
     samples: int | None = None,
 ) -> Iterator[SoundWriter]:
-    """Write a sound file in the format of the path's extension; it takes its name only when whole.
+    """Write a sound file in the format of the path's extension; it gets its name only when it is whole.
 
-    subtype: libsndfile's name of the sample type, e.g. PCM_16, PCM_24, FLOAT (default: the format's usual one); tags:
-    what libsndfile calls metadata; samples: how many there will be, if known.
-    Raises UserError for unknown extensions, impossible combinations and write errors; then no file is left.
+    subtype: libsndfile's name of the sample type, e.g. PCM_16, PCM_24, FLOAT (default: the format's default);
+    tags: what libsndfile calls metadata; samples: their number per channel, if known.
+    Raises UserError for unknown extensions, impossible combinations and write errors, and then leaves no file.
     """
     file_format = output_format(path)
     subtype = subtype or soundfile.default_subtype(file_format)
@@ -300,7 +305,7 @@ def create_sound(
         return UserError(f"{path}: cannot be written ({rate} Hz, {channels} channels): {cause}")
 
     def put(samples: np.ndarray) -> None:  # (samples, channels)
-        if subtype in BITS:  # libsndfile itself would cut off, not round
+        if subtype in BITS:  # libsndfile would truncate, not round
             samples = to_integers(samples, BITS[subtype]) << (32 - BITS[subtype])
         try:
             file.write(samples)
@@ -315,8 +320,8 @@ def create_sound(
         with contextlib.closing(file):
             soundfile._snd.sf_command(file._file, ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
             for name, value in (tags or {}).items():
-                with contextlib.suppress(soundfile.LibsndfileError):  # a tag that this format does not have
-                    if name != "software":  # libsndfile names itself
+                with contextlib.suppress(soundfile.LibsndfileError):  # a tag that the format does not have
+                    if name != "software":  # libsndfile adds its own
                         setattr(file, name, value)
             writer = SoundWriter(path, subtype, put)
             yield writer
@@ -325,23 +330,21 @@ def create_sound(
             except soundfile.LibsndfileError as error:
                 raise failure(error) from error
         _check_end(temporary, path, writer.samples)
-        if file_format == "OGG":
-            _number_stream(temporary)
 
 
 def _refusal(path: Path) -> str:
-    """Why the operating system takes no more bytes, which libsndfile calls 'System error.'; '' if it does."""
+    """Why the operating system accepts no more bytes, where libsndfile says 'System error.'; '' if it accepts them."""
     try:
         with path.open("ab") as file:
             file.write(bytes(1 << 16))
     except OSError as error:
-        return error.strerror
+        return error.strerror or str(error)
     return ""
 
 
 def _check_end(temporary: Path, path: str | Path, samples: int) -> None:
-    """Raise UserError if the last sample is missing: libsndfile ends FLAC, OGG and MP3 files without telling whether
-    that could be written."""
+    """Raise UserError if the last sample is missing: libsndfile does not report that the end of a FLAC, OGG or MP3
+    file could not be written."""
     try:
         if samples:
             with open_sound(temporary, samples - 1) as sound:
@@ -349,20 +352,3 @@ def _check_end(temporary: Path, path: str | Path, samples: int) -> None:
                     pass
     except UserError as error:
         raise UserError(f"{path}: cannot be written: its end is missing, as on a full disk") from error
-
-
-REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of each byte
-
-
-def _number_stream(path: Path, number: int = 1) -> None:
-    """Give an OGG file's stream this number: libsndfile draws it by the clock, and the same sound shall make the same
-    bytes. Each page holds it, and a checksum (RFC 3533), which is zlib's with all bits in reverse."""
-    with path.open("rb+") as file:
-        while header := file.read(27):  # mark, version, flags, position, number, count, checksum, number of segments
-            sizes = file.read(header[26])
-            page = header[:14] + number.to_bytes(4, "little") + header[18:22] + bytes(4) + header[26:] + sizes
-            page += file.read(sum(sizes))
-            checksum = zlib.crc32(page.translate(REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-            checksum = int(f"{checksum:032b}"[::-1], 2)
-            file.seek(-len(page), os.SEEK_CUR)
-            file.write(page[:22] + checksum.to_bytes(4, "little") + page[26:])

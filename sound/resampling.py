@@ -1,4 +1,4 @@
-"""Other sample rates, for whole waveforms and for sound that arrives piece by piece, with soxr."""
+"""Resampling with soxr, of whole waveforms and of sound that arrives piece by piece."""
 
 import math
 
@@ -7,7 +7,7 @@ import soxr
 
 
 def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    """Change the rate of waveform (..., samples) with soxr, float32; round(samples * to_rate / from_rate) samples."""
+    """Resample waveform (..., samples). Returns float32 (..., round(samples * to_rate / from_rate))."""
     if from_rate == to_rate:
         return waveform
     flat = waveform.reshape(-1, waveform.shape[-1])
@@ -16,26 +16,26 @@ def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 
 class Resampler:
-    """`resample` for sound that arrives piece by piece: the same samples within 1e-6, soon after they can be known.
+    """`resample` for sound that arrives piece by piece: the same samples within 1e-6, with little latency.
 
-    soxr's own stream gives the same samples in blocks of its FFTs, up to 120 ms late. So each piece is resampled with
-    as much sound around it as soxr's filter reaches, starting where sample times of both rates coincide.
+    soxr's own stream returns samples in blocks of its FFTs, up to 120 ms late. Here, each piece is resampled together
+    with as much sound on either side as soxr's filter reaches, starting where sample times of both rates coincide.
     """
 
-    REACH = 100  # samples of the lower rate to either side, where the filter has fallen below 1e-6
-    PIECES_PER_SECOND = 200  # at most: fewer samples are not worth a call
+    REACH = 100  # samples of the lower rate on either side, beyond which the filter is below 1e-6
+    PIECES_PER_SECOND = 200  # at most: shorter pieces are not worth a call
 
     def __init__(self, from_rate: int, to_rate: int, channels: int):
         self.from_rate, self.to_rate = from_rate, to_rate
         divisor = math.gcd(from_rate, to_rate)
-        self.up, self.down = to_rate // divisor, from_rate // divisor  # every `down` samples in are `up` samples out
+        self.up, self.down = to_rate // divisor, from_rate // divisor  # every `down` samples in become `up` samples out
         self.reach = math.ceil(self.REACH * max(1, from_rate / to_rate))
-        self.sound = np.zeros((channels, 0), np.float32)  # what later samples still need of what came in
-        self.start = 0  # its first sample in the stream, a multiple of `down`
-        self.done = 0  # samples that went out
+        self.sound = np.zeros((channels, 0), np.float32)  # what later samples still need of the input
+        self.start = 0  # index of its first sample in the input, a multiple of `down`
+        self.done = 0  # samples returned so far
 
     def push(self, waveform: np.ndarray, last: bool = False) -> np.ndarray:
-        """Take the next samples (channels, any number) and return those that are ready; all of them after the last."""
+        """Take the next samples (channels, any number) and return those that are ready: all the rest if `last`."""
         if self.from_rate == self.to_rate:
             return waveform
         self.sound = np.concatenate([self.sound, waveform], axis=1)

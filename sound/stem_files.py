@@ -12,20 +12,20 @@ from sound.streams import FFMPEG_INPUT, open_with_ffmpeg
 
 SUFFIX = ".stem.mp4"
 TRACKS = ("mixture", "drums", "bass", "other", "vocals")
-# AAC frames overlap: the first one after a jump comes out wrong. A frame has 1024 samples, at most 2048 (HE-AAC).
+# AAC frames overlap, so the first one after a jump is decoded wrongly. A frame has 1024 samples, 2048 with HE-AAC.
 LEAD = 4096
 
 
 def stem_file_header(path: Path) -> tuple[int, int, int]:
-    """Rate in Hz, samples and channels of a .stem.mp4 file's tracks.
+    """Sample rate in Hz, samples and channels of a .stem.mp4 file's tracks.
 
-    Raises UserError if ffprobe, a part of ffmpeg, is not installed or cannot read it, and for missing or unlike tracks.
+    Raises UserError if ffprobe, a part of ffmpeg, is missing or cannot read it, or if tracks are missing or differ.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     program = shutil.which("ffprobe")
     if program is None:
-        raise UserError(f"{path}: expected the programs ffmpeg and ffprobe to be installed to read it, found none")
+        raise UserError(f"{path}: expected the programs ffmpeg and ffprobe to be installed, found none")
     fields = "stream=sample_rate,channels,duration_ts,time_base"
     command = [program, "-v", "error", *FFMPEG_INPUT, "-select_streams", "a", "-show_entries", fields]
     run = subprocess.run([*command, "-of", "json", f"file:{path}"], capture_output=True, text=True, errors="replace")
@@ -50,7 +50,7 @@ def _header(track: dict) -> tuple[int, int, int]:
 
 
 def read_stem_file(path: Path, start: int, samples: int, rate: int, channels: int) -> np.ndarray:
-    """Mixture and vocals from sample `start` on, mixed down to mono: (2, samples), the same as of the whole file."""
+    """Mixture and vocals from sample `start` on, mixed down to mono: (2, samples), as of the whole file."""
     first = max(0, start - LEAD)
     tracks = [TRACKS.index(name) for name in ("mixture", "vocals")]
     merged = "".join(f"[0:a:{track}]" for track in tracks) + f"amerge=inputs={len(tracks)}"

@@ -1,6 +1,6 @@
-"""Sound that streams: WAV or raw PCM through standard input and output, and what the ffmpeg program decodes.
+"""Streams of sound: WAV or raw PCM on standard input and output, and what the ffmpeg program decodes.
 
-Blocks are as long as what has arrived, so that live sound comes through at once and fast sound in large pieces.
+A block is what has arrived so far, so that live sound passes at once and a fast source comes in large blocks.
 """
 
 import contextlib
@@ -11,18 +11,18 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
 from process.errors import UserError
 from sound.files import BITS, Sound, SoundInfo, SoundWriter, check_finite, check_rate, to_integers
 
-READ = 1 << 18  # bytes taken from a pipe at most; usually it holds 2**16
-LARGEST_CHUNK = 1 << 20  # bytes of a WAV file's tags; what claims to be longer is passed over, not kept
-UNKNOWN_BYTES = 0xFFFFFFFF  # in a WAV header: as long as the pipe is open
-WAV_PCM, WAV_FLOAT, WAV_EXTENSIBLE = 1, 3, 0xFFFE  # what WAV calls format tags
-WAV_TAGS = {  # and what libsndfile calls them
+READ = 1 << 18  # bytes read from a pipe at most; usually it holds 2**16
+LARGEST_CHUNK = 1 << 20  # bytes of a WAV file's tags; longer chunks are skipped
+UNKNOWN_BYTES = 0xFFFFFFFF  # length in a WAV header: until the pipe closes
+WAV_PCM, WAV_FLOAT, WAV_EXTENSIBLE = 1, 3, 0xFFFE  # WAV's format tags
+WAV_TAGS = {  # WAV's name: libsndfile's name
     b"INAM": "title",
     b"IART": "artist",
     b"IPRD": "album",
@@ -34,13 +34,13 @@ WAV_TAGS = {  # and what libsndfile calls them
 }
 FFMPEG_SUFFIXES = (".m4a", ".mp4", ".aac", ".opus", ".webm", ".mkv", ".mov", ".wma", ".ac3", ".mka", ".avi")
 
-# What ffmpeg may read, and through which protocol: containers and streams of sound, none of which opens another file,
-# as playlists, manifests and scripts (concat, hls, dash, imf, sdp, ...) do.
+# What ffmpeg may read: containers and streams of sound. Playlists, manifests and scripts (concat, hls, dash, imf, sdp,
+# ...) are left out, since they open other files.
 FFMPEG_FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,matroska,mlp,mov,mp3,mpc"
 FFMPEG_FORMATS += ",mpc8,mpeg,mpegts,ogg,qcp,rm,shn,tak,truehd,tta,voc,w64,wav,wv,xwma"
 FFMPEG_INPUT = ("-protocol_whitelist", "file", "-format_whitelist", FFMPEG_FORMATS)
 
-RAW_TYPES = {  # ffmpeg's names of sample types, and libsndfile's
+RAW_TYPES = {  # ffmpeg's name of a sample type: libsndfile's name
     "u8": "PCM_U8",
     "s16le": "PCM_16",
     "s24le": "PCM_24",
@@ -53,7 +53,7 @@ SAMPLE_BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, 
 
 @dataclasses.dataclass(frozen=True)
 class RawFormat:
-    """What raw PCM does not tell about itself: rate in Hz, channels, libsndfile's name of the sample type."""
+    """What raw PCM has no header for: sample rate in Hz, channels, libsndfile's name of the sample type."""
 
     rate: int
     channels: int
@@ -64,7 +64,7 @@ class RawFormat:
 
 
 def decode(data: bytes, subtype: str, channels: int) -> np.ndarray:
-    """Little-endian interleaved samples to waveform (channels, samples), full scale 1: float64 if need be."""
+    """Convert little-endian interleaved samples to waveform (channels, samples), full scale 1, exactly."""
     if subtype == "FLOAT":
         samples = np.frombuffer(data, "<f4")
     elif subtype == "DOUBLE":
@@ -83,7 +83,7 @@ def decode(data: bytes, subtype: str, channels: int) -> np.ndarray:
 
 
 def encode(samples: np.ndarray, subtype: str) -> bytes:
-    """Samples (samples, channels) to little-endian interleaved bytes: the inverse of `decode`."""
+    """Convert samples (samples, channels) to little-endian interleaved bytes: the inverse of `decode`."""
     if subtype not in BITS:
         return samples.astype("<f4" if subtype == "FLOAT" else "<f8").tobytes()
     integers = to_integers(samples, BITS[subtype])
@@ -97,10 +97,10 @@ def encode(samples: np.ndarray, subtype: str) -> bytes:
 # ---------------------------------------------------------------------------------------------- reading
 
 
-def read_stream(stream: BinaryIO, name: str, raw: RawFormat | None = None) -> Sound:
-    """The sound that arrives in a stream: raw PCM if `raw` describes it, else WAV, whose header is read here.
+def read_stream(stream: IO[bytes], name: str, raw: RawFormat | None = None) -> Sound:
+    """The sound that a stream delivers: raw PCM if `raw` describes it, else WAV, whose header is read here.
 
-    Raises UserError, naming the stream, for other data, and, while blocks are taken, if it ends too early.
+    Raises UserError, naming the stream, for other data and, during iteration over the blocks, if it ends too early.
     """
     if raw:
         format_name, (rate, channels, subtype), size, tags = "RAW", dataclasses.astuple(raw), None, {}
@@ -112,12 +112,12 @@ def read_stream(stream: BinaryIO, name: str, raw: RawFormat | None = None) -> So
     return Sound(info, tags, _blocks(stream, name, info, frame))
 
 
-def _blocks(stream: BinaryIO, name: str, info: SoundInfo, frame: int) -> Iterator[np.ndarray]:
-    rest, wanted = b"", info.samples  # bytes of a frame that has not arrived whole, samples still to come
+def _blocks(stream: IO[bytes], name: str, info: SoundInfo, frame: int) -> Iterator[np.ndarray]:
+    rest, wanted = b"", info.samples  # bytes of an incomplete frame; samples still expected
     empty = True
-    while data := stream.read1(READ):
+    while data := _arrived(stream, READ):
         if wanted == 0:
-            continue  # what follows the sound in a WAV file; whoever writes must not find the pipe closed
+            continue  # what follows the sound in a WAV file: read, so that the writer does not find the pipe closed
         data = rest + data
         whole = len(data) // frame
         if wanted is not None:
@@ -129,7 +129,7 @@ def _blocks(stream: BinaryIO, name: str, info: SoundInfo, frame: int) -> Iterato
         if whole:
             empty = False
             yield waveform
-    if wanted:
+    if wanted and info.samples:
         raise UserError(f"{name}: cut off: expected {info.samples} samples, found {info.samples - wanted}")
     if rest and wanted is None:
         raise UserError(f"{name}: cut off: expected {frame} bytes per frame, found {len(rest)} at its end")
@@ -137,8 +137,8 @@ def _blocks(stream: BinaryIO, name: str, info: SoundInfo, frame: int) -> Iterato
         raise UserError(f"{name}: expected sound, found no samples")
 
 
-def _read_wav_header(stream: BinaryIO, name: str) -> tuple[tuple[int, int, str], int | None, dict[str, str]]:
-    """Read up to the first sample. Returns (rate, channels, subtype), the bytes of sound if it tells, and the tags."""
+def _read_wav_header(stream: IO[bytes], name: str) -> tuple[tuple[int, int, str], int | None, dict[str, str]]:
+    """Read up to the first sample. Returns (rate, channels, subtype), the bytes of sound if known, and the tags."""
     riff = _take(stream, 12)
     if not riff:
         raise UserError(f"{name}: expected sound, found nothing")
@@ -150,7 +150,7 @@ def _read_wav_header(stream: BinaryIO, name: str) -> tuple[tuple[int, int, str],
         if chunk == b"data":
             if layout is None:
                 break
-            known = 0 < size < 0x7FFF0000  # above are the lengths that programs write if they do not know
+            known = 0 < size < 0x7FFF0000  # larger ones are written by programs that do not know the length
             return layout, size if known else None, tags
         content = b""
         if chunk in (b"fmt ", b"LIST") and size <= LARGEST_CHUNK:
@@ -161,7 +161,7 @@ def _read_wav_header(stream: BinaryIO, name: str) -> tuple[tuple[int, int, str],
             layout = _wav_layout(content, name)
         elif chunk == b"LIST" and content[:4] == b"INFO":
             tags = _wav_tags(content[4:])
-    raise UserError(f"{name}: expected the header of a WAV file, found a part of it")
+    raise UserError(f"{name}: expected the header of a WAV file, found only part of one")
 
 
 def _wav_layout(content: bytes, name: str) -> tuple[int, int, str]:
@@ -172,13 +172,13 @@ def _wav_layout(content: bytes, name: str) -> tuple[int, int, str]:
     subtypes |= {(WAV_FLOAT, 32): "FLOAT", (WAV_FLOAT, 64): "DOUBLE"}
     if (tag, bits) not in subtypes or not channels or not rate:
         raise UserError(
-            f"{name}: expected PCM or float samples, found format {tag} of {bits} bits, {channels} channels, {rate} Hz"
+            f"{name}: expected PCM or float samples, found format {tag}, {bits} bits, {channels} channels, {rate} Hz"
         )
     return rate, channels, subtypes[tag, bits]
 
 
-def _skip(stream: BinaryIO, size: int) -> None:
-    while size > 0 and (piece := stream.read1(min(size, READ))):
+def _skip(stream: IO[bytes], size: int) -> None:
+    while size > 0 and (piece := _arrived(stream, min(size, READ))):
         size -= len(piece)
 
 
@@ -192,28 +192,33 @@ def _wav_tags(content: bytes) -> dict[str, str]:
     return tags
 
 
-def _take(stream: BinaryIO, size: int) -> bytes:
+def _take(stream: IO[bytes], size: int) -> bytes:
     """Exactly `size` bytes, or fewer at the stream's end."""
     data = b""
-    while len(data) < size and (piece := stream.read1(size - len(data))):
+    while len(data) < size and (piece := _arrived(stream, size - len(data))):
         data += piece
     return data
+
+
+def _arrived(stream: IO[bytes], most: int) -> bytes:
+    """Up to `most` bytes, as soon as there are any; none at the stream's end."""
+    return stream.read1(most)  # type: ignore[attr-defined]  # every buffered stream has it
 
 
 @contextlib.contextmanager
 def open_with_ffmpeg(
     path: Path, reason: str, seek: Sequence[str] = (), tracks: Sequence[str] = ("-map", "0:a:0")
 ) -> Iterator[Sound]:
-    """Decode the first sound track of a file that libsndfile cannot read (for that `reason`) as it is needed.
+    """Decode, on demand, the first sound track of a file that libsndfile cannot read for this `reason`.
 
-    seek, tracks: ffmpeg's options for where to begin and what to decode instead.
-    Raises UserError if ffmpeg is not installed or cannot read it either.
+    seek, tracks: ffmpeg's options for where to begin and which tracks to decode instead.
+    Raises UserError if ffmpeg is not installed or cannot read the file, either.
     """
     program = shutil.which("ffmpeg")
     if program is None:
         raise UserError(
-            f"{path}: cannot be read as sound: {reason}; WAV, FLAC, OGG, MP3 and AIFF can be read as they are, others "
-            "if the program ffmpeg is installed"
+            f"{path}: cannot be read as sound: {reason}; files other than WAV, FLAC, OGG, MP3 and AIFF need the "
+            "program ffmpeg, which is not installed"
         )
     arguments = [program, "-v", "error", "-nostdin", "-xerror", *FFMPEG_INPUT]
     arguments += [*seek, "-i", f"file:{path}", *tracks, "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
@@ -225,33 +230,34 @@ def open_with_ffmpeg(
         def failure() -> UserError:
             messages.seek(0)
             lines = messages.read().decode(errors="replace").strip().splitlines() or ["nothing to decode"]
-            return UserError(f"{path}: cannot be read as sound, by ffmpeg neither: {lines[-1]}")
+            return UserError(f"{path}: cannot be read as sound (ffmpeg tried, too): {lines[-1]}")
 
         def blocks() -> Iterator[np.ndarray]:
             yield from sound.blocks
             if process.wait():
                 raise failure()
 
+        assert process.stdout is not None  # it is a pipe
         try:
             try:
                 sound = read_stream(process.stdout, str(path))
             except UserError as error:
-                if process.stdout.read1(1):  # sound that was refused: still being decoded, so not waited for
+                if _arrived(process.stdout, 1):  # refused here, while ffmpeg still decodes: do not wait for it
                     raise
                 process.wait()
                 raise failure() from error
-            # It was lossy, as a rule: the sample type is that of the format it is written to.
+            # Usually it was lossy, so its sample type says nothing about the one to write.
             info = dataclasses.replace(sound.info, format="ffmpeg", subtype="unknown")
             yield Sound(info, sound.tags, blocks())
         finally:
-            process.kill()  # if it has not ended: nobody wants the rest
+            process.kill()  # if it still runs: nobody wants the rest
 
 
 # ---------------------------------------------------------------------------------------------- writing
 
 
-def write_stream(stream: BinaryIO, rate: int, channels: int, subtype: str, raw: bool) -> SoundWriter:
-    """Write sound into a stream as it comes, with a WAV header of unknown length unless it is raw."""
+def write_stream(stream: IO[bytes], rate: int, channels: int, subtype: str, raw: bool) -> SoundWriter:
+    """Write sound into a stream as it comes: raw, or with a WAV header that leaves the length open."""
     if not raw:
         sample = SAMPLE_BYTES[subtype]
         tag = WAV_PCM if subtype in BITS else WAV_FLOAT

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soxr
 import torch
-from conftest import RATE, make_song, write_song
+from helpers import RATE, make_song, write_song
 from torch.utils.data import DataLoader
 from torchvision.transforms import Compose
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
-ROOT = Path(__file__).parent.parent
 # A file or room imports only from floors below its own, and from its own room. Two rooms on one floor, and two files
 # beside rooms, do not know each other.
 FLOORS = (
@@ -41,7 +41,7 @@ def imported(nodes: list[ast.AST]) -> set[str]:
     for node in nodes:
         if isinstance(node, ast.Import):
             modules |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and node.module:
             modules.add(node.module.split(".")[0])
     return modules
 

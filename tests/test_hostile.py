@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import RATE, make_song, write_song
-from test_errors import fails
+from helpers import RATE, ROOT, fails, make_song, needs_ffmpeg, write_song
 
 import Data
 import prepare_dataset
@@ -23,9 +22,6 @@ from scoring.scores import COLUMNS
 from sound.stem_files import stem_file_header
 from sound.streams import FFMPEG_FORMATS, open_with_ffmpeg
 from util import load_network, wavread, wavwrite
-
-ROOT = Path(__file__).parent.parent
-needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 
 
 @pytest.fixture
@@ -199,7 +195,7 @@ def test_a_manifest_with_something_else_in_it(tmp_path, capsys, spoil):
     assert prepare_dataset.main(argv) == 0
     path = tmp_path / "new" / "dataset.json"
     path.write_text(json.dumps(spoil(json.loads(path.read_text()))))
-    assert "dataset.json: expected what an earlier run has written" in fails(capsys, prepare_dataset.main, *argv)
+    assert "dataset.json: expected what an earlier run wrote" in fails(capsys, prepare_dataset.main, *argv)
 
 
 def test_pipes_links_and_devices_in_a_dataset_are_not_waited_for(tmp_path, capsys):
@@ -241,7 +237,7 @@ def test_playlists_open_nothing_else(trained, tmp_path, capsys, kind, suffix):
     disguised.write_text(PLAYLISTS[kind].format(canary=canary.name))
     argv = [disguised, tmp_path / "voice.wav", "--checkpoint", trained / "savedModel_RNN_best.pt"]
     line = fails(capsys, separate_RNN.main, *argv)
-    assert "cannot be read as sound, by ffmpeg neither" in line
+    assert "cannot be read as sound (ffmpeg tried, too)" in line
     assert not (tmp_path / "voice.wav").exists()
     with pytest.raises(Exception, match="cannot be read by ffprobe"):
         stem_file_header(disguised)
@@ -264,7 +260,7 @@ def test_names_that_are_addresses_or_patterns_to_ffmpeg(tmp_path, monkeypatch):
     wavwrite("canary.wav", make_song("canary", 1.0)[0], RATE)
     for name in ("concat:canary.wav|canary.wav", "pipe:0", "song%03d.m4a", "subfile,,start,0,end,0,,:canary.wav"):
         Path(name).write_bytes(b"no sound")
-        with pytest.raises(Exception, match="by ffmpeg neither"), open_with_ffmpeg(Path(name), "test"):
+        with pytest.raises(Exception, match="ffmpeg tried, too"), open_with_ffmpeg(Path(name), "test"):
             pass
         shutil.copy("canary.wav", name)
         with open_with_ffmpeg(Path(name), "test") as sound:

@@ -6,14 +6,11 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import pytest
-from conftest import AUDIO_OPTIONS, QUICK, write_dataset
+from helpers import AUDIO_OPTIONS, QUICK, ROOT, write_dataset
 
 from util import load_checkpoint
-
-ROOT = Path(__file__).parent.parent
 
 # Python runs this at the start of every process that finds it on its path: of those with the driver below.
 NO_NETWORK = """
@@ -107,6 +104,7 @@ SAFE = {
     "torch": "2.10",  # CVE-2026-24747: torch.load(weights_only=True)
     "tqdm": "4.66.3",  # CVE-2024-34062
     "soundfile": "0.13",  # CVE-2022-33065: libsndfile before 1.2.2
+    "filelock": "3.20.3",  # CVE-2025-68146, CVE-2026-22701: a link in the place of the lock
     "pillow": "12.1.1",  # CVE-2026-25990; torchvision and matplotlib bring it
     "fonttools": "4.60.2",  # CVE-2025-66034; matplotlib brings it
     "jinja2": "3.1.6",  # CVE-2025-27516; torch brings it
@@ -120,7 +118,8 @@ def numbers(release: str) -> tuple[int, ...]:
 def requirements() -> dict[str, str]:
     """The least version of each package in requirements.txt."""
     lines = (ROOT / "requirements.txt").read_text().splitlines()
-    return dict(re.match(r"([\w-]+)>=([\d.]+)", line).groups() for line in lines if line and line[0] != "#")
+    matches = (re.match(r"([\w-]+)>=([\d.]+)", line) for line in lines if line and line[0] != "#")
+    return {match[1]: match[2] for match in matches if match}
 
 
 @pytest.mark.parametrize("name", SAFE)

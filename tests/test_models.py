@@ -8,7 +8,10 @@ import torch
 
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork, RNNConfig
-from networks.encoders import ENCODERS, band_edges, conv_bands, grow, harmonic_combs
+from networks.bands import band_edges
+from networks.conv import conv_bands
+from networks.encoders import ENCODERS, encoder_of, grow
+from networks.harmonic import harmonic_combs
 from training.loss import kl_divergence
 from util import AudioConfig, stft
 
@@ -81,6 +84,23 @@ def test_the_state_of_the_contract(network):
     else:
         units = {"dense": 200, "bands": 5 * 6, "conv": conv_bands(33) * 6, "harmonic": 6 * 6}[network.config.encoder]
         assert [part.shape for part in state] == [(1, 2, units), (1, 2, units)]
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("bins", [33, 1025])
+@pytest.mark.parametrize("mixers", [0, 1])
+def test_the_parts_of_every_encoder_fit_its_code(encoder, bins, mixers):
+    config = RNNConfig(bins=bins, encoder=encoder, bands=5, features=8, mixers=mixers, pitches=20)
+    layers = encoder_of(config)
+    assert type(layers).__name__.lower() == encoder
+    spectrum = torch.rand(2, 3, bins)
+    code = layers.make_encoder()(spectrum)
+    assert code.shape == (2, 3, *layers.code_shape)
+    mask = layers.make_decoder()(code)
+    assert mask.shape == spectrum.shape and ((mask > 0) & (mask < 1)).all()
+    memory = torch.rand(*code.shape[:-1], 6)
+    assert layers.make_fusion(6, 12)(torch.cat([code, memory], dim=-1)).shape == code.shape
+    assert RecurrentNetwork(config)(spectrum)[0].shape == spectrum.shape
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)

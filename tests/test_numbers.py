@@ -6,8 +6,7 @@ import json
 import numpy as np
 import pytest
 import soundfile
-from conftest import AUDIO_OPTIONS, QUICK, RATE, make_song, write_dataset
-from test_errors import fails
+from helpers import AUDIO_OPTIONS, QUICK, RATE, fails, make_song, write_dataset
 
 import Data
 import evaluate

@@ -5,13 +5,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import RATE, make_song
-from test_errors import fails
+from helpers import RATE, ROOT, fails, make_song
 
 import package_submission
 from util import wavwrite
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -38,7 +35,7 @@ def add_report(folder: Path) -> None:
 def test_zip_runs_from_where_it_is_unpacked(submission, tmp_path, capsys):
     add_report(submission)
     assert package_submission.main(["Ada", "King Lovelace"]) == 0
-    assert "both networks separate from it" in capsys.readouterr().out
+    assert "both scripts work from it" in capsys.readouterr().out
     with zipfile.ZipFile("ada_king_lovelace_HW5.zip") as packed:
         names = set(packed.namelist())
         packed.extractall(tmp_path / "elsewhere")
@@ -47,6 +44,7 @@ def test_zip_runs_from_where_it_is_unpacked(submission, tmp_path, capsys):
     assert {path.name for path in submission.glob("*.py")} < inside
     assert {"listening_page.html", "benchmarks/speed/separation.py"} < inside
     assert {"README.md", "requirements.txt", "report/report.pdf", "tests/test_package.py"} < inside
+    assert {"docs/results.md", "recipe/README.md", "benchmarks/README.md"} < inside
     assert {name for name in inside if name.endswith(".pt")} == {
         "pretrained/savedModel_feedforward_best.pt",
         "pretrained/savedModel_RNN_best.pt",
@@ -61,7 +59,7 @@ def test_what_is_missing_is_named(submission, capsys):
     add_report(submission)
     (submission / "sound.py").unlink()
     line = fails(capsys, main, "Ada", "Lovelace")
-    assert "separate_feedforward.py: expected to run from the unpacked zip, failed: ModuleNotFoundError" in line
+    assert "separate_feedforward.py: expected it to run from the unpacked zip, found: ModuleNotFoundError" in line
     Path("savedModel_RNN_best.pt").write_bytes(b"no network")
     assert "savedModel_RNN_best.pt: expected a checkpoint" in fails(capsys, main, "Ada", "Lovelace")
     Path("savedModel_feedforward_best.pt").write_bytes(b"no network")

@@ -10,9 +10,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import RATE, make_song, write_dataset, write_song
-from test_errors import fails
-from test_layouts import NEEDS_FFMPEG, write_stem_file, write_stems
+from helpers import RATE, fails, make_song, needs_ffmpeg, write_dataset, write_song, write_stem_file, write_stems
 
 import Data
 import prepare_dataset
@@ -71,7 +69,7 @@ def test_training_sees_the_same_spectra_with_and_without_conversion(dsd100, tmp_
     check_same_spectra(dsd100, tmp_path / "out")
 
 
-@NEEDS_FFMPEG
+@needs_ffmpeg
 def test_stem_files_too(tmp_path):
     for split, name in (("train", "One - a"), ("train", "Two - b"), ("test", "Three - c")):
         write_stem_file(tmp_path / "musdb" / split / f"{name}.stem.mp4", name, seconds=1.0)
@@ -115,7 +113,7 @@ def test_sums_that_would_clip_are_made_softer(tmp_path, capsys):
     record = json.loads((tmp_path / "out" / "dataset.json").read_text())["songs"]["Train/Loud"]
     gain = 10 ** (record["gain_dB"] / 20)
     assert gain < 0.9 and np.allclose(vocals, gain * 9 * parts["vocals"], atol=2e-3)
-    assert f"1 songs would have clipped: written up to {-record['gain_dB']} dB softer" in capsys.readouterr().out
+    assert f"songs that would have clipped: 1, lowered by up to {-record['gain_dB']} dB" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------------------------------------- stopping and going on
@@ -149,7 +147,7 @@ def test_a_run_that_was_stopped_goes_on(dsd100, tmp_path, monkeypatch, capsys):
     before = (tmp_path / "out" / "Mixtures" / calls[1] / "mixture.wav").stat().st_mtime_ns
     capsys.readouterr()
     assert prepare(dsd100, tmp_path / "out") == 0
-    assert "1 songs are there already" in capsys.readouterr().out
+    assert "songs already done: 1" in capsys.readouterr().out
     assert (tmp_path / "out" / "Mixtures" / calls[1] / "mixture.wav").stat().st_mtime_ns == before
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
@@ -183,7 +181,7 @@ def test_what_cannot_be_prepared(dsd100, tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda path: collections.namedtuple("Usage", "free")(10**7))
         line = fails(capsys, main, dsd100, tmp_path / "out")
-        assert "out: expected 0.01 GB of free disk, found 0.01 GB" in line and not (tmp_path / "out").exists()
+        assert "out: expected 0.01 GB of free disk space, found 0.01 GB" in line and not (tmp_path / "out").exists()
     vocals = dsd100 / "Sources" / "Test" / "050 - Artist 9 - Test" / "vocals.wav"
     wavwrite(vocals, np.zeros(99), 44100)
     assert "DSD100: 1 songs cannot be used" in fails(capsys, main, dsd100, tmp_path / "out")
@@ -251,7 +249,7 @@ def test_data_py_finds_what_is_wrong(tmp_path, capsys):
         "warning: swapped: the vocals are not part of the mixture: ",
         "warning: late: the vocals are not part of the mixture: ",
         "warning: silent: the vocals are silent",
-        "warning: no band: the mixture is the vocals, nothing else",
+        "warning: no band: the mixture holds nothing but the vocals",
         f"cannot be used: {short}: expected 16000 samples like mixture.wav, found 15995",
         f"cannot be used: {nan}: expected finite samples, found NaN or infinity",
     ):

@@ -1,12 +1,12 @@
-"""The command line of train_feedforward.py and train_RNN.py: options, songs, a new or resumed network, training."""
+"""The command line of train_feedforward.py and train_RNN.py: options, songs, a new or resumed network, a run."""
 
 import argparse
 import dataclasses
-import math
 import multiprocessing
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torchvision.transforms import Compose
@@ -26,18 +26,19 @@ from Data import (
     ShuffleFrameOrder,
 )
 from networks.encoders import ENCODERS, grow
+from process.commandline import parser_from
 from process.errors import UserError, command
 from process.locking import only_writer
-from songs.layouts import add_dataset_arguments, belongs, find_songs, find_sounds
+from songs.layouts import add_dataset_arguments, find_songs, find_sounds
 from songs.song import Accompaniment, Song, Voice, keep
-from training.bank import open_bank
 from training.loop import STATE, Loader, Run, lasting, make_loader, measure_input, train
-from training.mixing import Group, Mixer
+from training.mixes import folder_and_share, open_mixes
 from training.parallel import hidden, joined, leads, ranks
 from util import AudioConfig, choose_device, load_checkpoint, load_network, set_seed
 
-CORNER = 700.0  # Hz, below which bands are about equally wide, as on the mel scale
-RANGES = {  # of the options that are numbers
+CORNER = 700.0  # Hz, below which an encoder's bands are about equally wide, as on the mel scale
+
+RANGES: dict[str, tuple[float, float]] = {  # limits of the numeric options
     "sample_rate": (1000, 768000),
     "block": (16, 1 << 20),
     "hop": (1, 1 << 20),
@@ -61,95 +62,102 @@ RANGES = {  # of the options that are numbers
 }
 
 
-def folder_and_share(text: str) -> tuple[str, float]:
-    """'FOLDER=SHARE' of the command line."""
-    folder, _, share = text.rpartition("=")
-    if not folder or not 0 < float(share) < math.inf:
-        raise ValueError(text)
-    return folder, float(share)
-
-
-def parse_options(argv: list[str] | None, network_class: type, starts_from: type | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=f"Train the {network_class.name} network.")
+def parse_options(
+    network_class: type[Any], documentation: str, argv: list[str] | None, starts_from: type[Any] | None
+) -> argparse.Namespace:
+    """The options of a run. A wrong command line ends here with exit status 2. documentation: the script's."""
+    parser = parser_from(documentation)
     add_dataset_arguments(parser)
     add = parser.add_argument
-    add("--output", metavar="FOLDER", default=".", help="where checkpoints and curves go (default: current folder)")
-    add("--resume", action="store_true", help="go on with the run in the output folder")
+    output = "write checkpoints, curves and pictures into this folder (default: the current one)"
+    add("--output", metavar="FOLDER", default=".", help=output)
+    add("--resume", action="store_true", help="continue the run in the output folder")
     add("--overwrite", action="store_true", help="replace the run in the output folder")
 
     add = parser.add_argument_group("data").add_argument
     course = AudioConfig()
-    or_first = " or as in --init" if starts_from else ""
-    # Without memory a frame learns from its neighbours nothing new: more and shorter excerpts make a better step.
+    or_first = ", or that of --init" if starts_from else ""
+    # A frame that is seen by itself gains nothing from its neighbours: shorter excerpts of more songs teach more.
     excerpt, batch_size = (4.0, 16) if starts_from else (1.0, 32)
-    add("--sample-rate", type=int, metavar="HZ", help=f"songs are resampled to it ({course.sample_rate}{or_first})")
-    add("--block", type=int, metavar="SAMPLES", help=f"length of the STFT's window ({course.block}{or_first})")
-    add("--hop", type=int, metavar="SAMPLES", help=f"from one window to the next ({course.hop}{or_first})")
-    add("--excerpt", type=float, metavar="SECONDS", default=excerpt, help="length of a training excerpt (%(default)s)")
-    sequences = "excerpts in random order, or whole songs piece by piece with the state carried over (%(default)s)"
+    rate = f"resample songs to this sample rate, in Hz (default: {course.sample_rate}{or_first})"
+    add("--sample-rate", type=int, metavar="HZ", help=rate)
+    block = f"length of the STFT's window, in samples (default: {course.block}{or_first})"
+    add("--block", type=int, metavar="SAMPLES", help=block)
+    hop = f"distance from one STFT frame to the next, in samples (default: {course.hop}{or_first})"
+    add("--hop", type=int, metavar="SAMPLES", help=hop)
+    length = "length of a training excerpt, in seconds (default: %(default)s)"
+    add("--excerpt", type=float, metavar="SECONDS", default=excerpt, help=length)
+    sequences = "train on excerpts in random order, or on whole songs, carrying the state along (default: %(default)s)"
     add("--sequences", choices=("excerpts", "songs"), default="excerpts", help=sequences)
-    remix = "probability of another song's accompaniment under an excerpt's vocals (%(default)s)"
+    remix = "probability that an excerpt's vocals get another song's accompaniment (default: %(default)s)"
     add("--remix", type=float, metavar="P", default=0.8, help=remix)
-    gain = "range of its random gain in dB (%(default)s)"
+    gain = "range of that accompaniment's random gain, in dB (default: -6 6)"
     add("--gain", type=float, nargs=2, metavar=("LOW", "HIGH"), default=[-6.0, 6.0], help=gain)
-    voices = "sound files of voices alone to train on as well, under which Remix puts accompaniments"
+    voices = "train also on the solo vocals in this folder's sound files, remixed with songs' accompaniments"
     add("--voices", metavar="FOLDER", help=voices)
-    add("--accompaniments", metavar="FOLDER", help="sound files of music without a voice, for Remix as well")
-    speed = "range of an excerpt's random speed; 1 1 for none (%(default)s)"
+    accompaniments = "remix also with the music without vocals in this folder's sound files"
+    add("--accompaniments", metavar="FOLDER", help=accompaniments)
+    speed = "range of an excerpt's random playback speed; 1 1 turns it off (default: 0.7 1.4)"
     add("--speed", type=float, nargs=2, metavar=("LOW", "HIGH"), default=[0.7, 1.4], help=speed)
-    transpose = "at most so many semitones, whole ones, that accompaniments are transposed by (%(default)s)"
+    transpose = "transpose accompaniments up or down by at most this many semitones (default: %(default)s)"
     add("--transpose", type=int, metavar="SEMITONES", default=0, help=transpose)
-    effects = "probability of saturation, and of reverberation, of the voice (%(default)s)"
+    effects = "probability of saturation, and of reverberation, on an excerpt's vocals (default: %(default)s)"
     add("--effects", type=float, metavar="P", default=0.0, help=effects)
-    equalizer = "spread of a random equaliser's octave bands; two numbers for voice and accompaniment (2)"
+    equalizer = "spread of a random equaliser's octave bands, in dB; two numbers for vocals and music (default: 2)"
     add("--equalizer", type=float, nargs="+", metavar="DB", default=[2.0], help=equalizer)
-    keep = "of songs kept in memory once they are decoded; the others are read again and again (%(default)s)"
-    add("--keep", type=int, metavar="MB", default=2000, help=keep)
-    workers = "processes that read and transform songs; with --mix, threads that mix ahead (%(default)s)"
+    kept = "keep up to this many MB of decoded songs in memory, read the others as needed (default: %(default)s)"
+    add("--keep", type=int, metavar="MB", default=2000, help=kept)
+    workers = "number of extra processes that read and transform songs, or of threads with --mix (default: %(default)s)"
     add("--workers", type=int, default=0, help=workers)
-    mix = "draw every excerpt's voice from these folders, of songs or of voices alone, in these shares; see mixing.py"
+    mix = "draw excerpts' vocals from these folders, of songs or of solo vocals, in these shares: training/mixes.py"
     add("--mix", nargs="+", type=folder_and_share, default=[], metavar="FOLDER=SHARE", help=mix)
-    left_out = "songs, artists or sounds of the mix that are not trained on"
+    left_out = "songs, artists or solo vocals of those folders that are not trained on"
     add("--leave-out", nargs="+", default=[], metavar="NAME", help=left_out)
-    add("--steps", type=int, default=200, help="of an epoch, with --mix (%(default)s)")
+    steps = "number of batches in an epoch, with --mix (default: %(default)s)"
+    add("--steps", type=int, default=200, help=steps)
 
     add = parser.add_argument_group("learning").add_argument
-    encoder = "fully connected, by bands, convolutional, or by bands and pitch: see encoders.py"
-    add("--encoder", choices=ENCODERS, help=f"{encoder} (dense{or_first})")
-    add(
-        "--bands",
-        type=int,
-        metavar="N",
-        help=f"of the encoders that have some ({network_class.Config.bands}{or_first})",
+    encoder = (
+        "kind of encoder and decoder: fully connected as in the course (dense), by frequency band (bands), by band "
     )
+    encoder += f"and pitch (harmonic), or convolutional (conv) (default: dense{or_first})"
+    add("--encoder", choices=ENCODERS, help=encoder)
+    bands = f"number of bands of an encoder by band (default: {network_class.Config.bands}{or_first})"
+    add("--bands", type=int, metavar="N", help=bands)
     if starts_from is not None:
-        memory = network_class.Config.memory
-        add("--memory", type=int, metavar="UNITS", default=memory, help="of the LSTM, for each band (%(default)s)")
+        memory = "hidden size of the LSTM, for each band if the encoder has bands (default: %(default)s)"
+        add("--memory", type=int, metavar="UNITS", default=network_class.Config.memory, help=memory)
         default = f"{Run(Path(), starts_from.name).best} in the output folder"
     else:
         default = "scratch"
-    add("--init", metavar="CHECKPOINT", help=f"to start from, also one of this network; or 'scratch' ({default})")
-    add("--epochs", type=int, default=60, help="the learning rate falls to 0 over these (%(default)s)")
-    add("--patience", type=int, default=20, help="stop after so many epochs without a better one (%(default)s)")
-    add("--batch-size", type=int, default=batch_size, help="excerpts, or songs side by side (%(default)s)")
-    add("--learning-rate", type=float, default=1e-3, help="of the first epoch (%(default)s)")
-    add("--weight-decay", type=float, default=1e-2, help="of AdamW (%(default)s)")
-    add("--dropout", type=float, default=0.0, help="share of hidden units left out (%(default)s)")
-    divergence = "D(voice || estimate), or the reverse (%(default)s)"
-    target = "the voice's magnitude, or its projection on the mixture's phase (%(default)s)"
+    init = f"start from the weights of this checkpoint, or from random ones with 'scratch' (default: {default})"
+    add("--init", metavar="CHECKPOINT", help=init)
+    epochs = "number of epochs, over which the learning rate falls to 0 (default: %(default)s)"
+    add("--epochs", type=int, default=60, help=epochs)
+    patience = "stop after this many epochs without a lower validation loss (default: %(default)s)"
+    add("--patience", type=int, default=20, help=patience)
+    size = "number of excerpts, or of whole songs side by side, in a batch (default: %(default)s)"
+    add("--batch-size", type=int, default=batch_size, help=size)
+    add("--learning-rate", type=float, default=1e-3, help="learning rate of the first epoch (default: %(default)s)")
+    add("--weight-decay", type=float, default=1e-2, help="weight decay of AdamW (default: %(default)s)")
+    add("--dropout", type=float, default=0.0, help="probability of dropping a hidden unit (default: %(default)s)")
+    target = "estimate the vocals' magnitude, or its projection on the mixture's phase (default: %(default)s)"
     add("--target", choices=("magnitude", "projection"), default="magnitude", help=target)
+    divergence = "minimise D(vocals || estimate), or the reverse, D(estimate || vocals) (default: %(default)s)"
     add("--divergence", choices=("forward", "reverse"), default="forward", help=divergence)
-    add("--bfloat16", action="store_true", help="learn with 16-bit matrix products: faster on some CPUs")
-    add("--seed", type=int, default=0, help="of weights, order and transforms (%(default)s)")
-    add("--device", default="auto", help="cpu, cuda, mps or auto (%(default)s)")
-    add("--threads", type=int, default=torch.get_num_threads(), help="of the network on the CPU (%(default)s)")
+    add("--bfloat16", action="store_true", help="train with 16-bit matrix products, faster on some CPUs")
+    seed = "seed of weights, order and random transforms (default: %(default)s)"
+    add("--seed", type=int, default=0, help=seed)
+    add("--device", default="auto", help="train on cpu, cuda, mps, or the best available (default: %(default)s)")
+    threads = "number of CPU threads of the network (default here: %(default)s)"
+    add("--threads", type=int, default=torch.get_num_threads(), help=threads)
 
     options = parser.parse_args(argv)
     if options.resume and options.overwrite:
         parser.error("--resume and --overwrite exclude each other")
     for name, (least, most) in RANGES.items():
         value = getattr(options, name, None)
-        if value is not None and not least <= value <= most:  # not the other way round, which would let NaN pass
+        if value is not None and not least <= value <= most:  # in this order NaN is refused, too
             parser.error(f"--{name.replace('_', '-')} must be from {least} to {most}, found {value}")
     if not 0.1 <= options.speed[0] <= options.speed[1] <= 10:
         parser.error(f"--speed must be LOW <= HIGH, both from 0.1 to 10, found {options.speed}")
@@ -158,13 +166,13 @@ def parse_options(argv: list[str] | None, network_class: type, starts_from: type
     if len(options.equalizer) > 2 or not all(0 <= spread <= 100 for spread in options.equalizer):
         parser.error(f"--equalizer must be one or two numbers from 0 to 100, found {options.equalizer}")
     options.equalizer = [options.equalizer[0], options.equalizer[-1]]
-    options.before = ""  # what a network to start from was trained on
+    options.before = ""  # training data of the checkpoint that the run starts from
     options.command = " ".join([f"train_{network_class.name}.py", *(sys.argv[1:] if argv is None else argv)])
     return options
 
 
 def resumed_checkpoint(run: Run, options: argparse.Namespace) -> dict | None:
-    """The checkpoint to go on from, None for a new run. Raises UserError where one run would harm another."""
+    """The checkpoint to continue from, None for a new run. Raises UserError if one run would harm another."""
     if not options.resume:
         existing = next((path for path in (run.last, run.best) if path.exists()), None)
         if existing and not options.overwrite:
@@ -172,22 +180,22 @@ def resumed_checkpoint(run: Run, options: argparse.Namespace) -> dict | None:
         return None
     checkpoint = load_checkpoint(run.last, run.name)
     if not {"options", "history", *STATE} <= checkpoint.keys():
-        raise UserError(f"{run.last}: expected a checkpoint to go on from, found one of weights only")
+        raise UserError(f"{run.last}: expected a checkpoint to resume from, found one with weights only")
     for name, value in lasting(options).items():
         if checkpoint["options"].get(name) != value:
             found = checkpoint["options"].get(name)
-            raise UserError(f"{run.last}: the run was started with {name} = {found}, cannot go on with {value}")
+            raise UserError(f"{run.last}: the run was started with {name} = {found}, cannot continue with {value}")
     return checkpoint
 
 
-def starts_from_scratch(starts_from: type | None, options: argparse.Namespace) -> bool:
+def starts_from_scratch(starts_from: type[Any] | None, options: argparse.Namespace) -> bool:
     return options.init == "scratch" or (options.init is None and starts_from is None)
 
 
 def make_network(
-    network_class: type, starts_from: type | None, options: argparse.Namespace, folder: Path
+    network_class: type[Any], starts_from: type[Any] | None, options: argparse.Namespace, folder: Path
 ) -> tuple[torch.nn.Module, AudioConfig]:
-    """A new network: on its own, from the weights of a `starts_from`, or from those of one of its own kind."""
+    """A new network: with random weights, or with those of a `starts_from` or of one of its own kind."""
     given = {name: getattr(options, name) for name in ("sample_rate", "block", "hop", "encoder", "bands")}
     given = {name: value for name, value in given.items() if value is not None}
     sizes = {"dropout": options.dropout, "adapts": not options.mix}
@@ -197,23 +205,27 @@ def make_network(
         audio = AudioConfig(**given)
         sizes |= {"bins": audio.bins, "bin_width": audio.bin_width, "corner": 2 * CORNER / audio.sample_rate}
         return network_class(network_class.Config(**sizes)), audio
-    path = Path(options.init) if options.init else Run(folder, starts_from.name).best
+    path = Run(folder, starts_from.name).best if starts_from and not options.init else Path(options.init)
     if not path.exists():
         train_first = f"run train_{starts_from.name}.py first, or " if starts_from else ""
         raise UserError(
-            f"{path}: expected the checkpoint to start from, found none; {train_first}"
-            "give another one or 'scratch' with --init"
+            f"{path}: expected a checkpoint to start from, found none; {train_first}"
+            "name another, or 'scratch', with --init"
         )
-    of_its_kind = starts_from is None or load_checkpoint(path)["name"] == network_class.name
-    first, audio, checkpoint = load_network(path, network_class if of_its_kind else starts_from)
+    first_class = network_class
+    if starts_from and load_checkpoint(path)["name"] != network_class.name:
+        first_class = starts_from
+    own_kind = first_class is network_class
+    first: Any  # the network to start from
+    first, audio, checkpoint = load_network(path, first_class)
     config = dataclasses.asdict(first.config)
     for name, value in given.items():
         found = config[name] if name in config else getattr(audio, name)
-        grows = of_its_kind and (found, value) == ("bands", "harmonic")
+        grows = own_kind and (found, value) == ("bands", "harmonic")
         if found != value and not grows:
             raise UserError(f"{path}: expected {name} {value}, found {found}")
-    if of_its_kind:
-        sizes["encoder"] = options.encoder or first.config.encoder
+    if own_kind:
+        sizes |= {"encoder": options.encoder or first.config.encoder}
         sizes.pop("memory", None)
         network = network_class(dataclasses.replace(first.config, bin_width=audio.bin_width, **sizes))
         grow(network, first)
@@ -227,10 +239,10 @@ def make_network(
 def make_training_set(
     songs: list[Song], audio: AudioConfig, transform: Compose, options: argparse.Namespace
 ) -> DSD100Dataset:
-    """The songs and the voices alone to train on, and all accompaniments there are, as far as they fit in memory."""
+    """The songs and solo voices to train on, and all accompaniments, decoded in advance as far as memory allows."""
     voices = find_sounds(options.voices, Voice) if options.voices else []
     accompaniments = find_sounds(options.accompaniments, Accompaniment) if options.accompaniments else []
-    # Validation goes through a song once an epoch: what it would gain is better spent on the songs to train on.
+    # The memory goes to training songs: validation reads each song only once per epoch.
     reading = tqdm([*songs, *voices, *accompaniments], "reading", leave=False, disable=hidden(), unit="song")
     copies = ranks() * (1 if multiprocessing.get_start_method() == "fork" else 1 + options.workers)
     kept = iter(list(keep(reading, options.keep / copies)))
@@ -263,58 +275,35 @@ def make_train_loader(
     return make_loader(make_training_set(songs, audio, Compose(transforms), options), options, shuffle=True)
 
 
-def make_mixer(
-    songs: list[Song], audio: AudioConfig, options: argparse.Namespace, folder: Path, device: torch.device
-) -> Mixer:
-    """A mixer of all folders of the mix, without what is held out; of the dataset's own, without its Test songs."""
-    left_out = set()
-    parts = [(path, share, mixed_songs(path, songs, options, left_out)) for path, share in options.mix]
-    for name in options.leave_out:
-        if not any(belongs(song, [name]) for song in left_out):
-            raise UserError(
-                f"--leave-out: expected a song, artist or sound '{name}' in the mix, found none of that name"
-            )
-    alone = find_sounds(options.accompaniments, Accompaniment) if options.accompaniments else []
-    bank = open_bank(folder, [song for _, _, own in parts for song in own] + alone)
-    entries = iter(bank.songs)
-    groups = [Group(Path(path).resolve().name, share, [next(entries) for _ in own]) for path, share, own in parts]
-    return Mixer(bank, groups, list(entries), audio, options, device)
-
-
-def mixed_songs(folder: str, songs: list[Song], options: argparse.Namespace, left_out: set[Song]) -> list[Song]:
-    """The songs of a folder of the mix, or the voices alone if it holds no songs. Those left out join `left_out`."""
-    if Path(folder).resolve() == Path(options.dataset).resolve():
-        found = songs
-    else:
-        try:
-            found = [song for own in find_songs(folder, include_test=True).values() for song in own]
-        except UserError:
-            found = find_sounds(folder, Voice)
-    left_out.update(song for song in found if belongs(song, options.hold_out + options.leave_out))
-    found = [song for song in found if song not in left_out]
-    if not found:
-        raise UserError(f"{folder}: expected songs or voices to train on, found none that is not held out")
-    return found
-
-
 @command
 def main(
-    network_class: type, argv: list[str] | None = None, starts_from: type | None = None, shuffle_frames: bool = False
+    network_class: type[Any],
+    documentation: str,
+    argv: list[str] | None = None,
+    starts_from: type[Any] | None = None,
+    shuffle_frames: bool = False,
 ) -> None:
-    """Train a network from the command line. starts_from: class whose checkpoint it takes its first weights from."""
-    options = parse_options(argv, network_class, starts_from)
+    """Train a network from the command line of a script with this docstring.
+
+    starts_from: class of the network that provides its first weights.
+    """
+    options = parse_options(network_class, documentation, argv, starts_from)
     with joined(), only_writer(options.output) if leads() else nullcontext(Path(options.output)) as folder:
         try:
             start(network_class, starts_from, shuffle_frames, options, folder)
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            lost = "a process that reads songs has ended: killed, or out of memory; go on with --resume"
+            lost = "a process that reads songs was killed, or ran out of memory; continue with --resume"
             raise UserError(f"{options.dataset}: {lost} (--workers {options.workers})") from error
 
 
 def start(
-    network_class: type, starts_from: type | None, shuffle_frames: bool, options: argparse.Namespace, folder: Path
+    network_class: type[Any],
+    starts_from: type[Any] | None,
+    shuffle_frames: bool,
+    options: argparse.Namespace,
+    folder: Path,
 ) -> None:
     """Begin or resume the run in a folder and train to its end."""
     run = Run(folder, network_class.name)
@@ -328,7 +317,7 @@ def start(
     songs = find_songs(options.dataset, options.hold_out, options.include_test)
     for split in ("Train", "Valid"):
         if not songs[split]:
-            raise UserError(f"{options.dataset}: expected songs to train and to validate on, found none in {split}")
+            raise UserError(f"{options.dataset}: expected songs for training and validation, found none in {split}")
     if resumed is not None:
         network, audio, _ = load_network(run.last, network_class)
     else:
@@ -338,7 +327,7 @@ def start(
     valid_transform = Compose([InTune(), make_spectrum] if network.config.adapts else [make_spectrum])
     valid_set = DSD100Dataset(songs["Valid"], audio, valid_transform, options.excerpt, whole_songs=True)
     if options.mix:
-        train_loader = make_mixer(songs["Train"], audio, options, folder, device)
+        train_loader = open_mixes(songs["Train"], audio, options, folder, device)
     else:
         train_loader = make_train_loader(songs["Train"], audio, make_spectrum, shuffle_frames, options)
     if resumed is None and starts_from_scratch(starts_from, options):
@@ -346,7 +335,7 @@ def start(
 
     if options.overwrite and leads():
         for path in (run.last, run.best):
-            path.unlink(missing_ok=True)  # so that nothing of the old run is taken for the new one's
+            path.unlink(missing_ok=True)  # so that nothing of the old run passes for the new one's
 
     parameters = sum(parameter.numel() for parameter in network.parameters())
     print(

@@ -1,6 +1,6 @@
-"""The one training loop: epochs, learning rate, early stopping, checkpoints, curves. It knows no network by name.
+"""The training loop of both networks: epochs, learning rate, early stopping, checkpoints, curves.
 
-A network is trained through its contract alone: forward(magnitude, state=None) -> (mask, state).
+It knows a network only by its contract: forward(magnitude, state=None) -> (mask, state).
 """
 
 import argparse
@@ -12,6 +12,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -29,21 +30,25 @@ from pictures.plots import plot_losses, plot_spectrograms
 from process.errors import UserError, whole_file
 from songs.song import Song
 from training.loss import SmoothedLoss, kl_divergence, mean_over_frames
-from training.mixing import Mixer
+from training.mixes import Mixes
 from training.parallel import average_gradients, hidden, leads, ranks, same_everywhere, seed_epoch, share, sums
 from util import AudioConfig, save_checkpoint
 
-FACTS = ("epoch", "best_valid_loss", "history", "trained_on", "command")  # about a network, in both its checkpoints
-STATE = ("weights_of_last_step", "optimizer", "rng_state", "cuda_rng_states")  # only in the last: to go on from
+FACTS = ("epoch", "best_valid_loss", "history", "trained_on", "command")  # in the best and the last checkpoint
+STATE = ("weights_of_last_step", "optimizer", "rng_state", "cuda_rng_states")  # only in the last, to resume from
 CLIP_NORM = 1.0  # of the gradient over all weights; training normally stays below it
-AVERAGED_STEPS = 1000  # at most, of which the weights that are judged and kept are the mean
-STATISTICS_BATCHES = 20  # from which the input's mean and deviation are measured
+AVERAGED_STEPS = 1000  # the validated and saved weights average over at most this many steps
+STATISTICS_BATCHES = 20  # batches from which the input's mean and deviation are measured
+
 
 # ---------------------------------------------------------------------------------------------- batches
 
 
 class Loader(DataLoader):
-    """The batches of a dataset, as the loop asks for them."""
+    """Batches of a dataset's excerpts, as the loop asks for them."""
+
+    dataset: DSD100Dataset
+    batch_sampler: Batches
 
     @property
     def whole_songs(self) -> bool:
@@ -70,7 +75,7 @@ def make_loader(dataset: DSD100Dataset, options: argparse.Namespace, shuffle: bo
         collate_fn=collate_fn,
         num_workers=options.workers,
         persistent_workers=options.workers > 0,
-        generator=torch.Generator(),  # its own, so that loading draws nothing from the one that dropout uses
+        generator=torch.Generator(),  # its own, so that loading does not advance the one that dropout uses
     )
 
 
@@ -78,7 +83,7 @@ def make_loader(dataset: DSD100Dataset, options: argparse.Namespace, shuffle: bo
 
 
 def carry_state(state: tuple | None, starts: torch.Tensor) -> tuple | None:
-    """The state for the next batch of whole songs: no gradient, only its rows, zero where a song starts.
+    """The state for the next batch of whole songs: without gradient, its rows only, zero where a song starts.
 
     state: tensors (layers, rows, size) or None; starts: (batch,) bool, batch <= rows.
     """
@@ -90,18 +95,18 @@ def carry_state(state: tuple | None, starts: torch.Tensor) -> tuple | None:
 
 def run_epoch(
     network: torch.nn.Module,
-    loader: Loader | Mixer,
+    loader: Loader | Mixes,
     device: torch.device,
     title: str,
     optimizer: torch.optim.Optimizer | None = None,
     reverse: bool = False,
     bfloat16: bool = False,
 ) -> float:
-    """Go through the loader once, learning if there is an optimizer, else judging. Returns the mean loss per frame.
+    """Go through the loader once: train if there is an optimizer, else validate. Returns the mean loss per frame.
 
-    reverse: the other divergence as loss; bfloat16: learn with matrix products of 16 bits, judge with 32.
-    For a dataset of whole songs the state is carried from batch to batch and detached (truncated back-propagation
-    through time). Of several ranks, each goes through its share of the batches. Raises UserError at a non-finite loss.
+    reverse: the loss is the reverse divergence; bfloat16: train, but do not validate, with 16-bit matrix products.
+    With whole songs, the state is carried from batch to batch and detached (truncated back-propagation through time).
+    Each rank goes through its share of every batch. Raises UserError at a non-finite loss.
     """
     network.train(optimizer is not None)
     total, frames, smoothed, state = 0.0, 0, SmoothedLoss(), None
@@ -112,7 +117,7 @@ def run_epoch(
             count = 0
             if optimizer is not None:
                 optimizer.zero_grad()
-            if batch:  # the last batch may be too small for a share of it
+            if batch:  # a rank's share of the last batch may be empty
                 mixture, vocals = batch["mixture"].to(device), batch["vocals"].to(device)  # (batch, frames, bins)
                 state = carry_state(state, batch["starts"]) if loader.whole_songs else None
                 with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and optimizer is not None):
@@ -131,8 +136,8 @@ def run_epoch(
                 average_gradients(network, count)
                 torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
                 optimizer.step()
-    total, frames = sums(total, frames)
-    return total / frames
+    total_loss, total_frames = sums(total, frames)
+    return total_loss / total_frames
 
 
 def learning_rate(peak: float, epoch: int, epochs: int) -> float:
@@ -141,10 +146,10 @@ def learning_rate(peak: float, epoch: int, epochs: int) -> float:
 
 
 def follow(average: torch.nn.Module, network: torch.nn.Module, step: int) -> None:
-    """Move average's weights towards those that network has after step number `step`, 1 being the first.
+    """Move average's weights towards those of network after step number `step`, counted from 1.
 
-    An exponential moving average (Polyak and Juditsky 1992, of all steps), over a ninth of the steps so far or
-    AVERAGED_STEPS: the noise of single steps is not in it, so that one lucky epoch is not taken for the best.
+    An exponential moving average over a ninth of the steps so far, AVERAGED_STEPS at most (Polyak and Juditsky 1992
+    average all steps). It evens out the noise of single steps, which could make a lucky epoch look like the best.
     """
     share = max(1 / AVERAGED_STEPS, 9 / (step + 9))
     with torch.no_grad():
@@ -157,7 +162,7 @@ def follow(average: torch.nn.Module, network: torch.nn.Module, step: int) -> Non
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Names of everything a training run writes."""
+    """The files of a training run, all in one folder."""
 
     folder: Path
     name: str
@@ -176,9 +181,10 @@ class Run:
     def write_results(
         self, facts: dict, network: torch.nn.Module, audio: AudioConfig, song: Song, device: torch.device
     ) -> None:
-        """Write what follows from the last checkpoint: curves, and the best checkpoint and a picture if it is the best.
+        """Write what follows from the last checkpoint: the curves and, after the best epoch so far, the best checkpoint
+        and a picture.
 
-        The last checkpoint comes first, so that a run that is killed in between can write these when it is resumed.
+        The last checkpoint is written before, so that a run that is killed in between writes these when resumed.
         """
         history = facts["history"]
         if min(history, key=lambda row: row["valid_loss"])["epoch"] == len(history):
@@ -187,7 +193,7 @@ class Run:
         self.write_curves(history)
 
     def remove_parts(self) -> None:
-        """Remove what a run that was killed has left half-written."""
+        """Remove the half-written files of a run that was killed."""
         for path in self.folder.glob(f".{self.path('*').name}.part.*"):
             path.unlink()
 
@@ -212,28 +218,29 @@ class Run:
         plot_spectrograms(self.path("spectrograms.png"), pictures, audio, f"{self.name}: {song.name}")
 
 
-def measure_input(network: torch.nn.Module, loader: Loader | Mixer) -> None:
+def measure_input(network: torch.nn.Module, loader: Loader | Mixes) -> None:
     """Set the statistics of the network's input compression from the first training batches."""
+    compression: Any = network.compression
     frames = []
     for batch in itertools.islice(loader, STATISTICS_BATCHES):
         frames += [song[:length] for song, length in zip(batch["mixture"], batch["lengths"], strict=True)]
-    network.compression.measure(torch.cat(frames))
+    compression.measure(torch.cat(frames))
 
 
 def train(
     network: torch.nn.Module,
     audio: AudioConfig,
-    train_loader: Loader | Mixer,
+    train_loader: Loader | Mixes,
     valid_loader: Loader,
     device: torch.device,
     options: argparse.Namespace,
     run: Run,
     resumed: dict | None = None,
 ) -> None:
-    """Train to the last epoch, or until validation has not improved for `patience` epochs, saving after every epoch.
+    """Train to the last epoch, or until validation has not improved for `patience` epochs. Save after every epoch.
 
-    What is judged and saved is an average of the weights over the last steps, see `follow`.
-    resumed: the run's last checkpoint, to go on from there with the same result as if it had not been stopped.
+    The weights that are validated and saved are an average over the last steps, see `follow`.
+    resumed: the run's last checkpoint. A resumed run ends with the same weights as one that was never stopped.
     """
     network.to(device)
     same_everywhere(network)
@@ -241,7 +248,7 @@ def train(
     valid_loader.begin(0)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
-    )  # fused: a third of the time for the small batches that learn best
+    )  # fused: a third of the time, with the small batches that learn best
     history = []
     trained_on = train_loader.describe(options) + options.before  # in words, shown when the network is used
     if resumed is not None:
@@ -251,7 +258,7 @@ def train(
         torch.set_rng_state(resumed["rng_state"])
         torch.cuda.set_rng_state_all(resumed["cuda_rng_states"])
         history = resumed["history"]
-        if leads():  # if it was killed before
+        if leads():  # in case it was killed before it could write these
             run.write_results(resumed, average, audio, valid_loader.dataset.songs[0], device)
     first = next(network.parameters())
     optimizer.register_step_post_hook(lambda *_: follow(average, network, int(optimizer.state[first]["step"])))
@@ -261,7 +268,7 @@ def train(
         epoch = len(history) + 1
         best = min(history, key=lambda row: row["valid_loss"], default={"epoch": 0, "valid_loss": math.inf})
         if epoch - best["epoch"] > options.patience:
-            print(f"stopped early: no better validation loss in {options.patience} epochs")
+            print(f"stopped early: validation loss has not improved in {options.patience} epochs")
             break
         rate = learning_rate(options.learning_rate, epoch, options.epochs)
         for group in optimizer.param_groups:
@@ -286,18 +293,22 @@ def train(
             "trained_on": trained_on,
             "command": options.command,
         }
-        state = {"weights_of_last_step": network.state_dict(), "optimizer": optimizer.state_dict()}
-        state |= {"rng_state": torch.get_rng_state()}
-        state |= {"cuda_rng_states": torch.cuda.get_rng_state_all(), "options": lasting(options)}
+        state = {
+            "weights_of_last_step": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "rng_state": torch.get_rng_state(),
+            "cuda_rng_states": torch.cuda.get_rng_state_all(),
+            "options": lasting(options),
+        }
         if leads():
             save_checkpoint(run.last, average, audio, **facts, **state)
             run.write_results(facts, average, audio, valid_loader.dataset.songs[0], device)
 
 
-MAY_CHANGE = ("output", "epochs", "patience", "device", "keep", "workers", "threads", "resume", "overwrite")
-MAY_CHANGE += ("command", "before")
+MAY_CHANGE = {"output", "epochs", "patience", "device", "keep", "workers", "threads", "resume", "overwrite"}
+MAY_CHANGE |= {"command", "before"}
 
 
 def lasting(options: argparse.Namespace) -> dict:
-    """The options that shape the weights: a resumed run must be given the same."""
+    """The options that shape the weights, which a resumed run must not change."""
     return {name: value for name, value in vars(options).items() if name not in MAY_CHANGE}

@@ -1,10 +1,10 @@
-"""Several processes that train one network together, each on its share of every batch.
+"""Several processes train one network together, each on its share of every batch.
 
     torchrun --nproc-per-node 2 train_feedforward.py DATASET
 
-torchrun starts the processes and tells each its rank. All hold the same weights, since all take the same steps: with
-the mean gradient over the frames of the whole batch, whoever has computed them. So N ranks learn what one learns, but
-for rounding. Rank 0 writes and tells. Without torchrun there is one rank, and all of this does nothing.
+torchrun starts the processes and gives each its rank. All take the same steps, with the mean gradient over all frames
+of the batch, and so hold the same weights: N ranks learn what one learns, up to rounding. Rank 0 writes files and
+messages. Without torchrun there is one rank, and all of this does nothing.
 """
 
 import contextlib
@@ -27,28 +27,28 @@ def rank() -> int:
 
 
 def leads() -> bool:
-    """Whether this process is the one that writes and tells."""
+    """Whether this process is the one that writes files and messages."""
     return rank() == 0
 
 
 def hidden() -> bool | None:
-    """tqdm's `disable`: bars are shown by rank 0 and on a terminal only."""
+    """tqdm's `disable`: progress bars appear on rank 0 only, and only on a terminal."""
     return None if leads() else True
 
 
 def share() -> slice:
-    """What of a batch is for this process."""
+    """The part of a batch that is this process's."""
     return slice(rank(), None, ranks())
 
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
-    """Within, the processes that torchrun has started work together; all but rank 0 print nothing."""
+    """Connect the processes that torchrun has started. Within, all but rank 0 print nothing."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield
         return
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # from now on, that is what "cuda" means
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # from here on, "cuda" means this one
     with _others_needed():
         distributed.init_process_group()  # gloo for tensors on the CPU, nccl for those on a GPU
     try:
@@ -63,7 +63,7 @@ def _others_needed() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, distributed.DistError) as error:
-        what = "another process of this training has ended, or cannot be reached"
+        what = "another process of this run has ended or cannot be reached"
         raise UserError(f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}: {what}") from error
 
 
@@ -76,13 +76,13 @@ def same_everywhere(network: torch.nn.Module) -> None:
 
 
 def seed_epoch(seed: int, epoch: int) -> None:
-    """Let each rank draw its own dropout, the same in a run that is resumed; one rank alone keeps its random state."""
+    """Seed each rank's own dropout, so that a resumed run draws the same. A single rank keeps its random state."""
     if ranks() > 1:
         torch.manual_seed((seed * 1_000_003 + epoch) * ranks() + rank() & (1 << 63) - 1)
 
 
 def average_gradients(network: torch.nn.Module, frames: int) -> None:
-    """Replace gradients, means over a rank's `frames` (perhaps none), by those over the frames of all ranks."""
+    """Replace a rank's gradients, means over its `frames` (possibly 0), by the means over the frames of all ranks."""
     if ranks() == 1:
         return
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -96,7 +96,7 @@ def average_gradients(network: torch.nn.Module, frames: int) -> None:
 
 
 def sums(*values: float) -> list[float]:
-    """The sum over all ranks of each value."""
+    """Sum each value over all ranks."""
     if ranks() == 1:
         return list(values)
     device = "cuda" if distributed.get_backend() == "nccl" else "cpu"

@@ -1,7 +1,7 @@
-"""Threads that wait for each other sleep meanwhile. To be imported before torch, which loads OpenMP, which reads this.
+"""Let OpenMP's threads sleep while they wait. Import this before torch, which loads OpenMP.
 
-By default they look again and again whether the others are done. That is a bit faster as long as nothing else wants
-the cores; otherwise it keeps those they wait for from running, and two threads learn more slowly than one.
+By default they spin. That is a little faster on idle cores; on busy ones it keeps the threads they wait for from
+running, and two threads train more slowly than one.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What the campaigns of faults share: tiny songs, training in a process that can be killed, comparing."""
+"""Shared by the fault campaigns: options of a tiny training, its process that can be killed, and its comparison."""
 
 import os
 import sys
@@ -10,11 +10,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch  # noqa: E402
-from conftest import AUDIO_OPTIONS, QUICK, seconds_to_end, write_dataset  # noqa: E402
+from helpers import AUDIO_OPTIONS, QUICK, seconds_to_end, write_dataset, write_no_picture  # noqa: E402
 
 import train_feedforward  # noqa: E402
 import train_RNN  # noqa: E402
-from process.errors import whole_file  # noqa: E402
 from training import loop  # noqa: E402
 
 __all__ = ["AUDIO_OPTIONS", "seconds_to_end", "write_dataset"]
@@ -22,16 +21,16 @@ SCRIPTS = {"feedforward": train_feedforward, "RNN": train_RNN}
 
 
 def training_options(data: Path, network: str, workers: int, epochs: int) -> list[str]:
-    """A run of small excerpts with all random transforms and dropout; epochs of a few tenths of a second."""
+    """Options of a run with small excerpts, all random transforms, dropout, and epochs of some tenths of a second."""
     options = [str(data), *QUICK, *AUDIO_OPTIONS, "--dropout", "0.2", "--remix", "0.8", "--speed", "0.7", "1.4"]
     options += ["--epochs", str(epochs), "--patience", str(epochs), "--workers", str(workers)]
     return options + (["--init", "scratch"] if network == "RNN" else [])
 
 
 def forked(work: Callable[[], int], said: Path) -> int:
-    """Run work() in a process group of its own, which exits with what it returns; stdout and stderr go into a file.
+    """Run work() in a forked process group, which exits with its result. Its stdout and stderr go into a file.
 
-    Everything is imported already, so it begins at once. Returns the process's number.
+    All imports are already there, so it begins at once. Returns the process's id.
     """
     sys.stdout.flush()
     process = os.fork()
@@ -54,24 +53,19 @@ def ended(process: int) -> int:
 
 
 def train(script, options: list[str], folder: Path) -> Callable[[], int]:
-    """Begin the run, or resume it where there is one. Pictures are written, but not drawn: it takes nearly all the time
-    of such short epochs."""
+    """A call that begins the run in a folder, or resumes it. Its pictures are empty files: drawing them would take most
+    of the time of such short epochs."""
     resume = ["--resume"] if list(folder.glob("*_last.pt")) else []
 
     def run() -> int:
-        loop.plot_losses = loop.plot_spectrograms = write_no_picture
+        vars(loop).update(plot_losses=write_no_picture, plot_spectrograms=write_no_picture)
         return script.main([*options, "--output", str(folder), *resume])
 
     return run
 
 
-def write_no_picture(path: Path, *_) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_bytes(bytes(1 << 16))
-
-
 def same_run(folder: Path, straight: Path) -> bool:
-    """Whether weights, optimiser and random state of all checkpoints and all losses are the same, bit for bit."""
+    """Whether losses, and weights, optimiser and random state of all checkpoints, are the same bit for bit."""
     for path in straight.glob("*.pt"):
         one, other = (torch.load(place / path.name, weights_only=True) for place in (folder, straight))
         for checkpoint in (one, other):
@@ -83,7 +77,7 @@ def same_run(folder: Path, straight: Path) -> bool:
             return False
     for path in straight.glob("*_loss.csv"):
         curves = [(place / path.name).read_text().splitlines() for place in (folder, straight)]
-        if not _same(*([line.rsplit(",", 1)[0] for line in lines] for lines in curves)):  # all but the seconds
+        if not _same(*([line.rsplit(",", 1)[0] for line in lines] for lines in curves)):  # without the seconds
             return False
     return True
 

@@ -1,15 +1,14 @@
-"""Full disks: every script writes into file systems that are too small. Is what it leaves there whole?
+"""Run every script on disks that are too small: are the files that it leaves whole?
 
     python benchmarks/faults/disk.py --output results/faults/disk.json
+    python benchmarks/faults/disk.py --runs 6 --seed 1
 
-Each run gets a file system of its own, in memory, mounted where nobody else sees it (Linux: unshare), with room for
-anything from nothing to more than it needs; what an earlier run has written is there already. It must end with a result
-or with one line that tells of a full disk; every file that is there must be whole, and none hidden. With more room, the
-same command must then end well: a training goes on from its last checkpoint. The exit status is 1 if a promise is
-broken.
+Each run gets its own file system in memory, invisible to other processes (Linux: unshare), with anything from no room
+to more than it needs. A training finds its first epoch there. The script must end with a result, or with one line about
+a full disk; every file must be whole, and none hidden. With more room, the same command must then succeed: a training
+resumes from its last checkpoint. The exit status is 1 if a promise is broken.
 """
 
-import argparse
 import csv
 import functools
 import json
@@ -22,6 +21,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import evaluate
 import prepare_dataset
 import separate_feedforward
@@ -29,13 +30,14 @@ import separate_RNN
 from benchmarks.faults import forked
 from benchmarks.faults.common import SCRIPTS, train, training_options, write_dataset
 from benchmarks.faults.forked import Counts, run_forked, write_report
+from process.commandline import parser_from
 from process.errors import UserError, command
 from util import load_checkpoint, wavread
 
-forked.SECONDS = 60  # an evaluation starts processes of its own
-INSIDE = "FAULTS_DISK"  # set where disks can be mounted
+forked.SECONDS = 60  # an evaluation starts more processes
+INSIDE = "FAULTS_DISK"  # environment variable, set where disks can be mounted
 CAUSES = ("No space left on device", "of free disk, found", "as on a full disk")
-PLENTY = 256 << 20  # bytes, enough for any of the runs: a training has its last checkpoint and the one before
+PLENTY = 256 << 20  # bytes, enough for any run, even a training with its last checkpoint and the one before
 
 
 def is_whole(path: Path) -> bool:
@@ -50,11 +52,11 @@ def is_whole(path: Path) -> bool:
         return bool(json.loads(path.read_text()))
     ends = {".md": b"\n", ".html": b"</html>\n", ".js": b"\n", ".png": b"IEND\xaeB`\x82"}
     data = path.read_bytes()
-    return data.endswith(ends[path.suffix]) or (path.suffix == ".png" and not any(data))  # see faults.train
+    return data.endswith(ends[path.suffix]) or (path.suffix == ".png" and not any(data))  # see common.train
 
 
 def look_at(disk: Path) -> str:
-    """What is wrong with what a run has left, '' if nothing."""
+    """What is wrong with the files that a run has left, '' if nothing."""
     for path in disk.rglob("*"):
         if path.name.startswith("."):
             return f"left {path.name}"
@@ -67,7 +69,7 @@ def look_at(disk: Path) -> str:
 
 
 def works(data: Path, trained: Path) -> dict[str, Callable[[Path, random.Random], Callable[[], int]]]:
-    """By script: (disk, generator) -> the call that writes on the disk."""
+    """{script: (disk, generator) -> call that writes to the disk}."""
     song = data / "Mixtures" / "Test" / "ember"
 
     def best(name: str) -> str:
@@ -81,7 +83,7 @@ def works(data: Path, trained: Path) -> dict[str, Callable[[Path, random.Random]
 
     def judge(disk: Path, rng: random.Random) -> Callable[[], int]:
         argv = [str(data), "--output", str(disk / "scores"), "--page", str(disk / "page"), "--workers", "1"]
-        return lambda: evaluate.main([*argv, "--checkpoint"])  # no network, of which a line would tell
+        return lambda: evaluate.main([*argv, "--checkpoint"])  # no network, which would be announced on stderr
 
     def go_on(name: str, disk: Path, rng: random.Random) -> Callable[[], int]:
         return lambda: train(SCRIPTS[name], training_options(data, name, 0, 3), disk)()
@@ -97,7 +99,7 @@ def works(data: Path, trained: Path) -> dict[str, Callable[[Path, random.Random]
 
 
 def pages(path: Path) -> int:
-    """Bytes that a file takes in memory."""
+    """Bytes that a file takes in memory, in whole pages."""
     return -(-path.stat().st_size // 4096) * 4096
 
 
@@ -120,7 +122,7 @@ def run_campaign(count: int, seed: int) -> dict:
                 ended = run_forked(chosen[name](disk, rng), folder)
                 assert not ended.status, ended.err
                 needed[name] = sum(pages(path) for path in disk.rglob("*") if path.is_file())
-            before = list((trained / network).glob("*"))  # of a training: its first epoch
+            before = list((trained / network).glob("*"))  # a training's first epoch
             before_size = sum(map(pages, before))
             size = rng.randrange(before_size, int(1.7 * needed[name] + before_size)) // 4096 * 4096
             mount = ["mount", "-t", "tmpfs", "-o", f"size={max(size, 4096)}", "faults", str(disk)]
@@ -138,7 +140,9 @@ def run_campaign(count: int, seed: int) -> dict:
                 counts[name].add("first", f"{seed}-{number}", ended, fault)
                 subprocess.run(["mount", "-o", f"remount,size={PLENTY}", str(disk)], check=True)
                 again = run_forked(call, folder)
-                worse = again.fault() or look_at(disk) or (again.status and f"with more room: {again.err}")
+                worse = again.fault() or look_at(disk)
+                if not worse and again.status:
+                    worse = f"with more room: {again.err}"
                 counts[name].add("again, with more room", f"{seed}-{number}", again, worse)
             finally:
                 subprocess.run(["umount", str(disk)], check=True)
@@ -149,13 +153,15 @@ def run_campaign(count: int, seed: int) -> dict:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=240, help="of the six scripts in turn (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sizes (%(default)s)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts there")
+    parser = parser_from(__doc__)
+    parser.add_argument(
+        "--runs", type=int, default=240, metavar="N", help="runs of the six scripts in turn (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the disks' sizes (default: %(default)s)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts into this JSON file")
     options = parser.parse_args(argv)
     report = run_campaign(options.runs, options.seed)
-    print(write_report("scripts that write on disks too small", report, options.output, argv))
+    print(write_report("scripts on disks that are too small", report, options.output, argv))
     faults = sum(own["faults"] for own in report.values())
     if faults:
         raise UserError(f"{faults} runs broke a promise, see above")

@@ -1,14 +1,14 @@
-"""Damaged datasets by the hundred through Data.py and prepare_dataset.py: does each end with a result or one line?
+"""Run Data.py and prepare_dataset.py on damaged datasets: does each run end with a result or with one line?
 
     python benchmarks/faults/folders.py --folders 2000 --output results/faults/folders.json
+    python benchmarks/faults/folders.py --folders 30 --seed 1
 
-Small datasets in every layout, with files and folders lost, renamed (also to what is no text), moved, copied, cut off,
-damaged as in mutations.py, or replaced by folders, links that lead nowhere or round in a circle, and pipes; and, for a
-prepared dataset that is gone on with, a damaged dataset.json. What prepare_dataset.py has written must be readable, and
-nothing may appear beside its folder. Limits are those of forked.py. The exit status is 1 if a promise is broken.
+Small datasets in every layout, with files and folders lost, renamed (also to invalid text), moved, copied, cut off,
+damaged as in mutations.py, or replaced by folders, pipes, and links to nowhere or in a circle; and prepared datasets,
+to be continued, with a damaged dataset.json. The output of prepare_dataset.py must be readable, and nothing may appear
+beside its folder. The limits are those of forked.py. The exit status is 1 if a promise is broken.
 """
 
-import argparse
 import dataclasses
 import functools
 import json
@@ -29,13 +29,14 @@ import Data  # noqa: E402
 import prepare_dataset  # noqa: E402
 from benchmarks.faults.forked import LIMITS, Counts, Ended, run_all, write_report  # noqa: E402
 from benchmarks.faults.mutations import ANY, damaged, whole_files  # noqa: E402
+from process.commandline import parser_from  # noqa: E402
 from process.errors import UserError, command  # noqa: E402
 from songs.layouts import read_dataset  # noqa: E402
 from util import wavwrite  # noqa: E402
 
 RATE = 8000
-AT_ONCE = 50  # datasets that are damaged, and then looked at
-LAYOUTS = {  # names of files; what is no mixture and no vocals is another stem
+AT_ONCE = 50  # datasets that are damaged, then run
+LAYOUTS = {  # files; names other than mixture and vocals are other stems
     "course": [
         f"{folder}/{split}/{song}/{stem}.wav"
         for split, song in (("Train", "a - one"), ("Train", "b - two"), ("Valid", "c - three"), ("Test", "d - four"))
@@ -55,8 +56,15 @@ LAYOUTS = {  # names of files; what is no mixture and no vocals is another stem
     "folder": [f"{song}/{stem}.ogg" for song in ("one", "two", "three") for stem in ("vocals", "bass", "drums")],
     "pairs": [f"{song}_{part}.mp3" for song in ("one", "two", "three") for part in ("mix", "vocals")],
 }
-NAMES = (b"vocals.wav", b"mixture.wav", b"..wav", b"...wav", b"a\nb.wav", b"\xff\xfe.wav", b"con.wav", b"-o.wav")
-NAMES += (
+NAMES = (
+    b"vocals.wav",
+    b"mixture.wav",
+    b"..wav",
+    b"...wav",
+    b"a\nb.wav",
+    b"\xff\xfe.wav",
+    b"con.wav",
+    b"-o.wav",
     b"x" * 250,
     "é ü 歌.wav".encode(),
     b"<!--<script>.wav",
@@ -79,7 +87,7 @@ def make_dataset(folder: Path, files: list[str]) -> None:
 
 
 def harm(rng: np.random.Generator, folder: Path, sounds: dict[str, list[bytes]]) -> None:
-    """One thing that goes wrong in a dataset."""
+    """Do one kind of damage to a dataset."""
     paths = sorted(os.fsencode(path) for path in folder.rglob("*"))
     if not paths:
         return
@@ -106,11 +114,11 @@ def harm(rng: np.random.Generator, folder: Path, sounds: dict[str, list[bytes]])
             elif kind == 7:
                 os.mkfifo(path)
     except OSError:
-        pass  # for instance a folder into itself
+        pass  # such as moving a folder into itself
 
 
 def harm_manifest(rng: np.random.Generator, path: Path) -> None:
-    """Other bytes, or another value somewhere, in dataset.json."""
+    """Put other bytes, or another value somewhere, into dataset.json."""
     if not path.is_file():
         return
     if rng.random() < 0.5:
@@ -123,7 +131,7 @@ def harm_manifest(rng: np.random.Generator, path: Path) -> None:
         at = inside[key]
         if rng.random() < 0.2:
             break
-    values = (None, 0, -1, 1e308, "", "../../x", [], {}, [[]] * 3, {"a": None}, True, float("nan"))
+    values: tuple = (None, 0, -1, 1e308, "", "../../x", [], {}, [[]] * 3, {"a": None}, True, float("nan"))
     inside[key] = values[rng.integers(len(values))]
     path.write_text(json.dumps(manifest))
 
@@ -142,13 +150,13 @@ def look_at(target: Path) -> str:
 
 @dataclasses.dataclass
 class Case:
-    """A damaged dataset, alone in its folder, and the place for the prepared one."""
+    """A damaged dataset, alone in its folder, and the folder of the prepared one."""
 
     name: str
     layout: str
     rng: np.random.Generator
     place: Path
-    beside: set[Path] = dataclasses.field(default_factory=set)  # what the damage itself has put there, through a link
+    beside: set[Path] = dataclasses.field(default_factory=set)  # what the damage itself has put there through a link
 
     @property
     def source(self) -> Path:
@@ -182,7 +190,7 @@ def make_case(number: int, seed: int, whole: Path, sounds: dict[str, list[bytes]
 
 
 def run_campaign(count: int, seed: int) -> Iterator[dict]:
-    """The counts so far, again and again."""
+    """Yield the counts so far, after every AT_ONCE datasets."""
     rounds = {"Data.py": Case.look, "prepare_dataset.py": Case.prepare, "prepare_dataset.py again": Case.prepare}
     counts = {name: Counts() for name in rounds}
     with tempfile.TemporaryDirectory() as temporary:
@@ -208,10 +216,12 @@ def run_campaign(count: int, seed: int) -> Iterator[dict]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folders", type=int, default=2000, help="how many (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the damage (%(default)s)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts there")
+    parser = parser_from(__doc__)
+    parser.add_argument(
+        "--folders", type=int, default=2000, metavar="N", help="number of datasets (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the damage (default: %(default)s)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts into this JSON file")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     what = "damaged datasets through Data.py and prepare_dataset.py"

@@ -1,9 +1,9 @@
-"""Run a script's main() many times, each in a process of its own with limits: for the campaigns of bad input.
+"""Run a script's main() many times in forked processes with limits: for the campaigns of bad input.
 
-Starting Python and torch takes seconds; a fork of a process that has loaded them takes milliseconds and behaves the
-same. A run is well-behaved if it ends in time, within the memory, and with a result and exit status 0, or with one line
-on stderr and exit status 1. Time is the processors', so that a busy machine makes no difference; waiting has its own
-limit.
+Starting Python and torch takes seconds; forking a process that has loaded them takes milliseconds and behaves the same.
+A run keeps its promises if it stays within the limits of time and memory, and ends with a result and exit status 0, or
+with one line on stderr and exit status 1. Time is processor time, so that a busy machine makes no difference; waiting
+has its own limit.
 """
 
 import collections
@@ -32,14 +32,14 @@ import torch  # noqa: E402
 from process.errors import make_folder, whole_file  # noqa: E402
 from scoring.report import code_version  # noqa: E402
 
-SECONDS, BYTES = 10, 1 << 30  # that a run may take
-PATIENCE = 100.0  # seconds on the clock after which a run that takes no processor time is said to hang
-ROOM = 2 * BYTES  # of addresses, beyond what the parent has: a run that wants more gets MemoryError, not the machine
+SECONDS, BYTES = 10, 1 << 30  # limits of a run: processor time and memory
+PATIENCE = 100.0  # seconds after which a run that takes no processor time counts as hanging
+ROOM = 2 * BYTES  # address space beyond the parent's: a run that wants more gets a MemoryError
 
 
 @dataclasses.dataclass
 class Ended:
-    """How a run ended: exit status (negative: the signal), what it said, processor seconds, peak bytes of memory."""
+    """How a run ended: exit status (or -signal), output, processor seconds, peak memory in bytes."""
 
     status: int
     out: str
@@ -48,7 +48,7 @@ class Ended:
     peak: int
 
     def fault(self) -> str:
-        """What promise it broke, '' if none; exit status 0 still needs a look at the result."""
+        """The promise that it broke, '' if none. After exit status 0, the result still has to be checked."""
         if self.status in (-signal.SIGKILL, -signal.SIGXCPU) or self.seconds > SECONDS:
             return "did not end in time"
         if self.status < 0:
@@ -70,18 +70,18 @@ def run_forked(call: Callable[[], int | None], folder: Path) -> Ended:
 
 
 def run_all(calls: Sequence[Callable[[], int | None]], folder: Path) -> list[Ended]:
-    """Every call() in a forked process; what they print goes through files in `folder`.
+    """Run every call in a forked process. Their output goes through files in `folder`.
 
-    They share a process, since forking takes longer than most of them, until one breaks a promise or ends it.
+    They share a process, as forking takes longer than most of them, until one breaks a promise or ends the process.
     """
-    ended = []
+    ended: list[Ended] = []
     while len(ended) < len(calls):
         ended += _run_some(calls[len(ended) :], folder)
     return ended
 
 
 def reading(path: Path, call: Callable[[], int | None]) -> Callable[[], int | None]:
-    """The call, with a file as its standard input."""
+    """The same call, with a file as its standard input."""
 
     def run() -> int | None:
         _redirect(0, path, os.O_RDONLY)
@@ -91,7 +91,7 @@ def reading(path: Path, call: Callable[[], int | None]) -> Callable[[], int | No
 
 
 def _run_some(calls: Sequence[Callable[[], int | None]], folder: Path) -> list[Ended]:
-    """The first calls, at least one, in one process."""
+    """Run the first calls, at least one, in one process."""
     folder = Path(tempfile.mkdtemp(dir=folder))
     log = folder / "ended"
     log.touch()
@@ -104,18 +104,19 @@ def _run_some(calls: Sequence[Callable[[], int | None]], folder: Path) -> list[E
             os._exit(70)
     handle, size = os.pidfd_open(child), -1
     while not select.select([handle], [], [], PATIENCE)[0]:
-        if log.stat().st_size == size:  # nothing has ended for so long
+        if log.stat().st_size == size:  # no call has ended for so long
             os.killpg(child, signal.SIGKILL)
         size = log.stat().st_size
     os.close(handle)
     _, status, usage = os.wait4(child, 0)
     facts = [json.loads(line) for line in log.read_text().splitlines()]
-    if status:  # the last one has ended the process; seconds are its own and of what it started
+    if status:  # the last call ended the process; its seconds include those of its children
         seconds = usage.ru_utime + usage.ru_stime - sum(fact[1] for fact in facts)
         facts.append((os.waitstatus_to_exitcode(status), seconds, usage.ru_maxrss * 1024))
     ended = []
     for number, (status, seconds, peak) in enumerate(facts):
-        ended.append(Ended(status, *_said(folder, number), seconds, peak))
+        out, err = _said(folder, number)
+        ended.append(Ended(status, out, err, seconds, peak))
     shutil.rmtree(folder)
     return ended
 
@@ -135,12 +136,12 @@ def _redirect(number: int, path: Path, flags: int) -> None:
 
 
 def _spent() -> float:
-    """Processor seconds of this process and of those that it has waited for."""
+    """Processor seconds of this process and of the children that it has waited for."""
     return sum(os.times()[:4])
 
 
 def _be_the_child(calls: Sequence[Callable[[], int | None]], folder: Path, log: Path) -> None:
-    os.setpgid(0, 0)  # so that what it starts can be ended with it
+    os.setpgid(0, 0)  # so that its children can be killed with it
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + ROOM, size + ROOM))
     for number, call in enumerate(calls):
@@ -160,20 +161,22 @@ def _be_the_child(calls: Sequence[Callable[[], int | None]], folder: Path, log: 
             traceback.print_exc()
         sys.stdout.flush(), sys.stderr.flush()
         peaks = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        fact = status, _spent() - before, max(peaks) * 1024
+        out, err = _said(folder, number)
+        ended = Ended(status, out, err, _spent() - before, max(peaks) * 1024)
         with log.open("a") as file:
-            print(json.dumps(fact), file=file)
-        if Ended(status, *_said(folder, number), *fact[1:]).fault():
+            print(json.dumps((ended.status, ended.seconds, ended.peak)), file=file)
+        if ended.fault():
             break
     os._exit(0)
 
 
 class Counts:
-    """How many runs ended how, by kind, with the slowest, the largest and every fault."""
+    """How runs ended, by kind, with the slowest, the largest and every fault."""
 
     def __init__(self):
-        self.kinds = collections.defaultdict(collections.Counter)
-        self.slowest, self.largest, self.faults = 0.0, 0, []
+        self.kinds: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+        self.slowest, self.largest = 0.0, 0
+        self.faults: list[str] = []
 
     def add(self, kind: str, name: str, ended: Ended, fault: str) -> None:
         self.kinds[kind]["faults" if fault else "refused with one line" if ended.status else "results"] += 1
@@ -182,7 +185,7 @@ class Counts:
             self.faults.append(f"{name}: {fault}")
 
     def report(self) -> dict:
-        total = sum(self.kinds.values(), collections.Counter())
+        total: collections.Counter[str] = sum(self.kinds.values(), collections.Counter())
         return {
             "runs": total.total(),
             **{key: total[key] for key in ("results", "refused with one line", "faults")},
@@ -197,11 +200,11 @@ LIMITS = {"limits": f"{SECONDS} s of processor time, {BYTES >> 20} MB"}
 
 
 def write_report(what: str, report: dict, path: Path | None, argv: list[str] | None) -> str:
-    """A campaign's counts with what made them, as text; written to a file if one is given."""
+    """A campaign's counts, with its command, commit and versions, as text. Written to a file if one is given."""
     arguments = sys.argv[1:] if argv is None else argv
     facts = {
         "what": what,
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments]),
+        "command": " ".join(["python", f"benchmarks/faults/{Path(sys.argv[0]).name}", *arguments]),
         "commit": code_version(),
         "machine": f"{platform.system()}, {os.cpu_count()} cores",
         "versions": {

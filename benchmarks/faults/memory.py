@@ -1,16 +1,15 @@
-"""Long runs: does a training of 2,000 steps, or the separation of 2 hours, grow while it goes on?
+"""Watch long runs: do memory, open files or processes grow in a training of 2,000 steps or a separation of 2 hours?
 
     python benchmarks/faults/memory.py --output results/faults/memory.json
+    python benchmarks/faults/memory.py --steps 480 --hours 0.2
 
-Looks at the real scripts ten times a second, with all processes that they start: memory, open files, processes. What
-they have in the last fifth of the run is compared with what they had in the second fifth, after warm-up: at the most,
-memory may be 30 MB more; usually (by the median, as files are opened for a moment), files and processes may not be
-more. The exit status is 1 if one is. A step is one excerpt of 0.5 s, an epoch 16 of them, then come checkpoints and
-pictures. Libraries take memory for the first time until epoch 15, nearly all of it until epoch 12: fewer than 30 epochs
-(480 steps) say nothing. (Linux.)
+Observes the scripts and all processes that they start ten times a second (Linux only). The last fifth of the run is
+compared with the second fifth, after warm-up: the maximum of memory may grow by 30 MB, the median numbers of open files
+and processes may not grow. The exit status is 1 if they do. A step is one excerpt of 0.5 s; after each epoch of 16
+steps come checkpoints and pictures. Libraries allocate memory up to epoch 15, so fewer than 30 epochs (480 steps) show
+nothing.
 """
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -18,25 +17,29 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
 from benchmarks.faults.common import AUDIO_OPTIONS, ROOT, training_options, write_dataset
 from benchmarks.faults.forked import write_report
 from Data import DSD100Dataset, MakeMagnitudeSpectrum
+from process.commandline import parser_from
 from process.errors import UserError, command
 from songs.layouts import read_dataset
 from sound.files import create_sound
 from util import AudioConfig
 
-RATE = 16000  # Hz, of the long song: the pretrained networks' own
+RATE = 16000  # Hz: sample rate of the long song, and of the pretrained networks
 MORE = 30.0  # MB that a run may grow
 EXCERPT = 0.5  # s
-TRAININGS = (("feedforward", 0), ("RNN", 2))  # with so many processes that read songs
+TRAININGS = (("feedforward", 0), ("RNN", 2))  # network, number of workers
 
 
 def family(process: int) -> list[int]:
-    """The process and all that it has started, directly or not."""
+    """The process and all its descendants."""
     members = [process]
     for member in members:
         members += map(int, Path(f"/proc/{member}/task/{member}/children").read_text().split())
@@ -44,13 +47,13 @@ def family(process: int) -> list[int]:
 
 
 def open_files(process: int) -> int:
-    """How many files it holds open, without batches on their way between processes: shared memory, and its sockets."""
+    """Its number of open files, without the shared memory and sockets of batches in transit between processes."""
     targets = [str(file.readlink()) for file in Path(f"/proc/{process}/fd").iterdir()]
     return sum(not target.startswith(("/dev/shm/", "socket:")) for target in targets)
 
 
 def look_at(process: int) -> tuple[float, int, int]:
-    """Its family's memory (MB), open files and number."""
+    """The memory in MB, open files and number of the processes of its family."""
     members = family(process)
     texts = [Path(f"/proc/{member}/status").read_text() for member in members]
     memory = sum(int(text.split("VmRSS:")[1].split()[0]) for text in texts) / 1024
@@ -58,19 +61,19 @@ def look_at(process: int) -> tuple[float, int, int]:
 
 
 def watch(line: list[str], progress: Callable[[], float]) -> dict:
-    """Run a script to its end. Returns the most of everything early and late in it."""
+    """Run a script to its end. Returns memory, open files and processes early and late in the run."""
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
     looks = []
     while process.poll() is None:
         try:
             looks.append((progress(), *look_at(process.pid)))
-        except (OSError, IndexError):  # one of them has just ended
+        except (OSError, IndexError):  # a process has just ended
             continue
         time.sleep(0.1)
     if process.returncode:
         raise UserError(f"{' '.join(line)}: ended with {process.returncode}")
     spans = {"after warm-up": (0.2, 0.4), "at the end": (0.8, 1.0)}
-    counts = {"looks": len(looks)}
+    counts: dict[str, Any] = {"looks": len(looks)}
     for name, (start, end) in spans.items():
         memory, files, processes = zip(*(look[1:] for look in looks if start <= look[0] < end), strict=True)
         usual = {"open files": statistics.median_low(files), "processes": statistics.median_low(processes)}
@@ -85,9 +88,10 @@ def watch_training(name: str, workers: int, steps: int, folder: Path) -> dict:
     data = folder / "data"
     if not data.exists():
         write_dataset(data)
-    audio = AudioConfig(*map(int, AUDIO_OPTIONS[1::2]))
+    rate, block, hop = map(int, AUDIO_OPTIONS[1::2])
+    audio = AudioConfig(rate, block, hop)
     excerpts = len(DSD100Dataset(read_dataset(data).songs["Train"], audio, MakeMagnitudeSpectrum(), EXCERPT))
-    epochs = -(-steps // excerpts)  # all steps, in whole epochs
+    epochs = -(-steps // excerpts)  # in whole epochs
     curve = folder / f"{name} {workers}" / f"savedModel_{name}_loss.csv"
     options = training_options(data, name, workers, epochs)
     options += ["--excerpt", str(EXCERPT), "--batch-size", "1", "--output", str(curve.parent)]
@@ -116,10 +120,12 @@ def watch_separation(name: str, hours: float, folder: Path) -> dict:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=2000, help="of each training (%(default)s)")
-    parser.add_argument("--hours", type=float, default=2.0, help="of the song (%(default)s)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts there")
+    parser = parser_from(__doc__)
+    parser.add_argument(
+        "--steps", type=int, default=2000, metavar="N", help="steps of each training (default: %(default)s)"
+    )
+    parser.add_argument("--hours", type=float, default=2.0, help="length of the song in hours (default: %(default)s)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts into this JSON file")
     options = parser.parse_args(argv)
     report = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Sound files that are wrong in every way: whole ones of many kinds, and what damages them."""
+"""Damaged sound files: whole ones of many kinds, and functions that damage them."""
 
 import io
 import shutil
@@ -21,12 +21,13 @@ KINDS = {  # extension -> (format, sample type) as libsndfile calls them
     "mp3": [("MP3", "MPEG_LAYER_III")],
 }
 EXTREMES = (0, 1, 2, 0x7F, 0x80, 0xFF, 1000, 0x7FFF, 0xFFFF, 10**7, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
-HEADER = 128  # bytes in which most of what a file says about itself lies
+HEADER = 128  # bytes that hold most of a file's header
 
 
 def whole_files(folder: Path) -> dict[str, list[bytes]]:
-    """Sound of each kind by extension, 0.2 s in one or two channels; M4A too where there is ffmpeg."""
-    rng, files = np.random.default_rng(0), {}
+    """Sound files of each kind by extension, 0.2 s in one or two channels; also M4A if ffmpeg is installed."""
+    rng = np.random.default_rng(0)
+    files: dict[str, list[bytes]] = {}
     for extension, kinds in KINDS.items():
         for file_format, subtype in kinds:
             for channels, rate in ((1, 8000), (2, 48000 if subtype == "OPUS" else 44100)):
@@ -39,7 +40,8 @@ def whole_files(folder: Path) -> dict[str, list[bytes]]:
                 files.setdefault(extension, []).append(file.getvalue())
     if shutil.which("ffmpeg"):
         (folder / "whole.wav").write_bytes(files["wav"][2])
-        command = ["ffmpeg", "-v", "error", "-y", "-i", folder / "whole.wav", "-c:a", "aac", folder / "whole.m4a"]
+        whole, m4a = str(folder / "whole.wav"), str(folder / "whole.m4a")
+        command = ["ffmpeg", "-v", "error", "-y", "-i", whole, "-c:a", "aac", m4a]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
         files["m4a"] = [(folder / "whole.m4a").read_bytes()]
     return files
@@ -49,7 +51,7 @@ def whole_files(folder: Path) -> dict[str, list[bytes]]:
 
 
 def place(rng: np.random.Generator, data: bytes) -> int:
-    """Somewhere in the file, half of the times in its header."""
+    """A place in the file, half the time in its header."""
     return int(rng.integers(max(1, min(len(data), HEADER) if rng.random() < 0.5 else len(data))))
 
 
@@ -65,7 +67,7 @@ def truncate(rng: np.random.Generator, data: bytes) -> bytes:
 
 
 def write_extreme(rng: np.random.Generator, data: bytes) -> bytes:
-    """A number of 1, 2, 4 or 8 bytes, in either order, that no writer expects."""
+    """Write an extreme number of 1, 2, 4 or 8 bytes, in either byte order."""
     size, value, at = 1 << int(rng.integers(4)), int(rng.choice(EXTREMES)), place(rng, data)
     number = (value % (1 << 8 * size)).to_bytes(size, "little" if rng.random() < 0.7 else "big")
     return data[:at] + number + data[at + size :]
@@ -98,11 +100,11 @@ ANY = (flip_bits, truncate, write_extreme, overwrite, insert, delete, repeat)
 
 
 def lie_in_wav(rng: np.random.Generator, data: bytes) -> bytes:
-    """Another format, number of channels, rate, size of a frame or of a sample, or length."""
+    """Change the format, channels, sample rate, frame size, bit depth or length."""
     changed, at, end = bytearray(data), data.find(b"fmt "), data.find(b"data")
     if at < 0 or end < 0:
         return write_extreme(rng, data)
-    fields = [  # offset, struct's letter, values
+    fields: list[tuple[int, str, tuple[int, ...]]] = [  # offset, struct's letter, values
         (at + 8, "<H", (0, 1, 2, 3, 6, 7, 17, 49, 80, 85, 0xFFFE, 0xFFFF)),
         (at + 10, "<H", (0, 1, 3, 6, 64, 255, 256, 1000, 1024, 1025, 0xFFFF)),
         (at + 12, "<I", (0, 1, 2, 100, 999, 1000, 12345, 44101, 96000, 768000, 10**7, 0x7FFFFFFF, 0xFFFFFFFF)),
@@ -118,13 +120,13 @@ def lie_in_wav(rng: np.random.Generator, data: bytes) -> bytes:
 
 
 def lie_in_flac(rng: np.random.Generator, data: bytes) -> bytes:
-    """Other sizes of blocks, rate (20 bits), channels (3), bits (5) or samples (36) in the first block's header."""
+    """Change block sizes, sample rate (20 bits), channels (3), bit depth (5) or samples (36) in STREAMINFO."""
     changed = bytearray(data)
     if rng.random() < 0.5:
         known = int.from_bytes(data[18:26], "big")
         for shift, bits in ((44, 20), (41, 3), (36, 5), (0, 36)):
             if rng.random() < 0.4:
-                value = int(rng.choice([0, 1, (1 << bits) - 1, rng.integers(1 << bits)]))
+                value = int(rng.choice([0, 1, (1 << bits) - 1, int(rng.integers(1 << bits))]))
                 known = known & ~(((1 << bits) - 1) << shift) | value << shift
         changed[18:26] = known.to_bytes(8, "big")
     else:
@@ -146,7 +148,7 @@ TABLE = _checksum_table()
 
 
 def mend_pages(data: bytes) -> bytes:
-    """An OGG file with the checksums of its pages made right, so that decoders look at what is in them."""
+    """Correct the checksums of an OGG file's pages, so that decoders read what is in them."""
     changed, at = bytearray(data), data.find(b"OggS")
     while at >= 0 and at + 27 <= len(data):
         end = at + 27 + data[at + 26] + sum(data[at + 27 : at + 27 + data[at + 26]])
@@ -160,7 +162,7 @@ def mend_pages(data: bytes) -> bytes:
 
 
 def lie_in_ogg(rng: np.random.Generator, data: bytes) -> bytes:
-    """Another position, channels or rate, or any damage, behind right checksums."""
+    """Change position, channels or rate, or do any damage, behind correct checksums."""
     kind = rng.integers(3)
     if kind == 0:
         at = data.rfind(b"OggS") + 6  # the last page's position: the length of the sound
@@ -172,7 +174,7 @@ def lie_in_ogg(rng: np.random.Generator, data: bytes) -> bytes:
 
 
 def lie_in_mp3(rng: np.random.Generator, data: bytes) -> bytes:
-    """Another header of one frame or of all, or another number of frames in the tag that counts them."""
+    """Change the header of some frames or of all, or the number of frames in the tag that counts them."""
     changed = bytearray(data)
     tag = max(data.find(b"Xing"), data.find(b"Info"))
     if tag > 0 and rng.random() < 0.3:

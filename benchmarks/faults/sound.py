@@ -1,14 +1,14 @@
-"""Damaged sound files by the thousand through the separation scripts: does each end with a result or with one line?
+"""Run the separation scripts on damaged sound files: does each run end with a result or with one line?
 
     python benchmarks/faults/sound.py --files 20000 --output results/faults/sound.json
+    python benchmarks/faults/sound.py --files 100 --lines 0 --keep broken
 
-WAV, FLAC, OGG, MP3 (and M4A where there is ffmpeg) with flipped bits, cut off, with wrong headers and huge lengths, see
-mutations.py. Each goes through the main() of separate_feedforward.py or separate_RNN.py in a forked process (forked.py
-tells the limits), and some of them through the command line as well. A result must be whole, finite and as long as its
-other stem. What breaks a promise is kept in --keep FOLDER. The exit status is 1 if anything does.
+WAV, FLAC, OGG, MP3 (and M4A, if ffmpeg is installed) with flipped bits, cut off, with wrong headers and huge lengths,
+see mutations.py. Each goes through main() of separate_feedforward.py or separate_RNN.py in a forked process with the
+limits of forked.py, and some also through the command line. A result must be whole, finite and as long as the other
+stem. The exit status is 1 if a promise is broken.
 """
 
-import argparse
 import dataclasses
 import os
 import resource
@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
@@ -34,17 +35,18 @@ from benchmarks.faults.forked import LIMITS, PATIENCE, Counts, Ended, reading, r
 from benchmarks.faults.mutations import damaged, whole_files  # noqa: E402
 from Model import FeedforwardNetwork  # noqa: E402
 from Model_RNN import RecurrentNetwork  # noqa: E402
+from process.commandline import parser_from  # noqa: E402
 from process.errors import UserError, command, make_folder  # noqa: E402
 from util import AudioConfig, save_checkpoint  # noqa: E402
 
-SCRIPTS = {FeedforwardNetwork: separate_feedforward, RecurrentNetwork: separate_RNN}
+SCRIPTS: dict[type[Any], ModuleType] = {FeedforwardNetwork: separate_feedforward, RecurrentNetwork: separate_RNN}
 OUTPUTS = ("wav", "wav", "wav", "flac", "ogg", "mp3")
-AT_ONCE = 100  # files that are written, and then separated
-START_UP = 10.0  # processor seconds more that loading Python and torch may take
+AT_ONCE = 100  # files that are written, then separated
+START_UP = 10.0  # additional processor seconds for loading Python and torch
 
 
 def make_networks(folder: Path) -> dict[type, Path]:
-    """Checkpoints of small networks with weights as they come."""
+    """Checkpoints of small networks with random weights."""
     audio, paths = AudioConfig(8000, 256, 128), {}
     for network_class in SCRIPTS:
         torch.manual_seed(0)
@@ -89,7 +91,7 @@ class Separation:
 
     def through_line(self) -> Ended:
         """Through the command line, instead of the fork."""
-        line = [sys.executable, self.script.__file__, *self.argv]
+        line = [sys.executable, str(self.script.__file__), *self.argv]
         before = os.times()
         with (self.song if self.argv[0] == "-" else Path(os.devnull)).open("rb") as data:
             try:
@@ -102,7 +104,7 @@ class Separation:
 
 
 def prepare(number: int, seed: int, files: dict[str, list[bytes]], networks: dict[type, Path], folder: Path):
-    """Write a damaged file and draw what is done with it."""
+    """Write a damaged file and choose a random way to separate it."""
     rng, extension = np.random.default_rng([seed, number]), list(files)[number % len(files)]
     song, stems = folder / f"{number}.{extension}", folder / f"stems {number}"
     song.write_bytes(damaged(rng, extension, files))
@@ -115,7 +117,7 @@ def prepare(number: int, seed: int, files: dict[str, list[bytes]], networks: dic
 
 
 def run_campaign(count: int, seed: int, lines: int, keep: Path | None) -> Iterator[dict]:
-    """The counts so far, again and again."""
+    """Yield the counts so far, after every 1000 files."""
     counts, whole = Counts(), Counts()
 
     def add(own: Counts, separation: Separation, ended: Ended) -> None:
@@ -145,12 +147,18 @@ def run_campaign(count: int, seed: int, lines: int, keep: Path | None) -> Iterat
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, default=20000, help="how many (%(default)s)")
-    parser.add_argument("--lines", type=int, default=40, help="of them through the command line too (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the damage (%(default)s)")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy files there that break a promise")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts there")
+    parser = parser_from(__doc__)
+    parser.add_argument("--files", type=int, default=20000, metavar="N", help="number of files (default: %(default)s)")
+    parser.add_argument(
+        "--lines",
+        type=int,
+        default=40,
+        metavar="N",
+        help="run N of them through the command line, too (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the damage (default: %(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy files that break a promise into this folder")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts into this JSON file")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     what = "damaged sound files through separate_feedforward.py and separate_RNN.py"

@@ -1,14 +1,14 @@
-"""Stop trainings at random moments, resume them, and compare with ones that were not stopped.
+"""Stop trainings at random moments, resume them, and compare them with uninterrupted ones.
 
     python benchmarks/faults/stopping.py --output results/faults/stopping.json
+    python benchmarks/faults/stopping.py --kills 4 --stops 2
 
-Both networks, with 0 and 2 processes that read songs. SIGKILL: at any time, or when a file is being written, or right
-after the last checkpoint has its name (before the best one); runs follow each other until there were enough kills.
-Ctrl-C and SIGTERM: as a terminal sends them, to all processes, while the real script trains. Counted are the states
-found after the stops, and what proved wrong; the exit status is 1 if anything did. It takes about ten minutes.
+Both networks, with 0 and 2 workers. SIGKILL comes at any time, while a file is being written, or right after the last
+checkpoint is renamed (before the best one is written), until there were enough kills. Ctrl-C and SIGTERM go to all
+processes of the script, as a terminal sends them. Reports the states found after the stops, and all faults; the exit
+status is 1 if there is one. Takes about ten minutes.
 """
 
-import argparse
 import collections
 import os
 import random
@@ -18,6 +18,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.faults.common import (
     ROOT,
@@ -31,6 +34,7 @@ from benchmarks.faults.common import (
     write_dataset,
 )
 from benchmarks.faults.forked import write_report
+from process.commandline import parser_from
 from process.errors import UserError, command
 
 EPOCHS = 12
@@ -38,7 +42,7 @@ PARTS, LAST = ".*.part*", "*_last.pt"
 
 
 def state(folder: Path) -> str:
-    """In which moment a run was killed, as its folder tells."""
+    """The moment in which a run was killed, as its folder shows."""
     parts = [path.name for path in folder.glob(PARTS)]
     if parts:
         return "writing " + parts[0].split("_")[2].split(".")[0]
@@ -51,7 +55,7 @@ def state(folder: Path) -> str:
 
 
 def kill_once(process: int, folder: Path, kind: str, pause: float) -> bool:
-    """SIGKILL a training in a moment of this kind. Returns whether it was still running."""
+    """SIGKILL a training at a moment of this kind. Returns whether it was still running."""
     time.sleep(pause)
     before = [path.stat().st_mtime_ns for path in folder.glob(LAST)]
     while os.waitpid(process, os.WNOHANG) == (0, 0):
@@ -64,8 +68,9 @@ def kill_once(process: int, folder: Path, kind: str, pause: float) -> bool:
 
 
 def kill_trainings(data: Path, straight: Path, script, options: list[str], kills: int, seconds: float) -> dict:
-    """Kill and resume until there were so many kills; compare every run that came to its end."""
-    states, done, runs, wrong = collections.Counter(), 0, 0, []
+    """Kill and resume until there were so many kills. Compare every run that reached its end."""
+    states: collections.Counter[str] = collections.Counter()
+    done, runs, wrong = 0, 0, []
     kinds = ("at any time", "writing", "at any time", "renamed")
     while done < kills:
         folder = Path(tempfile.mkdtemp(dir=data.parent))
@@ -90,16 +95,18 @@ def kill_trainings(data: Path, straight: Path, script, options: list[str], kills
 
 
 def stop_trainings(data: Path, straight: Path, name: str, options: list[str], stops: int, seconds: float) -> dict:
-    """Ctrl-C and SIGTERM in turn, at random times of the real script."""
-    longest, wrong, statuses, runs, done = 0.0, [], collections.Counter(), 0, 0
+    """Send Ctrl-C and SIGTERM in turn, at random times, to the real script."""
+    statuses: collections.Counter[str] = collections.Counter()
+    longest, wrong, runs, done = 0.0, [], 0, 0
     line = [sys.executable, str(ROOT / f"train_{name}.py"), *options]
     while done < stops:
         folder = Path(tempfile.mkdtemp(dir=data.parent))
         runs += 1
         while True:
             resume = ["--resume"] if list(folder.glob(LAST)) else []
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-            process = subprocess.Popen([*line, "--output", str(folder), *resume], **pipes)
+            pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            process = subprocess.Popen([*line, "--output", str(folder), *resume], start_new_session=True, **pipes)
+            assert process.stdout
             process.stdout.readline()  # it has begun
             time.sleep(random.uniform(0, 3 * seconds))
             stop = done < stops and process.poll() is None
@@ -129,12 +136,26 @@ def stop_trainings(data: Path, straight: Path, name: str, options: list[str], st
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=40, help="of each network and number of workers (%(default)s)")
-    parser.add_argument("--stops", type=int, default=10, help="by Ctrl-C and SIGTERM, likewise (%(default)s)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts there")
+    parser = parser_from(__doc__)
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=40,
+        metavar="N",
+        help="kills per network and number of workers (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--stops",
+        type=int,
+        default=10,
+        metavar="N",
+        help="stops by Ctrl-C and SIGTERM, likewise (default: %(default)s)",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts into this JSON file")
     chosen = parser.parse_args(argv)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and all they start
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # background jobs of a shell, and their children, ignore it
     random.seed(0)
     counts, wrong = {}, 0
     with tempfile.TemporaryDirectory() as folder:

@@ -1,14 +1,12 @@
-"""Time BSS_EVAL here, in mir_eval, museval and fast_bss_eval on the same songs, in one run, one process, one thread.
+"""Time this project's BSS_EVAL, mir_eval, museval and fast_bss_eval on the same songs, in one process and thread.
 
-    python benchmarks/speed/bss_eval.py                                       # a song of 4 minutes of noise
+    python benchmarks/speed/bss_eval.py --output results/bss_eval_speed.json    # a song of 4 minutes of noise
     python benchmarks/speed/bss_eval.py --dataset MIR-1K --songs 20
-    python benchmarks/speed/bss_eval.py --output results/bss_eval_speed.json
 
-Two mono sources: seconds of CPU, and the largest difference in SDR and SIR from this project's. museval and
-fast_bss_eval are left out where they are not installed (pip install museval fast_bss_eval).
+With two mono sources: seconds of CPU, and the largest difference from this project's SDR and SIR. museval and
+fast_bss_eval are left out unless they are installed (pip install museval fast_bss_eval).
 """
 
-import argparse
 import contextlib
 import importlib
 import json
@@ -16,46 +14,48 @@ import os
 import sys
 import time
 import warnings
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is loaded
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is imported
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import mir_eval
 import numpy as np
 from tqdm import tqdm
 
+from process.commandline import parser_from
 from process.errors import command, whole_file
 from scoring.bss_eval import bss_eval_framewise, bss_eval_images, bss_eval_sources
 from scoring.report import code_version
 from songs.layouts import find_songs
 
-FRAME_SECONDS = 1.0  # of museval
+FRAME_SECONDS = 1.0  # museval's frames
 
 
 def scorers(rate: int) -> dict[str, Callable]:
-    """Name -> function of references and estimates (2, samples), float64, that returns SDR first."""
+    """Name -> function of references and estimates (2, samples), float64, whose first result is the SDR."""
     frame = round(FRAME_SECONDS * rate)
-    found = {
+    found: dict[str, Callable] = {
         "bss_eval_sources": bss_eval_sources,
         "mir_eval sources": lambda *pair: mir_eval.separation.bss_eval_sources(*pair, compute_permutation=False),
         "bss_eval_images": bss_eval_images,
         "mir_eval images": lambda *pair: mir_eval.separation.bss_eval_images(*pair, compute_permutation=False),
     }
-    found["bss_eval_framewise"] = lambda *pair: bss_eval_framewise(*pair, frame)
+    found["bss_eval_framewise"] = lambda references, estimates: bss_eval_framewise(references, estimates, frame)
     with contextlib.suppress(ImportError):
         museval = importlib.import_module("museval")
         found["museval v4 in frames of 1 s"] = lambda references, estimates: museval.metrics.bss_eval(
             references[..., None], estimates[..., None], window=frame, hop=frame, compute_permutation=False
         )
     with contextlib.suppress(ImportError):
-        # It fails with numpy 2 unless it may permute, for which it scores every estimate against every reference.
+        # With numpy 2 it fails unless it may permute, and so scores every estimate against every reference.
         found["fast_bss_eval sources"] = importlib.import_module("fast_bss_eval").bss_eval_sources
     return found
 
 
-def songs_of(options: argparse.Namespace) -> list[tuple[int, np.ndarray]]:
+def songs_of(options: Namespace) -> list[tuple[int, np.ndarray]]:
     """(rate, sources (2, samples)) of each song."""
     if options.dataset:
         found = []
@@ -70,15 +70,16 @@ def songs_of(options: argparse.Namespace) -> list[tuple[int, np.ndarray]]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", help="its Test songs (default: noise)")
-    parser.add_argument("--songs", type=int, default=1, help="how many (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=240, help="length of noise (%(default)s)")
-    parser.add_argument("--rate", type=int, default=32000, help="of noise, in Hz (%(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="the median of so many runs counts (%(default)s)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser = parser_from(__doc__)
+    add = parser.add_argument
+    add("--dataset", help="use the Test songs of this dataset (default: noise)")
+    add("--songs", type=int, metavar="N", default=1, help="number of songs (default: %(default)s)")
+    add("--seconds", type=float, default=240, help="length of the noise, in seconds (default: %(default)s)")
+    add("--rate", type=int, metavar="HZ", default=32000, help="sample rate of the noise, in Hz (default: %(default)s)")
+    add("--repeats", type=int, metavar="N", default=3, help="report the median of N runs (default: %(default)s)")
+    add("--output", type=Path, metavar="FILE", help="write the figures into this JSON file")
     options = parser.parse_args(argv)
-    warnings.simplefilter("ignore")  # mir_eval announces that its module will go
+    warnings.simplefilter("ignore")  # mir_eval announces the removal of its module
 
     songs = songs_of(options)
     seconds = {name: [0.0] * options.repeats for name in scorers(songs[0][0])}
@@ -88,13 +89,13 @@ def main(argv: list[str] | None = None) -> None:
         for rate, sources in songs:
             noise = np.random.default_rng(repeat).standard_normal(sources.shape) * sources.std()
             estimates = sources + 0.2 * sources[::-1] + 0.1 * noise
-            own = bss_eval_sources(sources, estimates)
+            expected = bss_eval_sources(sources, estimates)
             for name, scorer in scorers(rate).items():
                 started = time.process_time()
                 scores = scorer(sources, estimates)
                 seconds[name][repeat] += time.process_time() - started
                 if name.endswith("sources"):
-                    off = max(np.abs(own.sdr - scores[0]).max(), np.abs(own.sir - scores[1]).max())
+                    off = max(np.abs(expected.sdr - scores[0]).max(), np.abs(expected.sir - scores[1]).max())
                     differences[name] = max(differences[name], float(off))
                 bar.update()
     bar.close()

@@ -1,13 +1,12 @@
-"""Time a whole evaluation: songs of 4 minutes, strung together from a dataset's, judged by evaluate.py.
+"""Time a whole evaluation by evaluate.py, on songs of 4 minutes strung together from those of a dataset.
 
     python benchmarks/speed/evaluation.py MIR-1K --songs 50 --output results/evaluation_speed.json
+    python benchmarks/speed/evaluation.py MIR-1K --songs 4 -- --workers 1 --framewise
 
-Songs are two different ones at 32 kHz over and over: what they contain does not matter for the time. Options after --
-go to evaluate.py. The figures say what the evaluation takes of the clock and of the processors (which is what to look
-at on a busy machine), and where.
+Two different songs at 32 kHz are evaluated again and again, as their content does not affect the time. Options after --
+go to evaluate.py. Reports wall and processor time (the one to read on a busy machine), and which parts take them.
 """
 
-import argparse
 import json
 import os
 import resource
@@ -20,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 
 import evaluate
+from process.commandline import parser_from
 from process.errors import command, whole_file
 from scoring.report import code_version
 from songs.layouts import find_songs
@@ -30,7 +30,7 @@ RATE, SECONDS, DIFFERENT = 32000, 240, 2
 
 
 def write_songs(folder: Path, dataset: str, count: int) -> None:
-    """Write `count` songs into `folder`, all but the first few as links."""
+    """Write `count` songs into `folder`, all but the first two as links."""
     songs = [song for split in find_songs(dataset).values() for song in split]
     for number in range(count):
         song = folder / f"song {number:03d}"
@@ -57,10 +57,10 @@ def processor_seconds() -> float:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset")
-    parser.add_argument("--songs", type=int, default=50, help="how many (%(default)s)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser = parser_from(__doc__)
+    parser.add_argument("dataset", help="dataset to take the sound from")
+    parser.add_argument("--songs", type=int, metavar="N", default=50, help="number of songs (default: %(default)s)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures into this JSON file")
     options, rest = parser.parse_known_args(argv)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as folder:

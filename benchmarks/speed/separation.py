@@ -1,13 +1,13 @@
-"""Measure separation side by side with `import torch`: time, memory, and sound through a pipe.
+"""Measure time and memory of separation beside those of `import torch`, and the speed of sound through a pipe.
 
     python benchmarks/speed/separation.py --output results/separation
+    python benchmarks/speed/separation.py --rounds 1 --hours 0.1
 
-Writes benchmark.md. The song is synthesised; what is in it makes no difference to time and memory. Times are those
-of whole processes with their start-up, taken in turn, so that other work on the machine slows all of them alike;
-processor time (user and system, all threads) is beside them, as it hardly depends on that.
+Writes benchmark.md. The song is synthesised, as its content does not affect time and memory. Times include the start of
+each process. The commands take turns, so that other work on the machine slows all of them alike; processor time (user
+and system, all threads) hardly depends on it.
 """
 
-import argparse
 import os
 import platform
 import statistics
@@ -24,14 +24,13 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from Model_RNN import RecurrentNetwork  # noqa: E402
+from process.commandline import parser_from  # noqa: E402
 from scoring.report import code_version  # noqa: E402
 from sound.files import create_sound  # noqa: E402
-from util import load_network  # noqa: E402
 
 RATE, CHANNELS = 44100, 2
-SECONDS = 240  # the song whose separation is timed
-MORE_TIME = (["--bidirectional"], ["--keys", "3"])  # for a better voice
+SECONDS = 240  # length of the song
+BETTER = (["--bidirectional"], ["--keys", "3"])  # options that take more time
 IMPORT = [sys.executable, "-c", "import torch"]
 MEMORY = """
 import os, runpy, sys
@@ -42,7 +41,7 @@ try:
 except SystemExit as ended:
     assert not ended.code, ended.code
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
-"""  # prints the peak memory, kB, after running a script
+"""  # runs a script, then prints its peak memory in kB
 
 
 def script(name: str) -> str:
@@ -50,7 +49,7 @@ def script(name: str) -> str:
 
 
 def write_song(path: Path, seconds: int) -> None:
-    """A gliding tone with partials over noise, made and written second by second."""
+    """Write a gliding tone with partials over noise, second by second."""
     rng = np.random.default_rng(0)
     with create_sound(path, RATE, CHANNELS, "PCM_16", samples=seconds * RATE) as file:
         for second in range(seconds):
@@ -61,7 +60,7 @@ def write_song(path: Path, seconds: int) -> None:
 
 
 def timed(command: list[str], **options) -> tuple[float, float]:
-    """Run a command. Returns its wall time and its processor time, seconds."""
+    """Run a command. Returns its wall time and its processor time in seconds."""
     before, started = os.times(), time.perf_counter()
     subprocess.run(command, check=True, **options)
     wall, after = time.perf_counter() - started, os.times()
@@ -75,9 +74,9 @@ def measure_speed(folder: Path, rounds: int) -> list[str]:
     for name in ("feedforward", "RNN"):
         commands[f"`separate_{name}.py`, voice"] = [sys.executable, script(name), "--quiet", str(song), "-o", stems]
     commands["`separate_RNN.py`, both stems"] = [*commands["`separate_RNN.py`, voice"], "--stems", "both"]
-    for more in MORE_TIME:
+    for more in BETTER:
         commands[f"`separate_RNN.py {' '.join(more)}`, voice"] = [*commands["`separate_RNN.py`, voice"], *more]
-    times = {name: [] for name in commands}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
             times[name].append(timed(command))
@@ -94,16 +93,18 @@ def measure_speed(folder: Path, rounds: int) -> list[str]:
 
 
 def measure_pipe(folder: Path, rounds: int) -> list[str]:
-    """Raw PCM through a pipe on one core, without the start-up that a tenth of a second of sound takes, too."""
+    """Raw PCM through a pipe on one core. The time of 0.1 s of sound, which is start-up, is subtracted."""
     raw = ["--raw", str(RATE), str(CHANNELS), "s16le"]
     command = [sys.executable, script("RNN"), "--quiet", "-", "-", *raw]
     speeds = []
     for _ in range(rounds):
         spent = []
         for seconds in (0.1, 60):
-            (folder / "raw").write_bytes(np.random.default_rng(0).integers(-9999, 9999, int(seconds * RATE) * 2, "i2"))
+            samples = np.random.default_rng(0).integers(-9999, 9999, int(seconds * RATE) * CHANNELS, "i2")
+            (folder / "raw").write_bytes(samples.tobytes())
             with (folder / "raw").open("rb") as sound:
                 cat = subprocess.Popen(["cat"], stdin=sound, stdout=subprocess.PIPE)
+                assert cat.stdout
                 one_core = {"preexec_fn": lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})}
                 spent.append(timed(command, stdin=cat.stdout, stdout=subprocess.DEVNULL, **one_core))
                 cat.stdout.close()
@@ -111,7 +112,7 @@ def measure_pipe(folder: Path, rounds: int) -> list[str]:
         speeds.append([60 / (long - short) for short, long in zip(*spent, strict=True)])
     wall, processor = (statistics.median(column) for column in zip(*speeds, strict=True))
     return [
-        f"`separate_RNN.py - -`, raw stereo of {RATE} Hz through a pipe, one core, start-up taken off: "
+        f"`separate_RNN.py - -`, raw stereo of {RATE} Hz through a pipe, one core, without start-up: "
         f"{wall:.0f} times real time by wall time, {processor:.0f} by processor time."
     ]
 
@@ -133,45 +134,19 @@ def measure_memory(folder: Path, hours: float) -> list[str]:
         *lines,
         f"| `import torch` alone | {int(alone) / 1024:.0f} |",
         "",
-        f"Difference of the first two: {peaks[1] - peaks[0]:.1f} MB.",
+        f"Difference between the first two: {peaks[1] - peaks[0]:.1f} MB.",
     ]
 
 
-def measure_variants() -> list[str]:
-    """The recurrent network alone, on a block of a song: what was tried to make it faster."""
-    network, audio, _ = load_network(ROOT / "pretrained" / "savedModel_RNN_best.pt", RecurrentNetwork)
-    magnitude = torch.rand(CHANNELS, 93, audio.bins)  # as many frames as a block of a 44.1 kHz file has
-
-    def bfloat16():
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            return network(magnitude)[0]
-
-    def float32():
-        return network(magnitude)[0]
-
-    variants = {"float32, 1 thread (used)": (float32, 1), "bfloat16, 1 thread": (bfloat16, 1)}
-    variants[f"float32, {os.cpu_count()} threads"] = (float32, os.cpu_count())
-    times = {name: [] for name in variants}
-    lines = ["| | wall, ms | processor, ms | largest difference of the mask |", "|---|---:|---:|---:|"]
-    with torch.inference_mode():
-        expected = float32()
-        for _ in range(30):
-            for name, (forward, threads) in variants.items():
-                torch.set_num_threads(threads)
-                wall, processor = time.perf_counter(), time.process_time()
-                forward()
-                times[name].append((time.perf_counter() - wall, time.process_time() - processor))
-        for name, (forward, _) in variants.items():
-            wall, processor = (1000 * statistics.median(column) for column in zip(*times[name], strict=True))
-            lines.append(f"| {name} | {wall:.1f} | {processor:.1f} | {(forward() - expected).abs().max():.1g} |")
-    return lines
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure separation side by side with `import torch`.")
-    parser.add_argument("--output", type=Path, default=Path("benchmark"), metavar="FOLDER", help="(%(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="of each command (%(default)s)")
-    parser.add_argument("--hours", type=float, default=2, help="of the long file (%(default)s)")
+    parser = parser_from(__doc__)
+    output = "write benchmark.md into this folder (default: %(default)s)"
+    parser.add_argument("--output", type=Path, default=Path("benchmark"), metavar="FOLDER", help=output)
+    rounds = "run each command N times and report the median (default: %(default)s)"
+    parser.add_argument("--rounds", type=int, metavar="N", default=5, help=rounds)
+    parser.add_argument(
+        "--hours", type=float, default=2, help="length of the long song in hours (default: %(default)s)"
+    )
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     machine = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start"
@@ -181,11 +156,10 @@ def main() -> None:
     lines += [f"Commit {code_version()}; {machine}; {versions}; pretrained networks (16 kHz, block 2048, hop 512).", ""]
     with tempfile.TemporaryDirectory() as folder:
         title = f"Time of whole processes: a song of {SECONDS} s, stereo, 44.1 kHz; median of {options.rounds}"
-        lines += [f"{title} rounds in turn (least to most)", "", *measure_speed(Path(folder), options.rounds), ""]
+        lines += [f"{title} rounds in turn (minimum to maximum)", "", *measure_speed(Path(folder), options.rounds), ""]
         lines += ["Live", "", *measure_pipe(Path(folder), min(3, options.rounds)), ""]
         lines += ["Memory, both stems, `separate_RNN.py`", "", *measure_memory(Path(folder), options.hours), ""]
-    lines += ["The recurrent network alone, 93 frames of two channels, median of 30", "", *measure_variants()]
-    text = "\n".join(lines) + "\n"
+    text = "\n".join(lines)
     (options.output / "benchmark.md").write_text(text)
     print(text)
 

@@ -1,19 +1,18 @@
-"""How fast both networks learn, loader included, against the speed of the matrix product on the same machine.
+"""Measure how fast both networks train, loader included, against the speed of the matrix product on the same machine.
 
-    python prepare_dataset.py MIR-1K prepared
     python benchmarks/speed/training.py prepared --output results/training_speed.json
+    python benchmarks/speed/training.py prepared --threads 1 --rounds 0 --learn 4
 
-The loader and the network are those that `train_*.py DATASET` makes; options after -- go to it. Learning takes about 6
-operations a frame for each weight (a multiplication and an addition forwards, twice as many backwards), so that the
-fastest product of large matrices gives the most frames a second that could be reached: the limit. In turns, so that
-all meet the same machine: every number of threads, 32 and 16 bits. On a busy machine look at the processor's time.
+The dataset, here `prepared`, comes from prepare_dataset.py; loader and network are those of `train_*.py DATASET`, which
+gets the options after --. Training takes about 6 operations per weight and frame (a multiplication and an addition
+forwards, twice as many backwards), so the fastest product of large matrices limits the frames per second. All numbers
+of threads, each with 32 and 16 bits, take turns on the machine. On a busy one, read the processor time.
 
-Beside it stands the same in the simplest way: whole songs loaded, one frame at a time. Last, what 16 bits do to the
-loss: both networks learn from the same batches with 32 and with 16 bits and are judged on the validation songs. On a
-processor that cannot multiply 16-bit numbers, that is done with products of the same numbers in 32 bits.
+For comparison, the simplest way: whole songs loaded, one frame at a time. Last, the effect of 16 bits on the loss: both
+networks learn from the same batches with 32 and with 16 bits and are validated. A processor that cannot multiply 16-bit
+numbers multiplies them in 32 bits.
 """
 
-import argparse
 import copy
 import itertools
 import json
@@ -23,8 +22,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -36,6 +36,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import train_feedforward
 import train_RNN
+from process.commandline import parser_from
 from process.errors import command, whole_file
 from scoring.report import code_version
 from sound.resampling import resample
@@ -46,14 +47,14 @@ from util import stft
 
 SCRIPTS = {"feedforward": (train_feedforward, []), "RNN": (train_RNN, ["--init", "scratch"])}
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-SIZE = 2048  # of the matrices
+SIZE = 2048  # rows and columns of the matrices
 NAIVE_FRAMES = 200
 LEARNING_RATE = 1e-3
-SEEDS = 2  # of the trainings whose losses are compared
+SEEDS = 2  # number of trainings whose losses are compared
 
 
 class Some:
-    """The first batches of an epoch, as a loader."""
+    """A loader of the first batches of an epoch."""
 
     def __init__(self, loader, epoch: int, count: int):
         self.loader, self.dataset, self.epoch, self.count, self.frames = loader, loader.dataset, epoch, count, 0
@@ -66,8 +67,8 @@ class Some:
 
 
 def as_the_command_makes_it(name: str, arguments: list[str]) -> dict:
-    """What train_<name>.py would train, and with which loaders."""
-    made = {}
+    """What train_<name>.py would train, and its loaders."""
+    made: dict[str, Any] = {}
 
     def keep(network, audio, train_loader, valid_loader, device, options, *_):
         made.update(network=network, audio=audio, train=train_loader, valid=valid_loader, options=options)
@@ -88,23 +89,24 @@ def optimizer_of(network: torch.nn.Module) -> torch.optim.Optimizer:
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of the clock and of the processor."""
+    """Wall time and processor time in seconds."""
     clock, processor = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - clock, time.process_time() - processor
 
 
 def product_speed(dtype: torch.dtype) -> tuple[float, float]:
-    """The most operations a second of the clock, and of the processor, that multiplying large matrices reaches."""
+    """The operations per second of wall and of processor time that the product of large matrices reaches."""
     one, other = (torch.randn(SIZE, SIZE).to(dtype) for _ in range(2))
     fastest = [min(seconds) for seconds in zip(*(timed(lambda: one @ other) for _ in range(6)), strict=True)]
     return 2 * SIZE**3 / fastest[0], 2 * SIZE**3 / fastest[1]
 
 
 def learning_speed(made: dict, kind: str, epoch: int, batches: int) -> dict[str, float]:
-    """One measurement: some batches, from the songs to the changed weights."""
-    network, some = made["network"], Some(made["train"], epoch, batches)
-    operations = 6 * sum(parameter.numel() for parameter in network.parameters())  # a frame
+    """One measurement: some batches, from the songs to the updated weights."""
+    network: Any = made["network"]
+    some: Any = Some(made["train"], epoch, batches)
+    operations = 6 * sum(parameter.numel() for parameter in network.parameters())  # per frame
     before = {name: product_speed(dtype) for name, dtype in TYPES.items()}
     clock, processor = timed(
         lambda: run_epoch(network, some, torch.device("cpu"), "", optimizer_of(network), bfloat16=kind == "bfloat16")
@@ -120,16 +122,16 @@ def learning_speed(made: dict, kind: str, epoch: int, batches: int) -> dict[str,
 
 
 def naive_speed(made: dict, songs: int = 2) -> dict[str, float]:
-    """Whole songs loaded, then a step for every frame, in turn: the frame forwards, its loss, backwards, Adam."""
+    """Load whole songs, then take a step per frame: the frame forwards, its loss, backwards, Adam."""
     network, audio = copy.deepcopy(made["network"]), made["audio"]
-    frames = []
+    frames: list[torch.Tensor] = []
 
     def load() -> None:
         for song in made["valid"].dataset.songs[:songs]:
             sound = torch.from_numpy(resample(song.read(), song.rate, audio.sample_rate))
             frames.extend(stft(sound, audio).abs().transpose(0, 1))
 
-    loading = timed(load)[1] / len(frames)  # processor seconds a frame
+    loading = timed(load)[1] / len(frames)  # processor seconds per frame
     optimizer = torch.optim.Adam(network.parameters())
     few = frames[:NAIVE_FRAMES]
 
@@ -149,14 +151,14 @@ def naive_speed(made: dict, songs: int = 2) -> dict[str, float]:
 
 
 def multiplies_16_bits() -> bool:
-    """Whether products of 16 bits are faster than those of 32, as they are where the processor makes them."""
+    """Whether 16-bit products are faster than 32-bit ones, as on processors that have them."""
     return product_speed(torch.bfloat16)[1] > product_speed(torch.float32)[1]
 
 
 class Products16(TorchDispatchMode):
-    """Products of matrices of 16-bit numbers as processors make them that can: summed in 32 bits, the sum rounded.
+    """Products of 16-bit matrices, computed like on processors that have them: summed in 32 bits, the sum rounded.
 
-    A product of two numbers of 8 digits has 16, for which 32 bits have room: nothing but the order of the sums differs.
+    A product of two 8-bit significands has 16 bits, which fit into 32-bit numbers: only the order of the sums differs.
     """
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
@@ -167,13 +169,13 @@ class Products16(TorchDispatchMode):
         return operation(*args, **kwargs or {}).bfloat16()
 
 
-def losses(made: dict, epochs: int) -> dict[str, float]:
-    """Validation loss after the same epochs with 32 and with 16 bits, for several seeds, and the quotient of the means.
+def losses(made: dict, epochs: int) -> dict[str, Any]:
+    """Validation losses after the same epochs with 32 and 16 bits, for several seeds, and the ratio of their means.
 
-    The learning rate falls to 0 as in a whole training: before that, the loss of two runs differs by more than by bits.
+    The learning rate falls to 0 as in a whole training; before that, other differences between runs outweigh the bits.
     """
-    found = {kind: [] for kind in TYPES}
-    products = nullcontext() if multiplies_16_bits() else Products16()
+    found: dict[str, list[float]] = {kind: [] for kind in TYPES}
+    products: AbstractContextManager = nullcontext() if multiplies_16_bits() else Products16()
     for seed, kind in itertools.product(range(SEEDS), TYPES):
         network, device = copy.deepcopy(made["network"]), torch.device("cpu")
         optimizer, made["train"].dataset.seed = optimizer_of(network), seed
@@ -191,16 +193,20 @@ def losses(made: dict, epochs: int) -> dict[str, float]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="(%(default)s)")
-    parser.add_argument("--batches", type=int, default=30, help="of a measurement (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="the median is told; 0: no speeds (%(default)s)")
-    parser.add_argument("--learn", type=int, default=10, metavar="EPOCHS", help="to compare losses (%(default)s)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser = parser_from(__doc__)
+    add = parser.add_argument
+    add("dataset", help="dataset to train on")
+    threads = "measure the speed with these numbers of threads (default: 1 2)"
+    add("--threads", type=int, nargs="+", metavar="N", default=[1, 2], help=threads)
+    add("--batches", type=int, metavar="N", default=30, help="batches per measurement (default: %(default)s)")
+    repeats = "report the median of N measurements; 0 measures no speed (default: %(default)s)"
+    add("--rounds", type=int, metavar="N", default=3, help=repeats)
+    learn = "train for this many epochs to compare losses; 0 compares none (default: %(default)s)"
+    add("--learn", type=int, default=10, metavar="EPOCHS", help=learn)
+    add("--output", type=Path, metavar="FILE", help="write the figures into this JSON file")
     options, rest = parser.parse_known_args(argv)
     rest = [word for word in rest if word != "--"]
-    report = {
+    report: dict[str, Any] = {
         "command": " ".join(["benchmarks/speed/training.py", *(sys.argv[1:] if argv is None else argv)]),
         "commit": code_version(),
         "cores": os.cpu_count(),
@@ -211,12 +217,15 @@ def main(argv: list[str] | None = None) -> None:
         made = as_the_command_makes_it(name, [options.dataset, *rest])
         fresh = copy.deepcopy(made["network"])
         variants = {f"{count} threads, {kind}": (count, kind) for count in options.threads for kind in TYPES}
-        measured = {variant: [] for variant in variants if options.rounds}
+        measured: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants if options.rounds}
         for number in range(options.rounds):
             for variant, (count, kind) in variants.items():
                 torch.set_num_threads(count)
                 measured[variant].append(learning_speed(made, kind, number + 1, options.batches))
-        own = {"weights": sum(parameter.numel() for parameter in fresh.parameters()), "audio": str(made["audio"])}
+        own: dict[str, Any] = {
+            "weights": sum(parameter.numel() for parameter in fresh.parameters()),
+            "audio": str(made["audio"]),
+        }
         for variant, rounds in measured.items():
             own[variant] = {key: round(statistics.median(each[key] for each in rounds), 4) for key in rounds[0]}
             share = (

@@ -1,13 +1,13 @@
-"""Train one network, judge it, and add a row to a table of such runs: what each setting is worth.
+r"""Train a network, evaluate it, and add a row to the table that shows what each setting is worth.
 
-    python report/measures/ablation.py "no equaliser" --judge "MIR-1K --hold-out abjones --split Valid" \\
+    python report/measures/ablation.py "no equaliser" --judge "MIR-1K --hold-out abjones --split Valid" \
       --judge SONGS -- train_feedforward.py MIR-1K --include-test --hold-out bug ariel --equalizer 0 --output no_eq
+    python report/measures/ablation.py "without remix" --judge SONGS -- train_RNN.py SONGS --remix 0 --output no_remix
 
-What follows `--` is any training command with --output; its best checkpoint is judged by `evaluate.py` with each
---judge's arguments. A column of the table is a dataset's figure: GNSDR v2.1 for MIR-1K, else the mean SDR v3.
+After `--` comes any training command with --output. evaluate.py scores its best checkpoint with the arguments of each
+--judge. A column of the table is the score on a dataset: GNSDR v2.1 for MIR-1K, else the mean SDR v3.
 """
 
-import argparse
 import csv
 import json
 import shlex
@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from process.commandline import parser_from  # noqa: E402
 from process.errors import make_folder, whole_file  # noqa: E402
 from util import load_checkpoint  # noqa: E402
 
@@ -27,7 +28,7 @@ def run(script: str, *arguments: str) -> None:
 
 
 def score(arguments: list[str], checkpoint: Path) -> tuple[str, float]:
-    """Judge a checkpoint with evaluate.py. Returns the name of the figure and its value in dB."""
+    """Evaluate a checkpoint with evaluate.py. Returns the name of the score and its value in dB."""
     output = checkpoint.parent / f"evaluation_{Path(arguments[0]).name}"
     run("evaluate.py", *arguments, "--checkpoint", f"network={checkpoint}", "--output", str(output))
     report = json.loads((output / "evaluation.json").read_text())
@@ -38,7 +39,7 @@ def score(arguments: list[str], checkpoint: Path) -> tuple[str, float]:
 
 
 def add_row(path: Path, row: dict) -> None:
-    """Add a row to a CSV file; a column that earlier rows lack is empty in them."""
+    """Add a row to a CSV file. A new column is empty in earlier rows."""
     rows = list(csv.DictReader(path.open(newline=""))) if path.exists() else []
     rows.append(row)
     make_folder(path.parent)
@@ -50,12 +51,13 @@ def add_row(path: Path, row: dict) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train a network, judge it, add a row to a table.")
-    parser.add_argument("name", help="what the run is about")
-    parser.add_argument("--judge", action="append", required=True, metavar="ARGUMENTS", help="of evaluate.py")
-    table = Path("results/ablation.csv")
-    parser.add_argument("--table", type=Path, default=table, metavar="FILE", help="(%(default)s)")
-    parser.add_argument("command", nargs="+", help="train_*.py and its arguments, after --")
+    parser = parser_from(__doc__)
+    parser.add_argument("name", help="name of the row: the setting that is tried")
+    judge = "evaluate with these arguments of evaluate.py; may be given several times"
+    parser.add_argument("--judge", action="append", required=True, metavar="ARGUMENTS", help=judge)
+    table = "add the row to this CSV file (default: %(default)s)"
+    parser.add_argument("--table", type=Path, default=Path("results/ablation.csv"), metavar="FILE", help=table)
+    parser.add_argument("command", nargs="+", help="training script and its arguments, after --")
     options = parser.parse_args()
     script, *arguments = options.command
 

@@ -1,18 +1,18 @@
-r"""Choose excerpts in which separation is easy or hard, draw their spectrograms, and measure what happens in them.
+r"""Choose excerpts that are easy or hard to separate, draw their spectrograms, and measure what happens in them.
 
     python report/measures/cases.py MIR-1K --include-test --hold-out bug ariel \
       --output results/discussion/held_out_singers
     python report/measures/cases.py SONGS --output results/discussion/songs
 
-Each case is the excerpt in which what its name says is strongest, found in the true sources; only `best` and `worst`
-are found by the recurrent network's score. Writes cases.json, and for each case a picture, mixture, true voice and
-estimate side by side: black is loud, white is 60 dB below the loudest point of the mixture.
+Each case is the excerpt in which the effect it is named after is strongest in the true sources. Only `best` and `worst`
+are chosen by the recurrent network's score. Writes cases.json, and a picture for each case: mixture, true voice and
+estimate side by side. Black is loud, white is 60 dB below the loudest point of the mixture.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from process.commandline import parser_from
 from process.errors import UserError, command, make_folder, whole_file
 from report.measures.discussion import SECOND_VOICE, add_network_arguments, chosen_songs, load_networks
 from report.measures.leakage import (
@@ -45,12 +46,12 @@ from songs.layouts import add_dataset_arguments
 from songs.song import Song
 from util import AudioConfig
 
-SECONDS, GRID = 4.0, 0.5  # length of an excerpt; distance of the excerpts that are compared
-FLOOR, SHADES, GAP = -60.0, 32, 6  # of a picture: dB, greys, pixels between its parts
-FALL = 5  # frames (80 ms) over which the voice's level is watched falling
-JUDGE = "RNN"  # whose best and worst excerpt are shown
+SECONDS, GRID = 4.0, 0.5  # seconds: length of an excerpt, and distance between the excerpts compared
+FLOOR, SHADES, GAP = -60.0, 32, 6  # of a picture: dB of white, shades of grey, pixels between its panels
+FALL = 5  # frames (80 ms) over which the fall of the voice's level is measured
+JUDGE = "RNN"  # its best and worst excerpts are shown
 
-# What a case is chosen by, as the report tells it.
+# How each case is chosen, as quoted in the report.
 CASES = {
     "best": "highest SDR of the recurrent network",
     "worst": "lowest SDR of the recurrent network",
@@ -65,7 +66,7 @@ CASES = {
 
 
 def sources_of(case: str, songs: list[Song], index: int, rate: int) -> np.ndarray:
-    """Voice and accompaniment of the song with that index, (2, samples); for `two` a second singer's voice as third."""
+    """Voice and accompaniment of the song with that index, (2, samples). For `two` also a second singer's voice."""
     sources = read_sources(songs[index], rate)
     if case != "two":
         return sources
@@ -79,11 +80,11 @@ def sources_of(case: str, songs: list[Song], index: int, rate: int) -> np.ndarra
 def strengths(songs: list[Song], index: int, judge: Mask, audio: AudioConfig) -> dict[int, dict[str, float]]:
     """How strong each case is in the excerpts of a song: {start, in steps of GRID: {case: strength}}.
 
-    Excerpts in which the voice rests most of the time do not count.
+    Excerpts in which the voice mostly rests are left out.
     """
     rate = audio.sample_rate
-    *sources, second = sources_of("two", songs, index, rate)
-    sources = np.stack(sources)
+    all_sources = sources_of("two", songs, index, rate)
+    sources, second = all_sources[:2], all_sources[2]
     error = let_through(judge, sources, audio).sum(axis=0) - sources[0]
     signals = np.stack([*sources, error, drums_apart(sources[1], rate)[1], second])
     levels = power(signals, rate).sum(axis=-1)  # (5, frames)
@@ -113,8 +114,8 @@ def strengths(songs: list[Song], index: int, judge: Mask, audio: AudioConfig) ->
 
 
 def choose(table: dict[tuple[int, int], dict[str, float]], cases: list[str]) -> dict[str, tuple[int, int]]:
-    """Case -> (song's index, start) where it is strongest; no song twice, as far as there are enough."""
-    chosen = {}
+    """Case -> (index of the song, start) where it is strongest. Each song serves once, if there are enough."""
+    chosen: dict[str, tuple[int, int]] = {}
     for case in cases:
         used = {index for index, _ in chosen.values()}
         free = [place for place in table if place[0] not in used] or list(table)
@@ -128,7 +129,7 @@ def choose(table: dict[tuple[int, int], dict[str, float]], cases: list[str]) -> 
 def describe(
     case: str, songs: list[Song], index: int, start: float, masks: dict[str, Mask], audio: AudioConfig
 ) -> tuple[dict, list[np.ndarray]]:
-    """What happens in an excerpt, for cases.json; and mixture, voice and estimate, (samples,) each, for its picture."""
+    """An excerpt's measurements for cases.json, and mixture, voice and estimate (samples,) for its picture."""
     rate = audio.sample_rate
     sources = sources_of(case, songs, index, rate)
     piece = slice(round(start * rate), round((start + SECONDS) * rate))
@@ -138,7 +139,7 @@ def describe(
     parts = {"voice": voice, "tones": others - drums, "drums": drums}  # their sum is the mixture
     if case == "two":
         parts = {"voice": voice, "accompaniment": sources[1], "second voice": sources[2]}
-    facts = {
+    facts: dict[str, Any] = {
         "song": songs[index].name,
         "start": start,
         "seconds": cut.shape[1] / rate,
@@ -174,12 +175,12 @@ def describe(
 
 
 def draw(path: Path, signals: list[np.ndarray], rate: int) -> None:
-    """Spectrograms side by side, of 0 Hz to half the rate: black is the loudest point of the first, white is FLOOR."""
+    """Draw spectrograms side by side, 0 Hz to rate / 2: black is the loudest point of the first, white FLOOR below."""
     spectra = [power(signal, rate)[:, 1:].T[::-1] for signal in signals]  # (bins, frames), high ones on top
     loudest = spectra[0].max()
     panels = []
     for spectrum in spectra:
-        pairs = spectrum.reshape(len(spectrum) // 2, 2, -1).max(axis=1)  # half the height is enough for print
+        pairs = spectrum.reshape(len(spectrum) // 2, 2, -1).max(axis=1)  # half the height is enough in print
         levels = 10 * np.log10(np.maximum(pairs / loudest, 10 ** (FLOOR / 10)))
         shade = np.clip(np.round(levels / FLOOR * (SHADES - 1)), 0, SHADES - 1) * (255 / (SHADES - 1))
         panels += [shade, np.full((len(shade), GAP), 255.0)]
@@ -192,11 +193,13 @@ def draw(path: Path, signals: list[np.ndarray], rate: int) -> None:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_from(__doc__)
     add_dataset_arguments(parser)
     add_network_arguments(parser)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help="(all)")
-    parser.add_argument("--output", type=Path, default=Path("discussion"), metavar="FOLDER", help="(%(default)s)")
+    cases = f"choose excerpts for these cases: {', '.join(CASES)} (default: all)"
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=cases)
+    output = "write cases.json and pictures into this folder (default: %(default)s)"
+    parser.add_argument("--output", type=Path, default=Path("discussion"), metavar="FOLDER", help=output)
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     songs = chosen_songs(options)
@@ -207,9 +210,9 @@ def main(argv: list[str] | None = None) -> None:
         for start, own in strengths(songs, index, masks[JUDGE], audio).items():
             table[index, start] = own
     if not table:
-        raise UserError(f"{options.dataset}: expected songs of {SECONDS:g} s in which a voice sings, found none")
+        raise UserError(f"{options.dataset}: expected songs with {SECONDS:g} s of singing, found none")
     make_folder(options.output)
-    report = {
+    report: dict[str, Any] = {
         "data": Path(options.dataset).name,
         "songs": len(songs),
         "excerpts": len(table),

@@ -1,10 +1,10 @@
-r"""Measure where the networks go wrong, and what phase and block cost: figures for the report's discussion.
+r"""Measure where the networks err, and what phase and block size cost: figures for the report's discussion.
 
     python report/measures/discussion.py MIR-1K --include-test --hold-out bug ariel \
       --output results/discussion/held_out_singers
     python report/measures/discussion.py SONGS --output results/discussion/songs
 
-Writes measures.json. Everything happens at the networks' rate, mono, with the voice of each song at the same level.
+Writes measures.json. All songs are mono, at the networks' sample rate, with every voice at the same level.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import itertools
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -22,7 +23,11 @@ import torch
 from tqdm import tqdm
 
 from Model import FeedforwardConfig
-from networks.encoders import BandJoin, BandSplit, ConvJoin, ConvSplit, HarmonicJoin, HarmonicSplit, Mixer, band_edges
+from networks.bands import BandJoin, BandSplit, band_edges
+from networks.conv import ConvJoin, ConvSplit
+from networks.harmonic import HarmonicJoin, HarmonicSplit
+from networks.mixing import Mixer
+from process.commandline import parser_from
 from process.errors import UserError, command, make_folder, whole_file
 from report.measures.leakage import (
     FRAME,
@@ -53,16 +58,16 @@ from sound.resampling import resample
 from util import AudioConfig, load_network
 
 BLOCKS = (512, 1024, 2048, 4096, 8192)  # samples
-OVERLAPS = (2, 4)  # block / hop: the course's and the pretrained networks'
+OVERLAPS = (2, 4)  # block / hop: that of the course, and of the pretrained networks
 ROOMS = (0.3, 1.0)  # seconds of reverberation
 RATIOS = (-10, 0, 10)  # dB, voice to accompaniment
-PARTS = (BandSplit, BandJoin, ConvSplit, ConvJoin, HarmonicSplit, HarmonicJoin, Mixer)  # told as one layer each
-SECOND_VOICE = -6.0  # dB, against the first
+PARTS = (BandSplit, BandJoin, ConvSplit, ConvJoin, HarmonicSplit, HarmonicJoin, Mixer)  # each counts as one layer
+SECOND_VOICE = -6.0  # dB, relative to the first voice
 PROTOCOL = (
-    f"Mono, at the networks' rate, every voice at the same RMS. Frames of {1000 * FRAME:g} ms; rest: the voice is "
-    f"more than {-REST:g} dB below its loud frames; voiced: autocorrelation above {VOICED}. SDR is the plain "
-    "signal-to-noise ratio, pooled over songs; intervals: 95 %, songs drawn with replacement. Lost voice and leak: "
-    "what the mask takes from the voice and lets through of the accompaniment."
+    f"Mono, at the networks' sample rate, every voice at the same RMS. Frames of {1000 * FRAME:g} ms; rest: the voice "
+    f"is more than {-REST:g} dB below its loud frames; voiced: autocorrelation above {VOICED}. SDR is the plain "
+    "signal-to-noise ratio, pooled over songs; intervals: 95 %, songs drawn with replacement. Lost voice: what the "
+    "mask removes from the voice. Leak: what it lets through of the accompaniment."
 )
 
 
@@ -70,8 +75,9 @@ PROTOCOL = (
 
 
 def load_networks(paths: dict[str, Path | None]) -> tuple[dict[str, Mask], AudioConfig, dict[str, dict]]:
-    """{name: mask}, the audio configuration they share, and what they are, for the report's drawings."""
+    """{name: mask}, the audio configuration they share, and facts about the networks for the report's drawings."""
     masks, facts, audios = {}, {}, set()
+    network: Any
     for name, path in paths.items():
         path = path or find_checkpoint(name)
         network, audio, checkpoint = load_network(path, NETWORKS[name])
@@ -94,15 +100,17 @@ def load_networks(paths: dict[str, Path | None]) -> tuple[dict[str, Mask], Audio
             "parts": layers_of(network),
         }
     if len(audios) > 1:
-        raise UserError(f"expected networks of the same rate, block and hop, found {' and '.join(map(str, audios))}")
+        raise UserError(
+            f"expected networks of the same sample rate, block and hop, found {' and '.join(map(str, audios))}"
+        )
     return masks, audios.pop(), facts
 
 
 def widths(config: FeedforwardConfig, audio: AudioConfig) -> list[float]:
-    """How wide each band of bins is, from the lowest to the highest; none if the network does not look at such."""
+    """The width in Hz of each band, from the lowest to the highest. Empty if the network has no bands."""
     if config.encoder not in ("bands", "harmonic"):
         return []
-    edges = band_edges(config.bins, config.bands)
+    edges = band_edges(config.bins, config.bands, config.corner)
     return [(b - a) * audio.bin_width for a, b in itertools.pairwise(edges)]
 
 
@@ -110,12 +118,12 @@ def weights_of(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def layers_of(network: torch.nn.Module) -> dict[str, list[dict]]:
-    """Each part's layers in the order in which a frame goes through them: kind, shape of what comes out, weights.
+def layers_of(network: Any) -> dict[str, list[dict]]:
+    """The layers of each part in the order of the data flow: kind, shape of the output, number of weights.
 
-    What splits, joins or mixes bands counts as one layer. A shape is [units] or [bands, features].
+    A module that splits, joins or mixes bands counts as one layer. A shape is [units] or [bands, features].
     """
-    parts = {name: [] for name, _ in network.named_children()}
+    parts: dict[str, list[dict]] = {name: [] for name, _ in network.named_children()}
 
     def listen(part: str, module: torch.nn.Module) -> None:
         if not isinstance(module, PARTS) and not any(True for _ in module.parameters(recurse=False)):
@@ -124,13 +132,13 @@ def layers_of(network: torch.nn.Module) -> dict[str, list[dict]]:
             return
 
         def note(module: torch.nn.Module, inputs: tuple, output: torch.Tensor | tuple) -> None:
-            output = output if isinstance(output, torch.Tensor) else output[0]  # an LSTM's comes with its state
+            output = output if isinstance(output, torch.Tensor) else output[0]  # an LSTM also returns its state
             shape = [size for size in output.shape if size > 1]  # one song, one frame
             parts[part].append({"kind": type(module).__name__, "shape": shape, "weights": weights_of(module)})
 
         handles.append(module.register_forward_hook(note))
 
-    handles = []
+    handles: list[torch.utils.hooks.RemovableHandle] = []
     for name, module in network.named_children():
         listen(name, module)
     with torch.inference_mode():
@@ -140,11 +148,11 @@ def layers_of(network: torch.nn.Module) -> dict[str, list[dict]]:
     return parts
 
 
-# ---------------------------------------------------------------------------------------------- what is measured
+# ---------------------------------------------------------------------------------------------- measurements
 
 
 def where(songs: list[Song], masks: dict[str, Mask], audio: AudioConfig) -> dict:
-    """SDR, lost voice and leak by kind of frame, by band and by voice-to-accompaniment ratio."""
+    """Measure SDR, lost voice and leak by kind of frame, by band and by voice-to-accompaniment ratio."""
     groups = {name: Groups() for name in masks}
     for song in tqdm(songs, "frames and bands", disable=None):
         sources = read_sources(song, audio.sample_rate)
@@ -155,14 +163,15 @@ def where(songs: list[Song], masks: dict[str, Mask], audio: AudioConfig) -> dict
 
 
 def kinds(songs: list[Song], masks: dict[str, Mask], audio: AudioConfig) -> dict:
-    """What a mask lets through of tones, drums, a second voice and a room, and the SDR at other levels of the voice."""
-    rate, found = audio.sample_rate, {name: {} for name in masks}
+    """Measure what masks let through of tones, drums, a second voice and a room, and the SDR at other voice levels."""
+    rate = audio.sample_rate
+    found: dict[str, dict[str, dict[str, list]]] = {name: {} for name in masks}
     for index, song in enumerate(tqdm(songs, "kinds of sound", disable=None)):
         voice, accompaniment = read_sources(song, rate)
         tones, drums = drums_apart(accompaniment, rate)
         second = np.resize(read_sources(songs[(index + len(songs) // 2) % len(songs)], rate)[0], len(voice))
-        louder = np.float32(np.sqrt(2)) * accompaniment  # as the room makes the voice
-        trials = {  # what is tried -> name of each source, how many of them are the voice
+        louder = np.float32(np.sqrt(2)) * accompaniment  # by as much as the room amplifies the voice
+        trials = {  # name -> sources, and how many of them are the voice
             "kinds": ({"voice": voice, "tones": tones, "drums": drums}, 1),
             "two voices": ({"first": voice, "second": second * 10 ** (SECOND_VOICE / 20), "others": accompaniment}, 1),
         }
@@ -186,12 +195,12 @@ def kinds(songs: list[Song], masks: dict[str, Mask], audio: AudioConfig) -> dict
 
 
 def at_ratio(voice: np.ndarray, accompaniment: np.ndarray, ratio: float) -> np.ndarray:
-    """The accompaniment at such a level that the voice is `ratio` dB above it."""
+    """Scale the accompaniment so that the voice is `ratio` dB above it."""
     return accompaniment * np.sqrt(energy(voice) / max(energy(accompaniment), 1e-20)) * 10 ** (-ratio / 20)
 
 
 def _mean(values: list) -> dict:
-    """Of levels [through, before] the pooled ratio in dB, of SDRs the mean; with an interval over songs."""
+    """The mean of SDRs, or the pooled ratio in dB of energies [through, before], with its interval over songs."""
     table = np.array(values)
     if table.ndim == 1:
         return {"mean": table.mean(), "interval": bootstrap(table[None])[0].tolist()}
@@ -201,11 +210,11 @@ def _mean(values: list) -> dict:
 
 
 def blocks(songs: list[Song], rate: int) -> list[dict]:
-    """What masks made from the true sources reach with other blocks and hops: SDR, mean over songs."""
+    """Measure the SDR, mean over songs, of ideal masks with other blocks and hops."""
     rows = []
     for block in tqdm(BLOCKS, "blocks", disable=None):
         for audio in (AudioConfig(rate, block, block // overlap) for overlap in OVERLAPS):
-            scores = {name: [] for name in IDEAL}
+            scores: dict[str, list[float]] = {name: [] for name in IDEAL}
             for song in songs:
                 sources = read_sources(song, rate)
                 for name, own in scores.items():
@@ -216,8 +225,8 @@ def blocks(songs: list[Song], rate: int) -> list[dict]:
 
 
 def phase(songs: list[Song], masks: dict[str, Mask], audio: AudioConfig) -> dict:
-    """SDR of each mask with the mixture's phase and with the true voice's, mean over songs."""
-    scores = {name: {"mixture's phase": [], "true phase": []} for name in masks}
+    """Measure the SDR, mean over songs, of each mask with the mixture's phase and with the true voice's."""
+    scores: dict[str, dict[str, list[float]]] = {name: {"mixture's phase": [], "true phase": []} for name in masks}
     for song in tqdm(songs, "phase", disable=None):
         sources = read_sources(song, audio.sample_rate)
         for name, mask in masks.items():
@@ -228,10 +237,10 @@ def phase(songs: list[Song], masks: dict[str, Mask], audio: AudioConfig) -> dict
 
 
 def above_band(songs: list[Song], files: dict[str, str], audio: AudioConfig) -> list[dict]:
-    """What lies above the network's band, for each song. SDR at the song's rate.
+    """Measure, song by song and at the song's rate, what the part above the network's band is worth.
 
-    The SDR of a voice that lacks only that; of each network, the SDR of its voice without that and with it, and how
-    loud, in dB, that of the accompaniment alone is when it has gone through.
+    The SDR of a true voice without that part; for each network the SDR of its estimate without and with that part, and
+    how much of that part of the accompaniment passes, in dB.
     """
     networks = {name: load_network(file, NETWORKS[name])[0] for name, file in files.items()}
     rows = []
@@ -239,7 +248,7 @@ def above_band(songs: list[Song], files: dict[str, str], audio: AudioConfig) -> 
         mixture, voice = song.read()
         accompaniment = mixture - voice
         loud = energy(accompaniment - within_band(accompaniment, song.rate, audio))
-        row = {"song": song.name, "SDR without it": sdr(voice, within_band(voice, song.rate, audio))}
+        row: dict[str, Any] = {"song": song.name, "SDR without it": sdr(voice, within_band(voice, song.rate, audio))}
         for name, network in networks.items():
             estimate = separate(network, mixture[None], song.rate, audio)[0]
             leak = separate(network, accompaniment[None], song.rate, audio)[0]
@@ -253,7 +262,7 @@ def above_band(songs: list[Song], files: dict[str, str], audio: AudioConfig) -> 
 
 
 def within_band(sound: np.ndarray, rate: int, audio: AudioConfig) -> np.ndarray:
-    """What is left of sound (samples,) after resampling to the network's rate and back."""
+    """Sound (samples,) after resampling to the network's rate and back."""
     there_and_back = resample(resample(sound[None], rate, audio.sample_rate), audio.sample_rate, rate)[0, : len(sound)]
     return np.pad(there_and_back, (0, len(sound) - len(there_and_back)))
 
@@ -263,9 +272,9 @@ def within_band(sound: np.ndarray, rate: int, audio: AudioConfig) -> np.ndarray:
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     for name in NETWORKS:
-        text = "(default: the one that would separate)"
+        text = f"measure this {name} network (default: the best one in the current folder, else the pretrained one)"
         parser.add_argument(f"--{name.lower()}", type=Path, dest=name, metavar="CHECKPOINT", help=text)
-    parser.add_argument("--every", type=int, default=1, help="only every so manieth song (%(default)s)")
+    parser.add_argument("--every", type=int, metavar="N", default=1, help="use every Nth song only (default: all)")
 
 
 def chosen_songs(options: argparse.Namespace) -> list[Song]:
@@ -278,10 +287,11 @@ def chosen_songs(options: argparse.Namespace) -> list[Song]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_from(__doc__)
     add_dataset_arguments(parser)
     add_network_arguments(parser)
-    parser.add_argument("--output", type=Path, default=Path("discussion"), metavar="FOLDER", help="(%(default)s)")
+    output = "write measures.json into this folder (default: %(default)s)"
+    parser.add_argument("--output", type=Path, default=Path("discussion"), metavar="FOLDER", help=output)
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     songs = chosen_songs(options)

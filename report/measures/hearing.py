@@ -1,14 +1,13 @@
-r"""What it brings to hear songs in tune, and to take their colour back, on songs as they are and off the scale.
+r"""Measure the gain from hearing songs in tune and with their colour taken back, in and out of tune.
 
     python report/measures/hearing.py SONGS --output results/hearing/songs.json
     python report/measures/hearing.py MIR-1K --include-test --hold-out bug ariel --every 4 \
       --networks pretrained/eight_singers --output results/hearing/held_out_singers.json
 
-Plays every song faster or slower by some cents, as a tape would, and separates it. Writes the mean SDR of the voice,
-BSS_EVAL v3, by network, way of hearing and cents.
+Plays every song faster or slower by some cents, like a tape, and separates it. Writes the mean SDR of the voice
+(BSS_EVAL v3) by network, way of hearing and cents.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -24,6 +23,7 @@ import torch  # noqa: E402
 from Model import FeedforwardNetwork  # noqa: E402
 from Model_RNN import RecurrentNetwork  # noqa: E402
 from networks import hearing  # noqa: E402
+from process.commandline import parser_from  # noqa: E402
 from process.errors import whole_file  # noqa: E402
 from scoring.bss_eval import bss_eval_sources  # noqa: E402
 from scoring.report import code_version  # noqa: E402
@@ -37,7 +37,7 @@ WAYS = {"as it is": (False, 0.0), "in tune": (True, 0.0), "in tune, colour taken
 
 
 class AsItIs(hearing.Tuning):
-    """The usual block for every frame."""
+    """Leaves the tuning as it is: the usual block for every frame."""
 
     def follow(self, magnitude: torch.Tensor) -> np.ndarray:
         return np.full(magnitude.shape[:2], self.audio.block)
@@ -51,16 +51,18 @@ def score(song: np.ndarray, rate: int, network: torch.nn.Module, audio: AudioCon
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure what it brings to hear songs in tune and in a usual colour.")
+    parser = parser_from(__doc__)
     add_dataset_arguments(parser)
-    parser.add_argument("--every", type=int, default=1, help="only every so manieth song (%(default)s)")
-    parser.add_argument("--networks", type=Path, default=ROOT / "pretrained", metavar="FOLDER", help="(pretrained)")
-    parser.add_argument("--output", type=Path, default=Path("hearing.json"), metavar="FILE", help="(%(default)s)")
+    parser.add_argument("--every", type=int, metavar="N", default=1, help="use every Nth song only (default: all)")
+    networks = "measure the best checkpoints of this folder (default: the pretrained ones)"
+    parser.add_argument("--networks", type=Path, default=ROOT / "pretrained", metavar="FOLDER", help=networks)
+    output = "write the figures into this JSON file (default: %(default)s)"
+    parser.add_argument("--output", type=Path, default=Path("hearing.json"), metavar="FILE", help=output)
     options = parser.parse_args()
     torch.set_num_threads(1)
     splits = find_songs(options.dataset, options.hold_out, options.include_test)
     songs = splits["Valid" if options.hold_out else "Test"][:: options.every]
-    means = {}
+    means: dict[str, dict[str, dict[int, float]]] = {}
     for network_class in (FeedforwardNetwork, RecurrentNetwork):
         path = options.networks / f"savedModel_{network_class.name}_best.pt"
         network, audio, _ = load_network(path, network_class)
@@ -77,8 +79,12 @@ def main() -> None:
                     mean = round(float(np.mean(scores)), 3)
                     means.setdefault(network_class.name, {}).setdefault(way, {})[cents] = mean
                     print(f"{network_class.name}, {way}, {cents:+} cents: {mean}", flush=True)
-    facts = {"command": "python report/measures/hearing.py " + " ".join(sys.argv[1:]), "commit": code_version()}
-    facts |= {"songs": len(songs), "mean SDR v3": means}
+    facts = {
+        "command": "python report/measures/hearing.py " + " ".join(sys.argv[1:]),
+        "commit": code_version(),
+        "songs": len(songs),
+        "mean SDR v3": means,
+    }
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(options.output) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n")

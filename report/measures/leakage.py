@@ -1,7 +1,7 @@
-"""Where and why an estimated voice is wrong: what a mask lets through of each source, frame by frame and band by band.
+"""Where and why an estimated voice is wrong: what a mask lets through of each source, by frame and by band.
 
-A mask is linear in the mixture: applied to each source alone, it gives sources whose sum is the estimate. So the error
-of the estimated voice has two parts that can be measured apart: voice that was lost and accompaniment that leaked in.
+A mask is linear in the mixture: applied to each source alone, it gives parts whose sum is the estimate. So the error of
+an estimated voice splits into two parts that can be measured apart: lost voice and leaked accompaniment.
 """
 
 import dataclasses
@@ -21,20 +21,20 @@ from songs.song import Song
 from sound.resampling import resample
 from util import AudioConfig, istft, stft
 
-FRAME, STEP = 0.064, 0.016  # seconds: how finely the parts of an estimate are looked at, whatever the network's block
+FRAME, STEP = 0.064, 0.016  # seconds: length and distance of the frames of this analysis, whatever the network's block
 BANDS = (0, 250, 500, 1000, 2000, 4000, 8000)  # Hz
-REST = -25.0  # dB below its loud frames (95th percentile of levels), under which the voice rests
+REST = -25.0  # dB relative to its loud frames (95th percentile): below this, the voice rests
 PITCHES = (80.0, 800.0)  # Hz, of singing
-VOICED = 0.6  # from this autocorrelation on, a frame has a pitch
+VOICED = 0.6  # above this autocorrelation, a frame has a pitch
 LEVELS = (-np.inf, -10, -5, 0, 5, 10, np.inf)  # dB, voice to accompaniment in a frame
-DRAWS = 2000  # of the bootstrap
-PARTS = ("voice", "error", "lost", "leak", "accompaniment", "estimate")  # of which energies are taken
+DRAWS = 2000  # bootstrap samples
+PARTS = ("voice", "error", "lost", "leak", "accompaniment", "estimate")  # whose energies are measured
 
 Mask = Callable[[torch.Tensor], torch.Tensor]  # spectra (sources, frames, bins) -> (frames, bins), nonnegative
 
 
 def read_sources(song: Song, rate: int) -> np.ndarray:
-    """Voice and accompaniment at `rate`, (2, samples), float32, at such a level that the voice's RMS is 0.1."""
+    """Voice and accompaniment at `rate`, (2, samples), float32, scaled so that the voice's RMS is 0.1."""
     mixture, vocals = resample(song.read(), song.rate, rate)
     level = np.sqrt(np.mean(np.square(vocals, dtype=np.float64)))
     return (np.stack([vocals, mixture - vocals]) * (0.1 / max(level, 1e-6))).astype(np.float32)
@@ -44,7 +44,7 @@ def read_sources(song: Song, rate: int) -> np.ndarray:
 
 
 def mask_of(network: torch.nn.Module, audio: AudioConfig) -> Mask:
-    """A network's mask of a whole song, heard as in separation."""
+    """A network's mask of a whole song, as in separation."""
 
     def mask(spectra: torch.Tensor) -> torch.Tensor:
         mixture = spectra.sum(0)[None]  # (1, frames, bins)
@@ -67,12 +67,12 @@ def ideal_binary_mask(spectra: torch.Tensor) -> torch.Tensor:
 
 
 def true_magnitude(spectra: torch.Tensor) -> torch.Tensor:
-    """The voice's magnitude with the mixture's phase: every error left is one of phase."""
+    """The voice's magnitude with the mixture's phase: the only error left is the phase."""
     return spectra[0].abs() / spectra.sum(0).abs().clamp(min=1e-12)
 
 
 def best_mask(spectra: torch.Tensor) -> torch.Tensor:
-    """Of all masks between 0 and 1 the one of least squared error: what of the voice lies in the mixture's phase."""
+    """The mask between 0 and 1 of least squared error: the voice's projection on the mixture's phase."""
     mixture = spectra.sum(0)
     return ((spectra[0] * mixture.conj()).real / mixture.abs().square().clamp(min=1e-24)).clamp(0, 1)
 
@@ -87,7 +87,7 @@ IDEAL = {
 
 @torch.inference_mode()
 def let_through(mask: Mask, sources: np.ndarray, audio: AudioConfig) -> np.ndarray:
-    """What the mask lets through of each of the sources (sources, samples), voice first: same shape. Their sum is the
+    """Apply the mask to each of the sources (sources, samples), voice first. Returns the same shape, whose sum is the
     estimate of the voice."""
     spectra = stft(torch.from_numpy(sources), audio)
     return istft(spectra * mask(spectra), audio, sources.shape[1]).numpy()
@@ -118,16 +118,16 @@ def sdr(voice: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def power(signal: np.ndarray, rate: int) -> np.ndarray:
-    """Power spectrum of signal (..., samples): (..., frames, bins); frame f is centred at sample f * hop."""
+    """Power spectrum of signal (..., samples): (..., frames, bins). Frame f is centred at sample f * hop."""
     block, hop = 2 * round(FRAME * rate / 2), round(STEP * rate)
     audio = AudioConfig(rate, block, hop, "hann")
     return stft(torch.from_numpy(np.ascontiguousarray(signal)), audio).abs().square().double().numpy()
 
 
 def periodicity(signal: np.ndarray, rate: int) -> np.ndarray:
-    """Of each frame of `power`, the highest autocorrelation at a lag of a sung pitch, 1 for a periodic frame.
+    """The highest autocorrelation of each frame of `power` at the lag of a sung pitch; 1 for a periodic frame.
 
-    Divided by the window's own autocorrelation (Boersma 1993, eq. 9). Returns (frames,).
+    Divided by the window's autocorrelation (Boersma 1993, eq. 9). Returns (frames,).
     """
     block, hop = 2 * round(FRAME * rate / 2), round(STEP * rate)
     frames = 1 + -(-len(signal) // hop)
@@ -144,7 +144,7 @@ def periodicity(signal: np.ndarray, rate: int) -> np.ndarray:
 
 
 def voice_activity(voice: np.ndarray, rate: int) -> dict[str, np.ndarray]:
-    """Which frames of the true voice are voiced (with a pitch), unvoiced (breath, consonants) and rests: (frames,)."""
+    """Which frames of the true voice are voiced (with a pitch), unvoiced (breath, consonants) or rest: (frames,)."""
     levels = 10 * np.log10(power(voice, rate).sum(axis=-1) + 1e-12)
     rest = levels < np.percentile(levels, 95) + REST
     voiced = ~rest & (periodicity(voice, rate) > VOICED)
@@ -152,23 +152,24 @@ def voice_activity(voice: np.ndarray, rate: int) -> dict[str, np.ndarray]:
 
 
 def parts_of(voice: np.ndarray, accompaniment: np.ndarray, through: np.ndarray) -> np.ndarray:
-    """PARTS as signals, from the true sources and what a mask let through of both: (6, samples)."""
+    """PARTS as signals (6, samples), from the true sources and what a mask let through of both."""
     estimate = through.sum(axis=0)
     return np.stack([voice, estimate - voice, through[0] - voice, through[1], accompaniment, estimate])
 
 
 @dataclasses.dataclass
 class Groups:
-    """Energies of PARTS by group of frames or bands: {group: one (6,) a song}."""
+    """Energies of PARTS by group of frames or by band: {group: one (6,) per song}."""
 
-    energies: dict[str, list[np.ndarray]] = dataclasses.field(default_factory=dict)
+    energies: dict[str, list] = dataclasses.field(default_factory=dict)
 
     def add(self, sources: np.ndarray, through: np.ndarray, rate: int) -> None:
-        """Sort what a mask let through of voice and accompaniment, both (2, samples)."""
-        spectra = power(parts_of(*sources, through), rate)  # (6, frames, bins)
-        frames = voice_activity(sources[0], rate)
+        """Add a song: its voice and accompaniment, and what a mask let through of them, both (2, samples)."""
+        voice, accompaniment = sources
+        spectra = power(parts_of(voice, accompaniment, through), rate)  # (6, frames, bins)
+        frames = voice_activity(voice, rate)
         by_frame, sings = spectra.sum(axis=-1), ~frames["rest"]
-        pitched = periodicity(sources[1], rate) > VOICED
+        pitched = periodicity(accompaniment, rate) > VOICED
         frames["rest, accompaniment with a pitch"] = ~sings & pitched
         frames["rest, accompaniment without"] = ~sings & ~pitched
         levels = 10 * np.log10((by_frame[0] + 1e-12) / (by_frame[4] + 1e-12))
@@ -184,7 +185,7 @@ class Groups:
             self.energies.setdefault(f"frames of {name}", []).append(frames[name].sum() if name in frames else 0)
 
     def summary(self, other: "Groups | None" = None) -> dict[str, dict]:
-        """Of each group what its energies say, pooled over the songs; with `other`, how much better this SDR is."""
+        """Figures of each group, pooled over the songs. With `other`, also by how much this SDR is higher."""
         names = [name for name in self.energies if not name.startswith("frames of ")]
         frames = {name: sum(self.energies[f"frames of {name}"]) for name in names}
         voice = sum(own[0] for own in self.energies["all frames"])
@@ -224,9 +225,9 @@ def _interval(values: np.ndarray) -> list[float]:
 
 
 def drums_apart(sound: np.ndarray, rate: int) -> np.ndarray:
-    """Split a sound (samples,) into what is smooth in time, tones, and in frequency, drums: (2, samples).
+    """Split a sound (samples,) into tones, smooth in time, and drums, smooth in frequency: (2, samples).
 
-    Median filters over 0.3 s and 500 Hz of the spectrogram make two soft masks (Fitzgerald 2010); their sum is 1.
+    Median filters over 0.3 s and over 500 Hz of the spectrogram make two soft masks whose sum is 1 (Fitzgerald 2010).
     """
     audio = AudioConfig(rate, 2 * round(FRAME * rate / 2), round(STEP * rate), "hann")
     spectrum = stft(torch.from_numpy(sound), audio)
@@ -239,9 +240,10 @@ def drums_apart(sound: np.ndarray, rate: int) -> np.ndarray:
 
 
 def reverberation(voice: np.ndarray, rate: int, seconds: float) -> np.ndarray:
-    """The tail that a room of that reverberation time adds to a voice (samples,), as loud as the voice itself.
+    """The tail that a room with this reverberation time adds to a voice (samples,), as loud as the voice itself.
 
-    Noise that decays by 60 dB in `seconds`, from 5 ms on (Polack's model of late reverberation), the same every time.
+    Its impulse response is noise, always the same, that begins at 5 ms and decays by 60 dB in `seconds` (Polack's model
+    of late reverberation).
     """
     time = np.arange(round(1.5 * seconds * rate)) / rate
     response = np.random.default_rng(0).standard_normal(len(time)) * 10 ** (-3 * time / seconds) * (time > 0.005)
@@ -251,7 +253,7 @@ def reverberation(voice: np.ndarray, rate: int, seconds: float) -> np.ndarray:
 
 
 def plain(value):
-    """For JSON: 5 digits of figures, no numpy."""
+    """For JSON: figures of 5 digits, no numpy types."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,0 +1,23 @@
+"""Every script's --help begins with what the script does and ends with example commands."""
+
+import importlib
+import re
+
+import pytest
+
+SCRIPTS = ("Data", "prepare_dataset", "make_demo_dataset", "package_submission")
+RECIPE = ("average", "count", "fetch_music", "fetch_voices", "sing", "synthesise_voices")
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, *RECIPE])
+def test_help_begins_with_the_purpose_and_ends_with_examples(name, capsys):
+    script = importlib.import_module(name)
+    with pytest.raises(SystemExit) as stop:
+        script.main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    purpose = script.__doc__.partition("\n")[0]
+    assert purpose.endswith(".") and text.partition("\n\n")[2].startswith(purpose + "\n\n")
+    examples = text.partition("\nexamples:\n")[2].splitlines()
+    assert len(examples) >= 2 and any(f"{name}.py" in line for line in examples)
+    assert all(re.match(r"  (python|pip) \S", line) for line in examples)

@@ -1,0 +1,189 @@
+"""The report: up to date, the same every time, and no figure, no sentence that the results do not bear out."""
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import build
+import pytest
+from helpers import ROOT, fails
+
+from Model import FeedforwardNetwork
+from Model_RNN import RecurrentNetwork
+from networks.encoders import ENCODERS
+from process.errors import UserError
+from report.measures import discussion
+from util import AudioConfig, save_checkpoint
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """Everything the report is made from, the report and its digests, to be changed."""
+    for name in [*build.sources(ROOT), build.PDF, build.DIGESTS]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def change_json(path: Path, *keys: str, value=None) -> None:
+    """Set an item of a JSON file, or remove it if there is no value."""
+    found = json.loads(path.read_text())
+    place = found
+    for key in keys[:-1]:
+        place = place[key]
+    if value is None:
+        del place[keys[-1]]
+    else:
+        place[keys[-1]] = value
+    path.write_text(json.dumps(found))
+
+
+def test_the_committed_report_is_up_to_date():
+    assert build.changes(ROOT) == [], "run python report/build.py"
+
+
+def test_it_is_about_the_pretrained_networks():
+    for folder, place in (("held_out_singers", "pretrained/eight_singers"), ("songs", "pretrained")):
+        networks = json.loads((ROOT / "results" / "discussion" / folder / "measures.json").read_text())["networks"]
+        for name, facts in networks.items():
+            path = ROOT / place / f"savedModel_{name}_best.pt"
+            again = "run report/measures/discussion.py and report/measures/cases.py"
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == facts["sha256"], again
+
+
+def test_changes_are_told(copy, monkeypatch, capsys):
+    monkeypatch.setattr(build, "ROOT", copy)
+    assert build.changes(copy) == [] and build.main(["--check"]) == 0
+    (copy / "report" / "text" / "1_system.typ").write_text("= Nothing")
+    (copy / "results" / "songs" / "evaluation.csv").unlink()
+    (copy / "results" / "other").mkdir()
+    (copy / "results" / "other" / "evaluation.json").write_text("{}")
+    (copy / build.PDF).write_bytes(b"%PDF older")
+    assert build.changes(copy) == [
+        "report/report.pdf: changed",
+        "report/text/1_system.typ: changed",
+        "results/other/evaluation.json: new",
+        "results/songs/evaluation.csv: gone",
+    ]
+    line = fails(capsys, build.main, "--check")
+    found = "report/report.pdf: changed, report/text/1_system"
+    assert line.startswith(f"error: report: expected an up-to-date report, found {found}")
+    (copy / build.PDF).unlink()
+    assert "report/report.pdf: gone" in build.changes(copy)
+    (copy / build.DIGESTS).unlink()
+    assert build.changes(copy) == ["report/sources.sha256: missing"]
+
+
+def test_same_sources_same_bytes_and_six_to_ten_pages(copy):
+    pdf = build.build(copy)
+    assert pdf == build.build(ROOT)
+    assert b"CreationDate" not in pdf and b"CreateDate" not in pdf  # tomorrow's would be another
+    assert 6 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 10
+
+
+def test_building_makes_it_up_to_date(copy, monkeypatch):
+    change_json(
+        copy / "results" / "songs" / "evaluation.json", "scores", "vocals", "RNN", "SIR v3 sources", "mean", value=9.99
+    )
+    assert build.changes(copy) == ["results/songs/evaluation.json: changed"]
+    before = (copy / build.PDF).read_bytes()
+    monkeypatch.setattr(build, "ROOT", copy)
+    assert build.main([]) == 0
+    assert build.changes(copy) == [] and (copy / build.PDF).read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("file", "keys", "message"),
+    [
+        ("songs/evaluation.json", ("scores", "vocals", "RNN"), r'\.typ:\d+: dictionary does not contain key "RNN"'),
+        ("discussion/songs/measures.json", ("phase", "RNN", "true phase"), 'does not contain key "true phase"'),
+        ("discussion/held_out_singers/cases.json", ("cases", "two"), 'does not contain key "two"'),
+        ("bss_eval_speed.json", ("times bss_eval_sources", "mir_eval sources"), "does not contain key"),
+    ],
+)
+def test_a_missing_figure_stops_the_build(copy, file, keys, message):
+    change_json(copy / "results" / file, *keys)
+    with pytest.raises(UserError, match=message):
+        build.build(copy)
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["separation_avx2/benchmark.md", "mir1k/evaluation.csv", "discussion/songs/case_loud.png", "songs/evaluation.json"],
+)
+def test_a_missing_file_stops_the_build(copy, file, capsys, monkeypatch):
+    (copy / "results" / file).unlink()
+    monkeypatch.setattr(build, "ROOT", copy)
+    before = (copy / build.PDF).read_bytes()
+    assert fails(capsys, build.main).startswith("error: report/")
+    assert (copy / build.PDF).read_bytes() == before
+
+
+def test_a_sentence_that_is_no_longer_true_stops_the_build(copy):
+    change_json(copy / "results" / "discussion" / "songs" / "cases.json", "cases", "loud", "mixture", value=3.0)
+    with pytest.raises(UserError, match="no longer support this sentence: the voice is far below the music"):
+        build.build(copy)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "shown"),
+    [
+        ('#raw("--encoder " + own.config.encoder)', "`--encoder #own.config.encoder`", "#own.config.encoder"),
+        ("as speech recognisers do @atal1974", "as speech recognisers do `@atal1974`", "@atal1974"),
+        ("tune with $A = 440$~Hz", "tune with `A = 440~Hz`", "440~Hz"),
+    ],
+)
+def test_markup_that_shows_stops_the_build(copy, right, wrong, shown):
+    path = copy / "report" / "text" / "1_system.typ"
+    text = path.read_text()
+    assert right in text
+    path.write_text(text.replace(right, wrong))
+    with pytest.raises(UserError, match=rf"report\.pdf, page [12]: expected text, found markup of its source: {shown}"):
+        build.build(copy)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_networks_are_drawn_whatever_their_encoder(copy, tmp_path, encoder):
+    path = copy / "results" / "discussion" / "songs" / "measures.json"
+    audio, paths = AudioConfig(16000, 2048, 512), {}
+    for kind in (FeedforwardNetwork, RecurrentNetwork):
+        paths[kind.name] = tmp_path / f"{kind.name}.pt"
+        save_checkpoint(paths[kind.name], kind(kind.Config(bins=audio.bins, encoder=encoder)), audio)
+    facts = discussion.load_networks(paths)[2]
+    change_json(path, "networks", value=facts)
+    drawn = build.build(copy)
+    assert 6 <= len(re.findall(rb"/Type\s*/Page\b", drawn)) <= 10
+    facts["RNN"]["parts"]["lstm"][0]["shape"][-1] += 1
+    change_json(path, "networks", value=facts)
+    assert build.build(copy) != drawn
+
+
+def test_what_the_networks_learnt_from_is_told(copy):
+    told = "600 songs, 138 minutes with the voices of sung with the accompaniments of music, in excerpts"
+    recipe = {"speech": {"packages": {}}, "sung": {}, "music": {}}
+    for kind, number, minutes in (("speech", 86, 140.2), ("sung", 86, 70.3), ("music", 9, 30.5)):
+        recipe[kind]["all"] = {"number": number, "minutes": minutes}
+    (copy / "results" / "recipe.json").unlink(missing_ok=True)
+    for name in ("discussion/songs/measures.json", "songs/evaluation.json"):
+        path = copy / "results" / name
+        path.write_text(re.sub(r"\d+ songs, \d+ minutes[^,\"]*, in excerpts", told, path.read_text()))
+    with pytest.raises(UserError, match=r"recipe\.json"):
+        build.build(copy)
+    (copy / "results" / "recipe.json").write_text(json.dumps(recipe))
+    build.build(copy)
+    change_json(copy / "results" / "recipe.json", "sung", "all", "number", value=601)
+    with pytest.raises(UserError, match="the pretrained networks learn from clips and from the recipe's voices"):
+        build.build(copy)
+
+
+def test_an_ablation_and_further_evaluations_are_shown(copy):
+    shorter = build.build(copy)
+    rows = ["mir1k,plain,1,17.1,RNN,0.1234,6.1,train_RNN.py", "mir1k,plain,2,17.3,RNN,0.1244,6.3,train_RNN.py"]
+    header = "data,name,seed,minutes,network,valid_loss,GNSDR v2.1,command"
+    (copy / "results" / "ablation.csv").write_text("\n".join([header, *rows]) + "\n")
+    with_ablation = build.build(copy)
+    assert with_ablation != shorter
+    shutil.copytree(copy / "results" / "songs", copy / "results" / "other")
+    assert build.build(copy) != with_ablation

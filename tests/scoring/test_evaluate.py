@@ -1,0 +1,357 @@
+"""evaluate.py through its main: rows, summary, tables; MIR-1K's protocol; other programs' estimates; oddities."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from helpers import RATE, make_song
+
+import evaluate
+from Model_RNN import RecurrentNetwork
+from pictures import plots
+from scoring import scores
+from scoring.bss_eval import bss_eval_sources
+from scoring.systems import IDEAL_MASKS
+from separation.separate import separate
+from util import load_network, wavwrite
+
+BOUNDS = ["mixture", *IDEAL_MASKS]
+SYSTEMS = ["mixture", "feedforward", "RNN", *IDEAL_MASKS]
+SDR = "SDR v3 sources"
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch):
+    """Songs are judged here instead of in other processes, which take seconds to start; one test has them."""
+
+    def judge_songs(songs, systems, workers, **options):
+        return [scores.judge_song(song, systems, **options) for song in songs]
+
+    monkeypatch.setattr(evaluate, "judge_songs", judge_songs)
+
+
+def run(dataset, folder, *more: str) -> tuple[dict, list[dict]]:
+    """Run evaluate.py, by default without networks. Returns (evaluation.json, rows of evaluation.csv)."""
+    checkpoints = () if "--rnn" in more or "--checkpoint" in more else ("--checkpoint",)
+    assert evaluate.main([str(dataset), "--output", str(folder), "--workers", "1", *more, *checkpoints]) == 0
+    with (folder / "evaluation.csv").open() as file:
+        return json.loads((folder / "evaluation.json").read_text()), list(csv.DictReader(file))
+
+
+def column(rows: list[dict], system: str, name: str = SDR, source: str = "vocals") -> list[float]:
+    return [float(row[name]) for row in rows if (row["system"], row["source"]) == (system, source)]
+
+
+def write_plain_song(folder, mixture, vocals, rate=RATE) -> None:
+    folder.mkdir(parents=True)
+    wavwrite(folder / "mixture.wav", mixture, rate, "FLOAT")
+    wavwrite(folder / "vocals.wav", vocals, rate, "FLOAT")
+
+
+@pytest.fixture
+def three_songs(tmp_path):
+    """A plain folder of three songs, 1 to 2 s. Returns (folder, {name: (mixture, vocals)})."""
+    songs = {name: make_song(name, seconds) for name, seconds in (("one", 1.0), ("two. b", 1.5), ("three", 2.0))}
+    for name, (mixture, vocals) in songs.items():
+        write_plain_song(tmp_path / "data" / name, mixture, vocals)
+    return tmp_path / "data", songs
+
+
+# ---------------------------------------------------------------------------------------------- rows, summary, tables
+
+
+def test_writes_rows_summary_and_tables(dataset, trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "judge_songs", scores.judge_songs)  # the real one, in other processes
+    checkpoints = ["--feedforward", str(trained / "savedModel_feedforward_best.pt")]
+    checkpoints += ["--rnn", str(trained / "savedModel_RNN_best.pt"), "--workers", "2"]
+    report, rows = run(dataset, tmp_path, *checkpoints)
+    expected = [(song, source, name) for song in ("ember", "fern") for name in SYSTEMS for source in scores.SOURCES]
+    assert [(row["song"], row["source"], row["system"]) for row in rows] == expected
+    for source in scores.SOURCES:
+        for system in SYSTEMS:
+            sdr = column(rows, system, source=source)
+            figures = report["scores"][source][system][SDR]
+            assert figures["mean"] == pytest.approx(np.mean(sdr), abs=1e-3)
+            assert figures["median"] == pytest.approx(np.median(sdr), abs=1e-3)
+            assert figures["standard deviation"] == pytest.approx(np.std(sdr, ddof=1), abs=1e-3)
+            low, high = figures["interval of the mean"]
+            assert [low, high] == pytest.approx([min(sdr), max(sdr)], abs=1e-3)  # of two songs, both draws of one
+    means = {name: report["scores"]["vocals"][name][SDR]["mean"] for name in SYSTEMS}
+    assert means["mixture"] < means["RNN"] < means["ideal ratio mask"]
+    pair = next(p for p in report["differences"]["vocals"] if {p["system"], p["minus"]} == {"RNN", "mixture"})
+    sign = 1 if pair["system"] == "RNN" else -1
+    gains = sign * (np.array(column(rows, "RNN")) - column(rows, "mixture"))
+    assert pair["mean"] == pytest.approx(gains.mean(), abs=1e-3) and pair["songs"] == 2
+    assert report["data"].startswith("tiny songs, Test: 2 songs") and "512 taps" in report["protocol"]
+    assert "trained on tiny songs" in report["systems"]["RNN"] and report["not scored"] == []
+    assert report["seconds"]["scores"] > 0 and report["seconds"]["RNN"] > 0
+    table = (tmp_path / "evaluation.md").read_text()
+    heading = "| system | mean SDR v3 sources | 95 % interval of this mean | median SDR v3 sources |"
+    assert heading in table and f"| RNN | {means['RNN']:.2f} |" in table
+    assert "| mean difference of SDR v3 sources | 95 % interval of this mean |" in table
+    assert table.strip() in capsys.readouterr().out
+
+
+def test_mixture_scores_its_own_sdr(dataset, tmp_path):
+    _, rows = run(dataset, tmp_path, "--split", "Valid")
+    mixture, vocals = make_song("dune", 2.0)
+    expected = bss_eval_sources(np.stack([vocals, mixture - vocals]), np.stack([mixture, mixture]))
+    assert {row["song"] for row in rows} == {"dune"}
+    for source, sdr, sir in zip(scores.SOURCES, expected.sdr, expected.sir, strict=True):
+        assert column(rows, "mixture", source=source) == pytest.approx([sdr], abs=1e-3)
+        assert column(rows, "mixture", "SIR v3 sources", source) == pytest.approx([sir], abs=1e-3)
+        assert column(rows, "mixture", "SAR v3 sources", source) == [np.inf]
+    level = 10 * np.log10(np.sum(vocals**2) / np.sum((mixture - vocals) ** 2))
+    assert float(rows[0]["voice to accompaniment"]) == pytest.approx(level, abs=1e-3)
+
+
+def test_ideal_masks(three_songs, tmp_path, monkeypatch):
+    """With voice and accompaniment in different bins, every mask is perfect; with one of them all, none is."""
+    data, _ = three_songs
+    report, _ = run(data, tmp_path)
+    means = {name: report["scores"]["vocals"][name][SDR]["mean"] for name in BOUNDS}
+    assert all(means[name] > means["mixture"] + 5 for name in IDEAL_MASKS)
+    assert report["scores"]["vocals"]["true magnitude"]["ISR v3 images"]["mean"] > 10
+    time = np.arange(2 * 32000) / 32000  # the masks' own rate, when there is no network
+    vocals, accompaniment = np.sin(2 * np.pi * np.array([[440], [5000]]) * time).astype(np.float32)
+    write_plain_song(tmp_path / "tones" / "tone", vocals + accompaniment, vocals, 32000)
+    _, rows = run(tmp_path / "tones", tmp_path)
+    for name in IDEAL_MASKS:
+        assert column(rows, name, "SDR v3 images")[0] > 45
+
+
+def test_mir1k_protocol(trained, tmp_path):
+    """GNSDR is the mean, weighted by length, of the SDR's gain over the mixture; the mixture's own is zero."""
+    (tmp_path / "data" / "Wavfile").mkdir(parents=True)
+    for name, seconds in (("leon_1_01", 1.0), ("leon_1_02", 3.0)):
+        mixture, vocals = make_song(name, seconds)
+        clip = np.stack([mixture - vocals, 0.2 * vocals])
+        wavwrite(tmp_path / "data" / "Wavfile" / f"{name}.wav", clip, RATE, "FLOAT")
+    report, rows = run(tmp_path / "data", tmp_path, "--rnn", str(trained / "savedModel_RNN_best.pt"))
+    assert [float(row["voice to accompaniment"]) for row in rows] == pytest.approx([0] * len(rows), abs=1e-3)
+    assert "0 dB" in report["MIR-1K protocol"]
+    figures = report["MIR-1K"]
+    assert figures["mixture"]["GNSDR v2.1"] == 0 == figures["mixture"]["GNSDR v3 sources"]
+    for version in ("v2.1", "v3 sources"):
+        gains = np.array(column(rows, "RNN", f"SDR {version}")) - column(rows, "mixture", f"SDR {version}")
+        expected = np.average(gains, weights=[1, 3])
+        assert figures["RNN"][f"GNSDR {version}"] == pytest.approx(expected, abs=2e-3)
+        low, high = figures["RNN"][f"interval of GNSDR {version}"]
+        assert [low, high] == pytest.approx([gains.min(), gains.max()], abs=2e-3)
+        for score in ("SIR", "SAR"):
+            expected = np.average(column(rows, "ideal ratio mask", f"{score} {version}"), weights=[1, 3])
+            assert figures["ideal ratio mask"][f"G{score} {version}"] == pytest.approx(expected, abs=2e-3)
+    assert figures["ideal ratio mask"]["GNSDR v2.1"] > 5
+    assert not (tmp_path / "sdr_by_level.png").exists()  # all at 0 dB
+    assert "| system | GNSDR v2.1 | 95 % interval of GNSDR v2.1 |" in (tmp_path / "evaluation.md").read_text()
+
+
+def test_framewise_and_second_opinion(three_songs, tmp_path, museval):
+    data, songs = three_songs
+    report, rows = run(data, tmp_path, "--framewise", "--check-with-mir-eval")
+    assert report["largest difference from mir_eval"][SDR]["difference"] < 1e-4
+    assert report["largest difference from mir_eval"][SDR]["rows compared"] == len(rows)
+    mixture, vocals = songs["three"]
+    references, estimates = np.stack([vocals, mixture - vocals]), np.stack([mixture, mixture])
+    expected = museval.metrics.bss_eval(
+        references[..., None], estimates[..., None], window=RATE, hop=RATE, compute_permutation=False
+    )
+    row = next(row for row in rows if row["song"] == "three")
+    for name, frames in zip(("SDR", "ISR", "SIR"), expected, strict=False):
+        assert float(row[f"{name} v4, median of frames"]) == pytest.approx(np.median(frames[0]), abs=1e-3)
+    assert "| median SDR v4, median of frames |" in (tmp_path / "evaluation.md").read_text()
+
+
+# ---------------------------------------------------------------------------------------------- pictures
+
+
+def test_pictures(three_songs, tmp_path, monkeypatch):
+    data, songs = three_songs
+    for name, gain in (("one", 0.1), ("two. b", 0.6), ("three", 0.3)):
+        (tmp_path / "tool").mkdir(exist_ok=True)
+        mixture, vocals = songs[name]
+        wavwrite(tmp_path / "tool" / f"{name}.wav", vocals + gain * (mixture - vocals), RATE, "FLOAT")
+    drawn = {}
+    for function in ("plot_boxes", "plot_by_level", "plot_spectrograms"):
+        original = getattr(plots, function)
+
+        def spy(path, *arguments, original=original):
+            drawn[path.name] = arguments
+            original(path, *arguments)
+
+        monkeypatch.setattr(plots, function, spy)
+    _, rows = run(data, tmp_path, "--estimates", str(tmp_path / "tool"))
+    spectrograms = [f"spectrograms_{place}.png" for place in ("worst", "median", "best")]
+    assert {path.name for path in tmp_path.glob("*.png")} == {"sdr_boxes.png", "sdr_by_level.png", *spectrograms}
+    for scores_drawn in (drawn["sdr_boxes.png"][0], drawn["sdr_by_level.png"][1]):
+        assert scores_drawn["tool"] == pytest.approx(column(rows, "tool"), abs=1e-3)
+    levels = [float(row["voice to accompaniment"]) for row in rows if row["system"] == "tool"]
+    assert drawn["sdr_by_level.png"][0] == pytest.approx(levels[::2], abs=1e-3)
+    titles = [drawn[name][2].split(",")[0] for name in spectrograms]
+    assert titles == ["two. b", "three", "one"]
+    magnitudes = drawn["spectrograms_best.png"][0]
+    assert list(magnitudes) == ["mixture", "voice", "estimate", "error: estimate - voice"]
+    assert np.square(magnitudes["error: estimate - voice"]).sum() < 0.05 * np.square(magnitudes["mixture"]).sum()
+
+
+def test_listening_page(three_songs, tmp_path):
+    data, _ = three_songs
+    _, rows = run(data, tmp_path, "--page", str(tmp_path / "page"))
+    page = (tmp_path / "page" / "index.html").read_text()
+    shown = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert shown["systems"] == BOUNDS and shown["columns"][0] == SDR
+    assert [song["name"] for song in shown["songs"]] == ["one", "three", "two. b"]
+    for song, sdr in zip(shown["songs"], column(rows, "ideal ratio mask"), strict=True):
+        assert song["scores"]["vocals"][1][0] == pytest.approx(sdr, abs=1e-3)
+        sound = (tmp_path / "page" / "songs" / f"{song['id']}.js").read_text()
+        assert "ideal ratio mask: accompaniment" in sound and '"mixture: vocals"' not in sound
+
+
+# ---------------------------------------------------------------------------------------------- which systems
+
+
+def test_any_checkpoints_and_any_estimates(three_songs, trained, tmp_path):
+    data, songs = three_songs
+    (tmp_path / "other tool").mkdir()
+    for name, (mixture, vocals) in songs.items():
+        estimate = np.stack([vocals, vocals]) + 0.1 * (mixture - vocals)  # stereo
+        wavwrite(tmp_path / "other tool" / f"{name}.wav", estimate, RATE, "FLOAT")
+        (tmp_path / "both" / name).mkdir(parents=True)
+        wavwrite(tmp_path / "both" / name / "vocals.flac", estimate, RATE)
+        wavwrite(tmp_path / "both" / name / "no_vocals.flac", mixture - vocals, RATE)
+    copy = shutil.copy(trained / "savedModel_RNN_best.pt", tmp_path / "copy.pt")
+    more = ["--checkpoint", str(trained / "savedModel_feedforward_best.pt"), f"again={copy}", str(copy)]
+    more += ["--estimates", str(tmp_path / "other tool"), f"second={tmp_path / 'both'}"]
+    report, rows = run(data, tmp_path, *more)
+    assert list(report["systems"]) == ["mixture", "feedforward", "again", "RNN", "other tool", "second", *IDEAL_MASKS]
+    assert column(rows, "again") == column(rows, "RNN") != column(rows, "feedforward")
+    assert np.array(column(rows, "other tool", "SDR v2.1")) == pytest.approx(
+        20 + np.array([float(row["voice to accompaniment"]) for row in rows if row["system"] == "again"][::2]), abs=1.5
+    )
+    # The voice leaves 0.9 of the accompaniment, perfect but for the gain; no_vocals.flac has 16 bits.
+    assert column(rows, "other tool", source="accompaniment") == [np.inf] * 3
+    assert all(40 < sdr < 99 for sdr in column(rows, "second", source="accompaniment"))
+    assert "other tool - mixture" in (tmp_path / "evaluation.md").read_text()
+
+
+def test_estimates_of_another_rate_or_length(three_songs, tmp_path):
+    data, songs = three_songs
+    (tmp_path / "tool").mkdir()
+    wavwrite(tmp_path / "tool" / "one.wav", songs["one"][1][:-100], RATE, "FLOAT")
+    wavwrite(tmp_path / "tool" / "two. b.wav", np.pad(songs["two. b"][1], (0, 100)), RATE, "FLOAT")
+    wavwrite(tmp_path / "tool" / "three.wav", np.repeat(songs["three"][1], 2), 2 * RATE, "FLOAT")
+    report, rows = run(data, tmp_path, "--estimates", str(tmp_path / "tool"))
+    notes = {row["song"]: row["note"] for row in rows if row["system"] == "tool"}
+    expected = {"one": "100 samples too short", "two. b": "100 samples too long", "three": "resampled from 16000 Hz"}
+    assert notes == expected and report["adjusted estimates"] == 6
+    assert min(column(rows, "tool")) > 15 and report["songs scored"]["vocals"] == 3
+
+
+def spoil(path, value: float) -> None:
+    """Write `value` over the last sample of a WAV file of floats."""
+    path.write_bytes(path.read_bytes()[:-4] + np.float32(value).tobytes())
+
+
+def test_what_cannot_be_scored_is_counted_and_left_out_for_all(three_songs, tmp_path):
+    data, songs = three_songs
+    tool = tmp_path / "tool"
+    tool.mkdir()
+    mixture, vocals = songs["one"]
+    cases = {  # song -> its mixture, its voice, the estimate
+        "silent": (mixture, 0 * vocals, 0.9 * vocals),
+        "a cappella": (vocals, vocals, 0.9 * vocals),
+        "broken": (mixture, vocals, 0.9 * vocals),
+        "long": (mixture, vocals, np.pad(vocals, (0, RATE))),
+        "missing": (mixture, vocals, None),
+        "nothing": (mixture, vocals, 0 * vocals),
+        "nan": (mixture, vocals, vocals),
+        **{name: (*song, 0.8 * song[1] + 0.2 * song[0]) for name, song in songs.items()},
+    }
+    for name, (song_mixture, song_vocals, estimate) in cases.items():
+        if name not in songs:
+            write_plain_song(data / name, song_mixture, song_vocals)
+        if estimate is not None:
+            wavwrite(tool / f"{name}.wav", estimate, RATE, "FLOAT")
+    spoil(data / "broken" / "vocals.wav", np.inf)
+    spoil(tool / "nan.wav", np.nan)
+
+    report, rows = run(data, tmp_path, "--estimates", str(tool))
+    assert report["songs"] == 10
+    assert report["songs scored"] == {"vocals": 4, "accompaniment": 5}
+    reasons = {(r["song"], r["system"]): r["reason"] for r in report["not scored"] if r["source"] == "vocals"}
+    assert reasons["silent", "mixture"] == "silent reference" == reasons["silent", "tool"]
+    assert "NaN or infinity" in reasons["broken", "mixture"] and "NaN or infinity" in reasons["nan", "tool"]
+    assert "expected 8000 samples" in reasons["long", "tool"] and "found none" in reasons["missing", "tool"]
+    assert reasons["nothing", "tool"] == "silent estimate" and ("nothing", "mixture") not in reasons
+    kept = {*songs, "a cappella"}
+    oracle = [row for row in rows if (row["system"], row["source"]) == ("ideal ratio mask", "vocals")]
+    expected = [float(row[SDR]) for row in oracle if row["song"] in kept]
+    figures = report["scores"]["vocals"]["ideal ratio mask"]
+    assert figures[SDR]["songs"] == 4 and figures[SDR]["median"] == pytest.approx(np.median(expected), abs=1e-3)
+    assert figures["SIR v3 sources"]["songs"] == 3  # not of the song with a single source
+    assert report["scores"]["vocals"]["mixture"][SDR]["mean"] == "inf"  # of the song without accompaniment
+    text = (tmp_path / "evaluation.md").read_text()
+    assert "Scored: vocals of 4 songs" in text and "Not scored: vocals of 1, silent reference." in text
+    assert "Not scored: vocals of 1, silent estimate (tool)." in text
+    assert "vocals of 3, estimate missing, unreadable or of the wrong length (tool)" in text
+    assert "vocals of 1, song unreadable" in text
+
+
+def test_recurrent_networks_in_both_directions_and_all_in_several_keys_on_request(three_songs, trained, tmp_path):
+    data, songs = three_songs
+    paths = [trained / f"savedModel_{name}_best.pt" for name in ("feedforward", "RNN")]
+    more = ["--checkpoint", str(paths[0]), f"one={paths[1]}", "--bidirectional", "--keys", "3"]
+    report, rows = run(data, tmp_path, *more)
+    once = ["feedforward", "one", "one bidirectional"]
+    assert list(report["systems"]) == ["mixture", *once, *(f"{name} 3 keys" for name in once), *IDEAL_MASKS]
+    assert report["systems"]["one bidirectional"] == report["systems"]["one"] + ", bidirectional"
+    assert report["systems"]["one 3 keys"] == report["systems"]["one"] + ", mean of 3 keys"
+    network, audio, _ = load_network(paths[1], RecurrentNetwork)
+    ways = {"one bidirectional": (True, 1), "one 3 keys": (False, 3), "one bidirectional 3 keys": (True, 3)}
+    for system, how in ways.items():
+        found = column(rows, system)
+        for sdr, (name, (mixture, vocals)) in zip(found, sorted(songs.items()), strict=True):
+            [voice] = separate(network, mixture[None], RATE, audio, *how)
+            sources, estimates = np.stack([vocals, mixture - vocals]), np.stack([voice, mixture - voice])
+            assert sdr == pytest.approx(bss_eval_sources(sources, estimates).sdr[0], abs=0.01), name
+    assert len({tuple(column(rows, system)) for system in ("one", *ways)}) == 4
+
+
+# ---------------------------------------------------------------------------------------------- errors, options
+
+
+def test_errors(three_songs, tmp_path, trained, capsys):
+    data, _ = three_songs
+    checkpoint = str(trained / "savedModel_RNN_best.pt")
+    (tmp_path / "empty").mkdir()
+    for more, line in (
+        (["--estimates", str(tmp_path / "nowhere")], "no such folder of estimates"),
+        (["--estimates", str(tmp_path / "empty")], "expected estimates named like the songs ('one.wav'), found none"),
+        (["--checkpoint", checkpoint, checkpoint], "found 2 called 'RNN': write NAME=PATH"),
+        (["--checkpoint", f"mixture={checkpoint}"], "found 2 called 'mixture'"),
+        (["--checkpoint", "nothing.pt"], "nothing.pt: no such checkpoint"),
+        (["--split", "Train", "--checkpoint"], "expected songs in Train, found none"),
+        (["--bidirectional", "--checkpoint"], "expected a recurrent network, found none"),
+    ):
+        checkpoints = [] if "--checkpoint" in more else ["--checkpoint"]
+        assert evaluate.main([str(data), "--output", str(tmp_path / "out"), *more, *checkpoints]) == 1
+        assert line in capsys.readouterr().err
+
+
+def test_options_arrive(dataset, trained, tmp_path, monkeypatch):
+    seen = {}
+    judge = evaluate.judge_songs
+
+    def judge_songs(songs, systems, workers, **options):
+        seen.update(songs=[song.name for song in songs], systems=systems, workers=workers, **options)
+        return judge(songs, systems, workers)
+
+    monkeypatch.setattr(evaluate, "judge_songs", judge_songs)
+    checkpoint = trained / "savedModel_RNN_best.pt"
+    more = ["--split", "Valid", "--hold-out", "coral", "fern", "--include-test", "--rnn", str(checkpoint)]
+    assert evaluate.main([str(dataset), *more, "--workers", "2", "--output", str(tmp_path / "new" / "folder")]) == 0
+    assert (seen["songs"], seen["workers"]) == (["coral", "fern"], 2)
+    assert next(system.path for system in seen["systems"] if system.name == "RNN") == checkpoint
+    assert not seen["framewise"] and not seen["check"]

@@ -1,0 +1,330 @@
+"""The streaming engine: the same voice however the sound is cut, exactly as long as the mixture, and soon."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import make_song
+
+from Model import FeedforwardConfig, FeedforwardNetwork
+from Model_RNN import RecurrentNetwork, RNNConfig
+from networks.hearing import Hearing, longest_block
+from separation.bidirectional import Bidirectional
+from separation.separate import separate
+from separation.separator import Separator, top_octave
+from sound.resampling import Resampler, resample
+from util import AudioConfig, istft, overlap_add, overlap_windows, stft
+
+AUDIOS = [AudioConfig(8000, 256, 64), AudioConfig(8000, 256, 128), AudioConfig(8000, 250, 77, "hann")]
+
+
+class LetThrough(torch.nn.Module):
+    """A network that changes nothing."""
+
+    def forward(self, magnitude, state=None):
+        return torch.ones_like(magnitude), state
+
+
+def make_network(kind: str, audio: AudioConfig) -> torch.nn.Module:
+    """A small network with random weights, large enough that the mask is far from constant."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"bins": audio.bins, "hidden": 30, "code": 20}
+    network: RecurrentNetwork | FeedforwardNetwork = (
+        RecurrentNetwork(RNNConfig(**sizes, memory=10, fusion=20))
+        if kind == "RNN"
+        else FeedforwardNetwork(FeedforwardConfig(**sizes))
+    )
+    network.compression.measure(torch.rand(100, audio.bins))
+    for weights in network.parameters():
+        weights.data *= 2
+    return network.eval()
+
+
+def make_sound(channels: int, samples: int, rate: int) -> np.ndarray:
+    sound, _ = make_song("stream", samples / rate + 0.1, rate)
+    noise = np.random.default_rng(channels).uniform(-0.1, 0.1, (channels, samples))
+    return (np.linspace(1, 0.3, channels)[:, None] * sound[:samples] + noise).astype(np.float32)
+
+
+def push_in_pieces(separator: Separator, sound: np.ndarray, sizes) -> tuple[np.ndarray, np.ndarray]:
+    pieces, start = [], 0
+    while start < sound.shape[1]:
+        size = next(sizes)
+        pieces.append(separator.push(sound[:, start : start + size]))
+        start += size
+    pieces.append(separator.push(sound[:, :0], last=True))
+    mixture, voice = (np.concatenate(parts, axis=1) for parts in zip(*pieces, strict=True))
+    return mixture, voice
+
+
+def repeat(*sizes: int):
+    while True:
+        yield from sizes
+
+
+@torch.inference_mode()
+def mask_at_once(
+    network: torch.nn.Module, audio: AudioConfig, sound: np.ndarray, magnitude: torch.Tensor, keys: int
+) -> torch.Tensor:
+    """A whole song's mask (channels, frames, bins), heard as hearing.py shows it."""
+    hearing, longest = Hearing(network, audio, keys), longest_block(audio, keys)
+    padded = np.pad(sound, [(0, 0), (longest - audio.block // 2, audio.block)])
+    seen = padded[:, : longest + (magnitude.shape[1] - 1) * audio.hop]
+    mask, _ = network(hearing.hear(torch.from_numpy(seen), magnitude), None)
+    return hearing.put_back(mask)
+
+
+def at_once(network: torch.nn.Module, audio: AudioConfig, sound: np.ndarray, rate: int, keys: int) -> np.ndarray:
+    """What the engine must give, without it: the whole song through resampler, STFT, network and back."""
+    at_network_rate = resample(sound, rate, audio.sample_rate)
+    spectrum = stft(torch.from_numpy(at_network_rate), audio)
+    samples, start = at_network_rate.shape[1], audio.block // 2
+    mask = mask_at_once(network, audio, at_network_rate, spectrum.abs(), keys)
+    gain = top_octave(mask, spectrum.abs())
+    voice = istft(spectrum * (mask - gain[..., None]), audio, samples).numpy()
+    _, weight = overlap_add(spectrum, audio)
+    gains = (overlap_windows(gain, audio) / weight)[:, start : start + samples].numpy()
+    times = np.arange(sound.shape[1]) * audio.sample_rate / rate
+    above = np.stack([np.interp(times, np.arange(samples), channel) for channel in gains]) * sound
+    voice = resample(voice, audio.sample_rate, rate)
+    shared = min(voice.shape[1], above.shape[1])
+    return voice[:, :shared] + above[:, :shared]
+
+
+@pytest.mark.parametrize("audio", AUDIOS, ids=str)
+@pytest.mark.parametrize("kind", ["feedforward", "RNN"])
+@pytest.mark.parametrize(("rate", "keys"), [(8000, 1), (11025, 1), (44100, 1), (11025, 3), (44100, 5)])
+def test_as_the_whole_song_at_once(kind, audio, rate, keys):
+    network = make_network(kind, audio)
+    sound = make_sound(2, round(0.6 * rate) + 3, rate)
+    whole = separate(network, sound, rate, audio, keys=keys)
+    expected = at_once(network, audio, sound, rate, keys)
+    shared = min(whole.shape[1], expected.shape[1])
+    assert whole.shape == sound.shape and abs(expected.shape[1] - sound.shape[1]) <= rate / audio.sample_rate + 1
+    assert np.abs(whole[:, :shared] - expected[:, :shared]).max() < 1e-5
+    assert np.abs(whole).max() > 0.05 and np.abs(whole - sound).max() > 0.05  # the mask does something
+
+
+@pytest.mark.parametrize("sizes", [(1,), (2, 3), (63,), (64,), (256,), (257, 1, 900), (4000,), (10**6,)], ids=str)
+@pytest.mark.parametrize("kind", ["feedforward", "RNN"])
+@pytest.mark.parametrize("rate", [8000, 22050])
+def test_any_block_size(kind, rate, sizes):
+    audio = AUDIOS[0]
+    network = make_network(kind, audio)
+    sound = make_sound(2, round(0.25 * rate) + 1, rate)
+    mixture, voice = push_in_pieces(Separator(network, audio, rate, 2), sound, repeat(*sizes))
+    assert np.array_equal(mixture, sound)
+    assert voice.shape == sound.shape and voice.dtype == np.float32
+    assert np.abs(voice - separate(network, sound, rate, audio)).max() < 1e-5
+
+
+@pytest.mark.parametrize("sizes", [(1,), (257, 1, 900)], ids=str)
+def test_any_block_size_and_the_same_delay_in_several_keys(sizes):
+    audio, rate = AUDIOS[0], 22050
+    network, sound = make_network("RNN", audio), make_sound(2, 8000, rate)
+    _, voice = push_in_pieces(Separator(network, audio, rate, 2, keys=5), sound, repeat(*sizes))
+    assert np.abs(voice - separate(network, sound, rate, audio, keys=5)).max() < 1e-5
+    assert np.abs(voice - separate(network, sound, rate, audio)).max() > 1e-3
+    known = [Separator(network, audio, rate, 2, keys).push(sound)[1].shape[1] for keys in (1, 5)]
+    assert known[0] == known[1] > 6000
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000, 96000, 192000, 44101])
+def test_any_rate_and_number_of_channels(rate, channels):
+    audio = AudioConfig(16000, 512, 128)
+    network = make_network("RNN", audio)
+    sound = make_sound(channels, round(0.2 * rate) + 5, rate)
+    _, voice = push_in_pieces(Separator(network, audio, rate, channels), sound, repeat(999, 1, 5000))
+    assert voice.shape == sound.shape
+    near = 5e-5  # resampling in pieces differs by 1e-6, and this network's mask is steeper than a trained one's
+    assert np.abs(voice - separate(network, sound, rate, audio)).max() < near
+    alone = np.concatenate([separate(network, sound[c : c + 1], rate, audio) for c in range(channels)])
+    assert np.abs(voice - alone).max() < near  # no channel hears another, nor its state
+
+
+class Gate(torch.nn.Module):
+    """A network that lets through the lower half of its band; of the upper half `above`, after `frames` nothing."""
+
+    def __init__(self, above: float, frames: int):
+        super().__init__()
+        self.above, self.frames = above, frames
+
+    def forward(self, magnitude, state=None):
+        seen = state or 0
+        numbers = torch.arange(seen, seen + magnitude.shape[1])[:, None]
+        upper = torch.arange(magnitude.shape[-1]) >= magnitude.shape[-1] // 2
+        mask = torch.where(upper, self.above * (numbers < self.frames), 1.0)
+        return mask.expand_as(magnitude), seen + magnitude.shape[1]
+
+
+@pytest.mark.parametrize("above", [1.0, 0.5])
+def test_above_its_band_the_voice_has_its_share_of_the_power_in_the_top_octave(above):
+    """Three sines, in the lower half of the network's band, in the upper half, and above it; one second of two."""
+    rate, audio = 44100, AudioConfig(16000, 512, 128)
+    times = np.arange(2 * rate) / rate
+    low, upper, beyond = (0.2 * np.sin(2 * np.pi * hertz * times) for hertz in (1000, 6000, 15000))
+    sound = (low + upper + beyond)[None].astype(np.float32)
+    [voice] = separate(Gate(above, 16000 // 128), sound, rate, audio)
+    first, second = slice(rate // 10, rate * 9 // 10), slice(rate * 11 // 10, rate * 19 // 10)
+    assert np.abs(voice - low - above * upper - above**2 * beyond)[first].max() < 1e-3
+    assert np.abs(voice - low)[second].max() < 1e-3
+    [silent] = separate(Gate(above, 0), np.zeros((1, rate), np.float32), rate, audio)
+    assert np.array_equal(silent, np.zeros(rate))
+
+
+def test_at_the_networks_rate_there_is_nothing_above():
+    audio = AUDIOS[0]
+    network, sound = make_network("RNN", audio), make_sound(2, 5000, 8000)
+    spectrum = stft(torch.from_numpy(sound), audio)
+    mask = mask_at_once(network, audio, sound, spectrum.abs(), keys=1)
+    assert np.abs(separate(network, sound, 8000, audio) - istft(spectrum * mask, audio, 5000).numpy()).max() < 1e-6
+
+
+def lengths(audio: AudioConfig) -> list[int]:
+    """From nothing to three blocks, with the edges of hops and blocks."""
+    edges = [k * audio.hop for k in range(1, 3 * audio.block // audio.hop + 1)]
+    return sorted({0, 1, 2, *(edge + offset for edge in edges for offset in (-1, 0, 1))})
+
+
+@pytest.mark.parametrize("audio", AUDIOS, ids=str)
+@pytest.mark.parametrize("rate", [4000, 8000, 12000])
+def test_exact_length_and_the_mixture_itself_where_nothing_is_masked(audio, rate):
+    for samples in lengths(audio):
+        sound = make_sound(2, samples, rate)
+        mixture, voice = push_in_pieces(Separator(LetThrough(), audio, rate, 2), sound, repeat(100))
+        assert mixture.shape == voice.shape == sound.shape and np.isfinite(voice).all()
+        if samples > 2:  # of fewer at 12 kHz, the network may see none
+            assert np.abs(voice - sound).max() < 1e-5
+
+
+@pytest.fixture
+def short_segments(monkeypatch):
+    for name, seconds in (("SEGMENT", 0.3), ("FADE", 0.05), ("CONTEXT", 0.1)):
+        monkeypatch.setattr(Bidirectional, name, seconds)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050])
+def test_in_both_directions(rate):
+    """The mean of both, each of which begins with what it heard first the other way round."""
+    audio = AUDIOS[0]
+    network, sound = make_network("RNN", audio), make_sound(2, round(0.7 * rate), rate)
+    samples = sound.shape[1]
+    turned = sound[:, ::-1]
+    forwards = separate(network, np.concatenate([turned, sound], axis=1), rate, audio)[:, samples:]
+    backwards = separate(network, np.concatenate([sound, turned], axis=1), rate, audio)[:, samples:][:, ::-1]
+    voice = separate(network, sound, rate, audio, bidirectional=True)
+    assert np.abs(voice - (forwards + backwards) / 2).max() < 1e-5
+    assert np.abs(separate(network, turned, rate, audio, bidirectional=True)[:, ::-1] - voice).max() < 1e-5
+    assert np.abs(forwards - backwards).max() > 0.01  # the network remembers
+
+
+@pytest.mark.parametrize("sizes", [(1, 700), (2, 3, 999), (4000,), (10**6,)], ids=str)
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.29, 0.301, 0.46, 1.37])
+@pytest.mark.parametrize("rate", [8000, 22050])
+def test_any_block_size_in_both_directions(short_segments, rate, seconds, sizes):
+    audio = AUDIOS[0]
+    network, sound = make_network("RNN", audio), make_sound(2, round(seconds * rate), rate)
+    mixture, voice = push_in_pieces(Bidirectional(network, audio, rate, 2), sound, repeat(*sizes))
+    assert np.array_equal(mixture, sound) and voice.dtype == np.float32
+    assert np.abs(voice - separate(network, sound, rate, audio, bidirectional=True)).max(initial=0) < 1e-5
+    same = separate(LetThrough(), sound, rate, audio, bidirectional=True)
+    assert np.abs(same - sound).max(initial=0) < 1e-5
+
+
+def test_a_segment_in_both_directions_can_be_given_up():
+    separator = Bidirectional(LetThrough(), AUDIOS[0], 8000, 1)
+    separator.stop()
+    with pytest.raises(InterruptedError):
+        separator.push(make_sound(1, 4000, 8000), last=True)
+
+
+class Before(torch.nn.Module):
+    """A network whose mask depends on the frame and on the one before."""
+
+    def forward(self, magnitude, state=None):
+        first = torch.zeros_like(magnitude[:, :1]) if state is None else state[0]
+        before = torch.cat([first, magnitude[:, :-1]], dim=1)
+        return magnitude / (magnitude + before + 1e-6), (magnitude[:, -1:],)
+
+
+def test_segments_have_context(monkeypatch):
+    """With a memory that is shorter than the context, and all in whole hops, segments make no difference.
+
+    Half the fade is as long as what the frames at a segment's edge miss: a block less a hop.
+    """
+    audio = AUDIOS[0]
+    sound = make_sound(1, 100 * audio.hop, audio.sample_rate)
+    whole = separate(Before(), sound, audio.sample_rate, audio, bidirectional=True)
+    for name, hops in (("SEGMENT", 30), ("FADE", 8), ("CONTEXT", 8)):
+        monkeypatch.setattr(Bidirectional, name, hops * audio.hop / audio.sample_rate)
+    assert np.abs(separate(Before(), sound, audio.sample_rate, audio, bidirectional=True) - whole).max() < 1e-6
+
+
+def test_segments_are_faded_into_each_other(short_segments, monkeypatch):
+    """Every segment has another network here, which lets through a tenth more than the one before; so forwards, 0."""
+    shares = iter(range(10))
+
+    class Share(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.share = next(shares) / 10
+
+        def forward(self, magnitude, state=None):
+            return torch.full_like(magnitude, self.share), state
+
+    rate = 8000
+    separator = Bidirectional(LetThrough(), AUDIOS[0], rate, 1)
+    separator.make_separator = lambda: Separator(Share(), AUDIOS[0], rate, 1)
+    sound = np.ones((1, 2 * 2400 + 100), np.float32)  # two segments, and 100 samples of a third
+    _, voice = separator.push(sound, last=True)
+    steps = np.repeat([0.05, 0.1, 0.15], (2400, 2400, 100))
+    fades = [0.05 * np.linspace(2, 0, samples).clip(max=1) for samples in (400, 100)]
+    fades = np.concatenate([fades[0], np.zeros(2000), fades[1]])
+    steps[2400:] -= fades
+    assert np.abs(voice[0] - steps).max() < 1e-5
+
+
+@pytest.mark.parametrize("rates", [(44100, 16000), (16000, 44100), (8000, 16000), (192000, 16000), (44101, 16000)])
+@pytest.mark.parametrize("size", [50, 1000, 10**6])
+def test_resampled_in_pieces(rates, size):
+    sound = make_sound(2, round(rates[0] * 0.3) + 7, rates[0])
+    stream = Resampler(*rates, 2)
+    pieces = [stream.push(sound[:, start : start + size]) for start in range(0, sound.shape[1], size)]
+    resampled = np.concatenate([*pieces, stream.push(sound[:, :0], last=True)], axis=1)
+    expected = resample(sound, *rates)
+    assert resampled.shape == expected.shape and np.abs(resampled - expected).max() < 2e-6
+
+
+@pytest.mark.parametrize("audio", [AudioConfig(16000, 2048, 512), AudioConfig()], ids=str)
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 96000, 192000])
+def test_delay_is_at_most_a_block_and_a_hop(audio, rate):
+    """An impulse that arrives within a stream of small pieces comes out while the next block and hop are arriving."""
+    piece = rate // 1000
+    for moment in (0.5, 0.5113, 0.523):  # at different places between two frames
+        separator = Separator(LetThrough(), audio, rate, 1)
+        at = round(moment * rate)
+        arrived, seen, appeared = 0, 0, None
+        while appeared is None:
+            sound = np.zeros((1, piece), np.float32)
+            if arrived <= at < arrived + piece:
+                sound[0, at - arrived] = 1
+            _, voice = separator.push(sound)
+            arrived += piece
+            seen += voice.shape[1]
+            if voice.size and np.abs(voice).max() > 0.01 and seen > at:
+                appeared = arrived
+        assert (audio.block - audio.hop) / audio.sample_rate < (appeared - at) / rate
+        assert (appeared - at) / rate <= (audio.block + audio.hop) / audio.sample_rate
+
+
+def test_memory_does_not_grow():
+    """What the engine holds after a minute is what it held after a second."""
+    separator = Separator(make_network("RNN", AUDIOS[0]), AUDIOS[0], 44100, 2)
+    held = []
+    for _ in range(60):
+        separator.push(np.zeros((2, 44100), np.float32))
+        sounds = [separator.mixture, separator.to_network.sound, separator.from_network.sound]
+        held.append(sum(sound.size for sound in sounds) + separator.sound.numel() + separator.sums[0].numel())
+    assert max(held) < 1.2 * held[1]

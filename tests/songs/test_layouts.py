@@ -1,0 +1,212 @@
+"""Finding songs in every layout, and dividing them."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from helpers import RATE, make_song, needs_ffmpeg, write_song, write_stem_file, write_stems
+
+from process.errors import UserError
+from songs.layouts import find_songs, read_dataset
+from util import wavwrite
+
+
+def names(splits: dict) -> dict[str, list[str]]:
+    return {split: [song.name for song in found] for split, found in splits.items()}
+
+
+def test_course_layout(dataset):
+    assert names(find_songs(dataset)) == {
+        "Train": ["amber", "basil", "coral"],
+        "Valid": ["dune"],
+        "Test": ["ember", "fern"],
+    }
+
+
+def test_hold_out_and_include_test(dataset):
+    assert names(find_songs(dataset, ["coral", "fern"], include_test=True)) == {
+        "Train": ["amber", "basil", "dune", "ember"],
+        "Valid": ["coral", "fern"],
+        "Test": [],
+    }
+
+
+def test_dsd100_as_published(tmp_path):
+    """Dev and Test; Dev is divided by artist, the same way for the same seed."""
+    artists = ("ANiMAL", "ANiMAL", "ANiMAL", "Bob - and", "Bob - or", "Carlos", "Dede", "Eve", "Fay", "Gil")
+    for number, artist in enumerate(artists):
+        write_song(tmp_path, "Dev", f"{number:03} - {artist} - Song {number}", seconds=0.2)
+    write_song(tmp_path, "Test", "010 - ANiMAL - Test", seconds=0.2)
+    assert read_dataset(tmp_path).layout == "DSD100"
+    for seed in range(20):
+        found = find_songs(tmp_path, seed=seed)
+        assert [len(found[split]) for split in ("Train", "Valid", "Test")] == [8, 2, 1]
+        artists = [{song.artist for song in found[split]} for split in ("Train", "Valid")]
+        assert not artists[0] & artists[1] and "Bob" in artists[0] | artists[1]
+        assert found == find_songs(tmp_path, seed=seed)
+    assert len({str(names(find_songs(tmp_path, seed=seed))) for seed in range(20)}) > 5
+    held = names(find_songs(tmp_path, ["ANiMAL"]))
+    assert len(held["Valid"]) == 3 and held["Test"] == ["010 - ANiMAL - Test"]
+    held = names(find_songs(tmp_path, ["ANiMAL"], include_test=True))
+    assert len(held["Valid"]) == 4 and not held["Test"]
+
+
+def test_include_test_keeps_artists_apart(tmp_path):
+    for split, count in (("Dev", 5), ("Test", 5)):
+        for number in range(count):
+            write_song(tmp_path, split, f"{number:03} - Artist {number} - {split}", seconds=0.2)
+    found = find_songs(tmp_path, include_test=True)
+    assert [len(found[split]) for split in ("Train", "Valid", "Test")] == [8, 2, 0]
+    assert {song.artist for song in found["Valid"]}.isdisjoint(song.artist for song in found["Train"])
+
+
+def test_mir1k_two_channel_clips(tmp_path):
+    """Accompaniment left, voice right, brought to the same energy; split by singer, and by song for validation."""
+    (tmp_path / "Wavfile").mkdir()
+    for name in ("amy_1_01", "amy_9_02", "abjones_5_08", "abjones_2_01", "leon_1_01"):
+        mixture, vocals = make_song(name, 1.0)
+        wavwrite(tmp_path / "Wavfile" / f"{name}.wav", np.stack([mixture - vocals, 0.2 * vocals]), RATE, "FLOAT")
+    found = find_songs(tmp_path)
+    assert names(found) == {
+        "Train": ["abjones_2_01", "amy_1_01"],
+        "Valid": ["abjones_5_08", "amy_9_02"],
+        "Test": ["leon_1_01"],
+    }
+    mixture, vocals = found["Test"][0].read()
+    assert np.corrcoef(vocals, make_song("leon_1_01", 1.0)[1])[0, 1] > 0.999
+    assert np.sum(vocals**2) == pytest.approx(np.sum((mixture - vocals) ** 2), rel=1e-4)
+    piece = found["Test"][0].read(1000, 500)  # scaled like the whole clip, not by the piece's own energy
+    assert np.allclose(piece, np.stack([mixture, vocals])[:, 1000:1500])
+    assert names(find_songs(tmp_path, ["leon"], include_test=True))["Valid"] == ["leon_1_01"]
+
+
+def test_plain_folder_of_songs_is_all_test(tmp_path):
+    mixture, vocals = make_song("song", 0.5)
+    (tmp_path / "My Song").mkdir()
+    wavwrite(tmp_path / "My Song" / "mixture.flac", mixture, RATE)
+    wavwrite(tmp_path / "My Song" / "vocals.flac", vocals, RATE)
+    assert names(find_songs(tmp_path)) == {"Train": [], "Valid": [], "Test": ["My Song"]}
+
+
+def test_musdb18_hq_and_folders_with_a_split_of_their_own(tmp_path):
+    stems = ("mixture", "vocals", "drums", "bass", "other")
+    for split, count in (("train", 5), ("test", 2)):
+        for number in range(count):
+            parts = write_stems(tmp_path / split / f"Artist {number} - Title", f"{split}{number}", *stems)
+    dataset = read_dataset(tmp_path)
+    assert dataset.layout == "MUSDB18" and not dataset.errors and not dataset.unpaired
+    assert [len(dataset.songs[split]) for split in ("Train", "Valid", "Test")] == [4, 1, 2]
+    assert np.allclose(dataset.songs["Test"][1].read(), [parts["mixture"], parts["vocals"]], atol=1e-7)
+    assert dataset.songs["Test"][1].channels == 2
+    (tmp_path / "test").rename(tmp_path / "valid")
+    assert [len(songs) for songs in find_songs(tmp_path).values()] == [5, 2, 0]
+
+
+def test_stems_without_a_mixture_are_added_up(tmp_path):
+    parts = write_stems(tmp_path / "My Song", "song", "vocals", "drums", "bass", "other")
+    (song,) = find_songs(tmp_path)["Test"]
+    assert np.allclose(song.read(), [parts["mixture"], parts["vocals"]], atol=1e-6)
+    assert np.allclose(song.read(1000, 500), [parts["mixture"][1000:1500], parts["vocals"][1000:1500]], atol=1e-6)
+    wavwrite(tmp_path / "My Song" / "bass.wav", np.zeros(99), RATE)
+    with pytest.raises(UserError, match=r"bass\.wav: expected 4000 samples like vocals\.wav, found 99"):
+        find_songs(tmp_path)
+    wavwrite(tmp_path / "My Song" / "bass.wav", np.zeros(4000), 16000)
+    with pytest.raises(UserError, match=r"bass\.wav: expected 8000 Hz like vocals\.wav, found 16000 Hz"):
+        find_songs(tmp_path)
+
+
+def test_pairs_of_files_and_what_has_no_partner(tmp_path):
+    expected = {}
+    for name, mix, voice in (("First Song", "_mix", "_vocals"), ("my_second", " - Mixture", " - Vocals")):
+        mixture, vocals = expected[name] = make_song(name, 0.5)
+        wavwrite(tmp_path / f"{name}{mix}.flac", mixture, RATE)
+        wavwrite(tmp_path / f"{name}{voice}.wav", vocals, RATE)
+    (tmp_path / "alone").mkdir()
+    left = [tmp_path / "third_mix.wav", tmp_path / "remix.wav", tmp_path / "alone" / "vocals.wav"]
+    for path in left:
+        wavwrite(path, mixture, RATE)
+    (tmp_path / "fourth_vocals.m4a").write_bytes(b"not looked into")
+    dataset = read_dataset(tmp_path)
+    assert names(dataset.songs) == {"Train": [], "Valid": [], "Test": ["First Song", "my_second"]}
+    for song in dataset.songs["Test"]:
+        assert np.allclose(song.read(), expected[song.name], atol=1e-4)
+    assert sorted(dataset.unpaired) == sorted([*left, tmp_path / "fourth_vocals.m4a"])
+
+
+def test_songs_without_a_split_are_divided_where_asked(tmp_path):
+    for number in range(10):
+        write_stems(tmp_path / f"Artist {number // 2} - {number}", str(number), "vocals", "other")
+    counts = {(): [0, 0, 10], ("include_test",): [8, 2, 0], ("divide_all",): [6, 2, 2]}
+    for options, count in counts.items():
+        found = read_dataset(tmp_path, **dict.fromkeys(options, True)).songs
+        assert [len(found[split]) for split in ("Train", "Valid", "Test")] == count
+        assert sum(len({song.artist for song in songs}) for songs in found.values()) == 5
+
+
+def test_broken_songs_are_errors_that_do_not_hide_the_others(tmp_path):
+    for name in ("good", "bad"):
+        write_song(tmp_path, "Train", name, seconds=0.2)
+    (tmp_path / "Sources" / "Train" / "bad" / "vocals.wav").unlink()
+    write_song(tmp_path, "Train", "voice alone", seconds=0.2)
+    shutil.rmtree(tmp_path / "Mixtures" / "Train" / "voice alone")
+    dataset = read_dataset(tmp_path)
+    assert names(dataset.songs)["Train"] == ["good"]
+    assert [str(error) for error in dataset.errors] == [f"{tmp_path}/Sources/Train/bad/vocals.wav: no such file"]
+    assert dataset.unpaired == [tmp_path / "Sources" / "Train" / "voice alone"]
+    with pytest.raises(UserError, match=r"bad/vocals\.wav: no such file"):
+        find_songs(tmp_path)
+
+
+def test_two_songs_of_one_name(tmp_path):
+    mixture, vocals = make_song("song", 0.2)
+    for folder, part in (("song", "{}.wav"), (".", "song_{}.wav")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        wavwrite(tmp_path / folder / part.format("mixture"), mixture, RATE)
+        wavwrite(tmp_path / folder / part.format("vocals"), vocals, RATE)
+    with pytest.raises(UserError, match="expected one song 'song' in Test, found another"):
+        find_songs(tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------- stem.mp4
+
+
+@needs_ffmpeg
+def test_pieces_of_a_stem_file_are_pieces_of_the_whole(tmp_path):
+    """Sound for sound what ffmpeg decodes from the beginning, wherever a piece starts."""
+    write_stem_file(tmp_path / "train" / "Artist - Song.stem.mp4", "song")
+    write_stem_file(tmp_path / "train" / "Other - Song.stem.mp4", "other")
+    dataset = read_dataset(tmp_path)
+    assert dataset.layout == "MUSDB18" and [len(songs) for songs in dataset.songs.values()] == [1, 1, 0]
+    song = min((song for songs in dataset.songs.values() for song in songs), key=lambda song: song.name)
+    assert (song.name, song.rate, song.samples, song.channels) == ("Artist - Song", 44100, 88200, 2)
+    whole = song.read()
+    for truth, decoded in zip(make_song("song", 2.0, 44100), whole, strict=True):
+        assert np.corrcoef(truth, decoded)[0, 1] > 0.99 and np.std(decoded) == pytest.approx(np.std(truth), rel=0.05)
+    for start, samples in ((0, 100), (1, 2000), (1024, 1024), (4095, 10), (4097, 5000), (54321, 20000), (88100, 100)):
+        assert np.array_equal(song.read(start, samples), whole[:, start : start + samples])
+
+
+@needs_ffmpeg
+def test_bad_stem_files(tmp_path):
+    path = tmp_path / "train" / "Song.stem.mp4"
+    write_stem_file(path, "song")
+    data = path.read_bytes()
+    path.write_bytes(b"no sound")
+    with pytest.raises(UserError, match=r"Song\.stem\.mp4: cannot be read by ffprobe: "):
+        find_songs(tmp_path)
+    wavwrite(tmp_path / "song.wav", np.zeros(9), RATE)
+    subprocess.run(["ffmpeg", "-v", "error", "-y", "-i", tmp_path / "song.wav", path], check=True)
+    with pytest.raises(UserError, match=r"expected the 5 sound tracks mixture, .*, found 1"):
+        find_songs(tmp_path)
+    path.write_bytes(data[: len(data) // 2])  # its index is at the end
+    with pytest.raises(UserError, match=r"Song\.stem\.mp4: "):
+        find_songs(tmp_path)
+
+
+def test_stem_files_need_ffmpeg(tmp_path, monkeypatch):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "Song.stem.mp4").write_bytes(b"never read")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="expected the programs ffmpeg and ffprobe to be installed"):
+        find_songs(tmp_path)

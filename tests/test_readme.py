@@ -1,0 +1,99 @@
+"""README and docs: short, with figures from results/, names and paths that exist, and Python that runs."""
+
+import importlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import ROOT
+
+from util import wavread, wavwrite
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted(path for path in ROOT.glob("*/*.md") if not path.parent.name.startswith("."))]
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+
+
+def test_readme_stays_short():
+    assert len(README.encode()) <= 12 * 1024
+
+
+@pytest.mark.parametrize(
+    ("page", "columns"), [("README.md", ("mean", "interval")), ("docs/results.md", ("mean", "interval", "median"))]
+)
+def test_figures_on_real_songs_are_those_of_the_evaluation(page, columns):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    scores = json.loads((ROOT / "results" / "musdb" / "evaluation.json").read_text())["scores"]["vocals"]
+    names = {
+        "mixture": "mixture",
+        "feedforward": r"single frame[^|]*",
+        "RNN": r"recurrent(?: \([^|]*)?",
+        "spleeter": "Spleeter, 2 stems",
+        "ideal ratio mask": "ideal ratio mask",
+    }
+    for system, name in names.items():
+        score = scores[system]["SDR v3 sources"]
+        low, high = score["interval of the mean"]
+        cells = {
+            "mean": f"{score['mean']:.2f}",
+            "interval": f"{low:.2f} … {high:.2f}",
+            "median": f"{score['median']:.2f}",
+        }
+        row = "".join(rf" \| {re.escape(cells[column])}" for column in columns)
+        assert re.search(rf"(?m)^\| {name}{row} \|$", text), f"{page}: no row of {system} with {cells}"
+    both = scores["RNN bidirectional"]["SDR v3 sources"]["mean"]
+    sentence = rf"--bidirectional` takes the recurrent network to {both:.2f}\s+dB"
+    assert re.search(sentence, README), f"README.md: expected {both:.2f} dB in both directions"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"(?m)^#+ (.+)$", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pages
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if not link.startswith("https://"):
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+@pages
+def test_scripts_in_commands_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for script in re.findall(r"(?:python3?|nproc-per-node 2) ((?:\w+/)*\w+\.py)\b", text):
+        assert (ROOT / script).is_file(), script
+
+
+def test_names_of_the_starter_code_are_found_here():
+    start = README.index("| there | here |")
+    rows = README[start : README.index("\n\n", start)].splitlines()[2:]
+    assert len(rows) == 12
+    found = 0
+    for row in rows:
+        for name in re.findall(
+            r"`((?:util|Model|Model_RNN|separation|training|songs|pictures)\.[\w.]+)`", row.split("|")[2]
+        ):
+            module, _, attribute = name.rpartition(".")
+            assert hasattr(importlib.import_module(module), attribute), name
+            found += 1
+    assert found >= 9
+
+
+def test_python_in_readme_separates_a_waveform(tmp_path, monkeypatch):
+    start = README.index("    from Model_RNN import")
+    code = re.sub(r"(?m)^    ", "", README[start : README.index("\n\n", start)])
+    assert len(code.splitlines()) == 6
+    (tmp_path / "pretrained").symlink_to(ROOT / "pretrained", target_is_directory=True)
+    mixture = 0.1 * np.random.default_rng(0).standard_normal((2, 22050)).astype(np.float32)
+    wavwrite(tmp_path / "song.wav", mixture, 44100)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    voice, rate = wavread(tmp_path / "voice.wav")
+    assert (voice.shape, rate) == (mixture.shape, 44100) and 0 < np.abs(voice).max() < np.abs(mixture).max()

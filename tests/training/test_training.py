@@ -1,0 +1,448 @@
+"""Training through the scripts' own main: what a run writes, resuming, and that every option arrives."""
+
+import copy
+import csv
+import re
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers import AUDIO_OPTIONS, QUICK, RATE
+
+import train_feedforward
+import train_RNN
+from benchmarks.speed.training import Products16
+from Data import DSD100Dataset, MakeMagnitudeSpectrum
+from Model import FeedforwardConfig, FeedforwardNetwork
+from Model_RNN import RecurrentNetwork
+from songs.layouts import find_songs
+from training import command, loop
+from training.loop import carry_state, learning_rate
+from util import AudioConfig, load_network, wavwrite
+
+ENDINGS = {"best.pt", "last.pt", "loss.csv", "loss.png", "spectrograms.png"}
+
+
+def weights_of(folder, name: str, which: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(folder / f"savedModel_{name}_{which}.pt", weights_only=True)["weights"]
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", ["feedforward", "RNN"])
+def test_a_run_writes_checkpoints_and_curves(trained, dataset, name):
+    files = {path.name for path in trained.iterdir()}
+    assert {f"savedModel_{name}_{ending}" for ending in ENDINGS} <= files
+    assert not [file for file in files if ".part" in file]
+
+    with (trained / f"savedModel_{name}_loss.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
+    for ending in ("loss.png", "spectrograms.png"):
+        assert (trained / f"savedModel_{name}_{ending}").read_bytes().startswith(b"\x89PNG")
+
+    best = torch.load(trained / f"savedModel_{name}_best.pt", weights_only=True)
+    assert (best["format"], best["name"], best["audio"]["sample_rate"]) == (1, name, RATE)
+    assert best["best_valid_loss"] == min(float(row["valid_loss"]) for row in rows)
+    assert len(best["history"]) == best["epoch"]
+    assert str(dataset) in best["command"] and best["command"].startswith(f"train_{name}.py ")
+    assert best["trained_on"] == "tiny songs: 3 songs, 0 minutes, in excerpts"
+    assert "torch" in best["versions"] and "optimizer" not in best
+
+
+def test_recurrent_network_starts_from_the_best_single_frame_network(trained, dataset, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(command, "train", lambda network, *rest: started.append(network))
+    for network in ("feedforward", "RNN"):
+        shutil.copy(trained / f"savedModel_{network}_best.pt", tmp_path)
+    (tmp_path / "savedModel_RNN_best.pt").unlink()
+    assert train_RNN.main([str(dataset), "--output", str(tmp_path), *QUICK]) == 0
+    assert train_RNN.main([str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--init", "scratch"]) == 0
+    best = weights_of(trained, "feedforward", "best")
+    for network, is_copy in zip(started, (True, False), strict=True):
+        assert torch.equal(network.encoder[0].weight, best["encoder.0.weight"]) == is_copy
+        assert torch.equal(network.decoder[0].weight, best["decoder.0.weight"]) == is_copy
+
+
+@pytest.mark.parametrize(
+    ("script", "name", "more"),
+    [
+        (train_feedforward, "feedforward", [*AUDIO_OPTIONS, "--dropout", "0.2"]),
+        (train_RNN, "RNN", [*AUDIO_OPTIONS, "--init", "scratch", "--dropout", "0.2"]),
+        (
+            train_RNN,
+            "RNN",
+            [*AUDIO_OPTIONS, "--init", "scratch", "--sequences", "songs", "--workers", "2", "--dropout", "0.2"],
+        ),
+    ],
+    ids=["feedforward", "RNN", "RNN-songs-workers"],
+)
+def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(dataset, tmp_path, monkeypatch, script, name, more):
+    options = [str(dataset), *QUICK, *more, "--epochs", "4"]
+    assert script.main([*options, "--output", str(tmp_path / "straight")]) == 0
+
+    calls = []
+
+    def stop_in_the_third_epoch(*arguments, **rest):
+        calls.append(1)
+        if len(calls) == 5:  # two calls an epoch
+            raise KeyboardInterrupt
+        return run_epoch(*arguments, **rest)
+
+    run_epoch = loop.run_epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "run_epoch", stop_in_the_third_epoch)
+        assert script.main([*options, "--output", str(tmp_path / "stopped")]) == 130
+    assert script.main([*options, "--output", str(tmp_path / "stopped"), "--resume"]) == 0
+
+    for which in ("best", "last"):
+        straight, stopped = (weights_of(tmp_path / folder, name, which) for folder in ("straight", "stopped"))
+        assert same(straight, stopped)
+    loss = [row["valid_loss"] for row in csv.DictReader((tmp_path / "stopped" / f"savedModel_{name}_loss.csv").open())]
+    assert len(loss) == 4
+
+
+def test_same_seed_same_weights_other_seed_other_weights(dataset, tmp_path):
+    for folder, seed in (("one", "7"), ("two", "7"), ("three", "8")):
+        options = [str(dataset), *QUICK, *AUDIO_OPTIONS, "--epochs", "1", "--seed", seed]
+        assert train_feedforward.main([*options, "--output", str(tmp_path / folder)]) == 0
+    one, two, three = (weights_of(tmp_path / folder, "feedforward") for folder in ("one", "two", "three"))
+    assert same(one, two)
+    assert not same(one, three)
+
+
+def test_early_stopping(dataset, tmp_path, capsys):
+    options = [str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--epochs", "50"]
+    assert train_feedforward.main([*options, "--patience", "2", "--learning-rate", "3"]) == 0
+    assert "stopped early: validation loss has not improved in 2 epochs" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "savedModel_feedforward_loss.csv").open()))
+    losses = [float(row["valid_loss"]) for row in rows]
+    assert len(rows) < 50
+    assert losses.index(min(losses)) == len(rows) - 3  # the best one and the two after it
+
+
+def test_best_is_the_epoch_of_least_validation_loss(dataset, tmp_path, monkeypatch):
+    losses = iter([0, 5.0, 0, 3.0, 0, 4.0])  # training and validation in turn
+    epochs = []
+
+    def run_epoch(network, loader, *arguments, **rest):
+        epochs.append(loader.batch_sampler.epoch)
+        return next(losses)
+
+    monkeypatch.setattr(loop, "run_epoch", run_epoch)
+    options = [str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--epochs", "3"]
+    assert train_feedforward.main(options) == 0
+    best = torch.load(tmp_path / "savedModel_feedforward_best.pt", weights_only=True)
+    assert (best["epoch"], best["best_valid_loss"]) == (2, 3.0)
+    assert epochs == [1, 0, 2, 0, 3, 0]  # training excerpts are drawn anew in every epoch, validation's never change
+
+
+def test_input_statistics_are_those_of_the_real_frames(dataset):
+    """Excerpts of unequal length are padded in a batch; the padding is not measured."""
+    songs, audio = find_songs(dataset)["Train"], AudioConfig(RATE, 256, 128)
+    whole = DSD100Dataset(songs, audio, MakeMagnitudeSpectrum(), excerpt_seconds=100)
+    options = command.parse_options(FeedforwardNetwork, "", [str(dataset), "--batch-size", "3"], None)
+    network = FeedforwardNetwork(FeedforwardConfig(bins=audio.bins))
+    loop.measure_input(network, loop.make_loader(whole, options, shuffle=True))
+    expected = FeedforwardNetwork(FeedforwardConfig(bins=audio.bins))
+    expected.compression.measure(torch.cat([whole[0, index]["mixture"] for index in range(3)]))
+    assert torch.allclose(network.compression.mean, expected.compression.mean, atol=1e-5)
+    assert torch.allclose(network.compression.deviation, expected.compression.deviation, atol=1e-5)
+
+
+def test_gradients_are_clipped(dataset, tmp_path, monkeypatch):
+    norms = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def spy(parameters, limit):
+        parameters = list(parameters)
+        clip(parameters, limit)
+        norms.append(torch.cat([parameter.grad.flatten() for parameter in parameters]).norm().item())
+
+    monkeypatch.setattr(loop, "CLIP_NORM", 1e-3)
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
+    argv = [str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--epochs", "1"]
+    assert train_feedforward.main(argv) == 0
+    assert len(norms) == 4 and norms == pytest.approx([1e-3] * 4, rel=1e-3)
+
+
+def test_progress_shows_the_smoothed_loss_and_frames_per_second(dataset, monkeypatch):
+    shown = []
+
+    class Bar(loop.tqdm):
+        def set_postfix_str(self, text, refresh=True):
+            shown.append((text, self.total))
+
+    monkeypatch.setattr(loop, "tqdm", Bar)
+    pieces = DSD100Dataset(find_songs(dataset)["Train"], AudioConfig(RATE, 256, 128), MakeMagnitudeSpectrum(), 0.5)
+    options = command.parse_options(FeedforwardNetwork, "", [str(dataset), "--batch-size", "4"], None)
+    network = FeedforwardNetwork(FeedforwardConfig(bins=129))
+    loop.run_epoch(network, loop.make_loader(pieces, options, shuffle=True), torch.device("cpu"), "test")
+    assert len(shown) == 4
+    for text, total in shown:
+        assert re.fullmatch(r"loss [\d.e-]+, \d+ frames/s", text) and total == 4
+
+
+def test_the_kept_weights_follow_those_of_the_steps():
+    average, network = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    torch.nn.init.zeros_(average.weight)
+    torch.nn.init.ones_(network.weight)
+    for step, left in ((1, 0.1), (11, 0.1 * 0.55), (10**6, 0.1 * 0.55 * 0.999)):
+        loop.follow(average, network, step)
+        assert 1 - average.weight.item() == pytest.approx(left, rel=1e-4) and network.weight.item() == 1
+
+
+def test_what_is_judged_and_saved_is_the_average(dataset, tmp_path, monkeypatch):
+    steps, follow = [], loop.follow
+
+    def note(average, network, step):
+        follow(average, network, step)
+        steps.append((step, *(copy.deepcopy(each.state_dict()) for each in (average, network))))
+
+    monkeypatch.setattr(loop, "follow", note)
+    argv = [str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--epochs", "2"]
+    assert train_feedforward.main(argv) == 0
+    assert [step for step, *_ in steps] == list(range(1, len(steps) + 1)) and len(steps) >= 2
+    last = torch.load(tmp_path / "savedModel_feedforward_last.pt", weights_only=True)
+    _, average, network = steps[-1]
+    assert all(torch.equal(last["weights"][key], average[key]) for key in average)
+    assert all(torch.equal(last["weights_of_last_step"][key], network[key]) for key in network)
+    assert not all(torch.equal(average[key], network[key]) for key in network)
+    network, audio, _ = load_network(tmp_path / "savedModel_feedforward_last.pt", FeedforwardNetwork)
+    valid = DSD100Dataset(find_songs(dataset)["Valid"], audio, MakeMagnitudeSpectrum(), 0.3, whole_songs=True)
+    options = command.parse_options(FeedforwardNetwork, "", [str(dataset)], None)
+    loss = loop.run_epoch(network, loop.make_loader(valid, options, False), torch.device("cpu"), "")
+    assert last["history"][-1]["valid_loss"] == pytest.approx(loss, rel=1e-4)
+
+
+def test_learning_rate_falls_by_half_a_cosine():
+    rates = [learning_rate(0.1, epoch, 10) for epoch in range(1, 11)]
+    assert rates[0] == 0.1 and rates[5] == pytest.approx(0.05)
+    assert rates == sorted(rates, reverse=True) and 0 < rates[-1] < 0.003
+
+
+def test_carried_state_is_detached_cut_to_the_rows_left_and_zero_where_a_song_starts():
+    state = tuple(torch.ones(1, 3, 4, requires_grad=True) * 2 for _ in range(2))
+    carried = carry_state(state, torch.tensor([False, True]))
+    for part in carried:
+        assert part.shape == (1, 2, 4) and not part.requires_grad
+        assert (part[:, 0] == 2).all() and (part[:, 1] == 0).all()
+    assert carry_state(None, torch.tensor([True])) is None
+
+
+def test_whole_songs_are_validated_with_the_state_carried(trained, dataset):
+    """The validation loss of a song cut into excerpts equals that of the song in one piece."""
+    network, audio, _ = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
+    songs = find_songs(dataset)["Test"]
+    losses = []
+    for seconds in (0.3, 100):
+        pieces = DSD100Dataset(songs, audio, MakeMagnitudeSpectrum(), seconds, whole_songs=True)
+        options = command.parse_options(RecurrentNetwork, "", [str(dataset), "--batch-size", "2"], FeedforwardNetwork)
+        loader = loop.make_loader(pieces, options, shuffle=False)
+        losses.append(loop.run_epoch(network, loader, torch.device("cpu"), "test"))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------- options arrive
+
+
+def intercepted(monkeypatch, argv: list[str], script=train_feedforward):
+    """What `loop.train` is called with."""
+    seen: dict[str, object] = {}
+
+    def train(network, audio, train_loader, valid_loader, device, options, run, resumed):
+        seen.update(network=network, audio=audio, loader=train_loader, options=options, run=run, valid=valid_loader)
+
+    monkeypatch.setattr(command, "train", train)
+    assert script.main(argv) == 0
+    return seen
+
+
+def transform(seen: dict, kind: str, loader: str = "loader"):
+    steps = seen[loader].dataset.transform.transforms
+    return next((step for step in steps if type(step).__name__ == kind), None)
+
+
+def test_options_arrive(dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = [str(dataset), "--device", "cpu", *AUDIO_OPTIONS]
+
+    seen = intercepted(monkeypatch, base)
+    assert seen["run"].best.name == "savedModel_feedforward_best.pt" and seen["run"].folder.samefile(tmp_path)
+    assert (seen["audio"].sample_rate, seen["audio"].block, seen["audio"].hop) == (RATE, 256, 128)
+    assert transform(seen, "ShuffleFrameOrder") and not seen["loader"].dataset.whole_songs
+    assert seen["valid"].dataset.whole_songs
+    for loader in ("loader", "valid"):
+        assert not transform(seen, "MakeMagnitudeSpectrum", loader).projected and transform(seen, "InTune", loader)
+
+    seen = intercepted(monkeypatch, [*base, "--init", "scratch"], train_RNN)
+    assert not transform(seen, "ShuffleFrameOrder")
+
+    more = ["--excerpt", "0.7", "--sequences", "songs", "--remix", "0.3", "--workers", "1", "--batch-size", "3"]
+    seen = intercepted(monkeypatch, [*base, *more, "--speed", "0.9", "1.3", "--dropout", "0.4", "--threads", "2"])
+    data = seen["loader"].dataset
+    assert data.excerpts[0] == (0, 0, round(0.7 * RATE / 128)) and data.whole_songs
+    assert transform(seen, "Remix").probability == 0.3
+    speed = transform(seen, "RandomSpeed")
+    assert (speed.low, speed.high) == (0.9, 1.3)
+    assert seen["loader"].num_workers == 1 and seen["loader"].batch_sampler.batch_size == 3
+    assert seen["network"].config.dropout == 0.4
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+
+    seen = intercepted(monkeypatch, [*base, "--target", "projection", "--equalizer", "3"])
+    assert transform(seen, "RandomEqualizer").deviations.tolist() == [[3], [3]]
+    assert (
+        transform(seen, "MakeMagnitudeSpectrum").projected
+        and transform(seen, "MakeMagnitudeSpectrum", "valid").projected
+    )
+
+    seen = intercepted(monkeypatch, [*base, "--gain", "-4", "8", "--effects", "0.3", "--equalizer", "3", "0"])
+    assert transform(seen, "RandomEqualizer").deviations.tolist() == [[3], [0]]
+    assert (transform(seen, "Remix").softest, transform(seen, "Remix").loudest) == (-4, 8)
+    assert transform(seen, "RandomEffects").probability == 0.3
+    assert transform(seen, "RandomTranspose").most == 0
+
+    seen = intercepted(monkeypatch, [*base, "--transpose", "2"])
+    assert transform(seen, "RandomTranspose").most == 2 and not transform(seen, "RandomTranspose", "valid")
+
+    seen = intercepted(monkeypatch, [*base, "--hold-out", "coral", "--include-test", "--seed", "9"])
+    assert [song.name for song in seen["valid"].dataset.songs] == ["coral"]
+    assert "ember" in [song.name for song in seen["loader"].dataset.songs]
+    assert seen["loader"].dataset.seed == 9
+
+
+def test_encoder_and_memory_arrive(dataset, tmp_path, monkeypatch):
+    base = [str(dataset), "--device", "cpu", "--output", str(tmp_path), *AUDIO_OPTIONS]
+    for script, more in ((train_feedforward, []), (train_RNN, ["--init", "scratch"])):
+        assert intercepted(monkeypatch, [*base, *more], script)["network"].config.encoder == "dense"
+        seen = intercepted(monkeypatch, [*base, *more, "--encoder", "conv"], script)
+        assert seen["network"].config.encoder == "conv"
+    seen = intercepted(monkeypatch, [*base, *more, "--encoder", "bands", "--memory", "17"], train_RNN)
+    assert (seen["network"].config.encoder, seen["network"].lstm.hidden_size) == ("bands", 17)
+    assert seen["network"].config.bin_width == RATE / 256
+
+
+def test_the_encoder_is_that_of_the_network_it_starts_from(dataset, tmp_path, monkeypatch):
+    argv = [str(dataset), *QUICK, "--output", str(tmp_path)]
+    assert train_feedforward.main([*argv, *AUDIO_OPTIONS, "--encoder", "bands", "--epochs", "1"]) == 0
+    network = intercepted(monkeypatch, argv, train_RNN)["network"]
+    assert network.config.encoder == "bands"
+    first = weights_of(tmp_path, "feedforward", "best")
+    assert all(torch.equal(first[key], network.state_dict()[key]) for key in first)
+
+
+def test_a_network_of_bands_goes_on_with_a_pitch(dataset, tmp_path, monkeypatch):
+    argv = [str(dataset), *QUICK, "--output", str(tmp_path)]
+    assert train_feedforward.main([*argv, *AUDIO_OPTIONS, "--encoder", "bands", "--epochs", "1"]) == 0
+    path = tmp_path / "savedModel_feedforward_best.pt"
+    checkpoint = torch.load(path, weights_only=True)
+    first = checkpoint["weights"]
+    del checkpoint["config"]["bin_width"]  # as in those that were written before it was needed
+    torch.save(checkpoint, path)
+    more = ["--init", str(path), "--encoder", "harmonic", "--dropout", "0.2", "--overwrite"]
+    network = intercepted(monkeypatch, [*argv, *more])["network"]
+    assert (network.config.encoder, network.config.bin_width, network.config.dropout) == ("harmonic", RATE / 256, 0.2)
+    assert torch.equal(network.encoder[0].combs, type(network)(network.config).encoder[0].combs)
+    same = [name for name in first if network.state_dict()[name].shape == first[name].shape]
+    assert len(same) > len(first) / 2
+    assert all(torch.equal(first[name], network.state_dict()[name]) for name in same)
+
+
+@pytest.mark.parametrize("script", [train_feedforward, train_RNN])
+def test_goes_on_with_a_network_of_its_kind_and_other_songs(trained, dataset, tmp_path, monkeypatch, script):
+    name = script.__name__.removeprefix("train_")
+    first = trained / f"savedModel_{name}_best.pt"
+    argv = [str(dataset), *QUICK, "--output", str(tmp_path), "--init", str(first), "--hold-out", "coral"]
+    network = intercepted(monkeypatch, argv, script)["network"]
+    weights = weights_of(trained, name, "best")
+    assert all(torch.equal(weights[key], network.state_dict()[key]) for key in weights)
+    monkeypatch.undo()
+    assert script.main(argv) == 0
+    last = torch.load(tmp_path / f"savedModel_{name}_last.pt", weights_only=True)
+    expected = "tiny songs: 3 songs, 0 minutes, in excerpts; before that, tiny songs: 3 songs, 0 minutes, in excerpts"
+    assert last["trained_on"] == expected
+    assert script.main([*argv, "--resume", "--epochs", "3"]) == 0
+    assert torch.load(tmp_path / f"savedModel_{name}_last.pt", weights_only=True)["trained_on"] == expected
+
+
+def test_voices_are_trained_on_and_accompaniments_are_drawn_from(dataset, tmp_path, monkeypatch):
+    for folder in ("voices", "music"):
+        (tmp_path / folder).mkdir()
+        wavwrite(tmp_path / folder / "sound.wav", 0.1 * np.random.default_rng(0).standard_normal(RATE), RATE)
+    argv = [str(dataset), "--device", "cpu", "--output", str(tmp_path), *AUDIO_OPTIONS]
+    argv += ["--voices", str(tmp_path / "voices"), "--accompaniments", str(tmp_path / "music")]
+    data = intercepted(monkeypatch, argv)["loader"].dataset
+    assert [song.name for song in data.songs] == ["amber", "basil", "coral", "sound"]
+    assert [song.name for song in data.accompaniments] == ["amber", "basil", "coral", "sound"]
+    assert data.songs[3].read().std() > 0.05 and not data.accompaniments[3].read()[1].any()
+
+
+def test_learning_options_arrive(dataset, tmp_path, monkeypatch):
+    kept = {}
+
+    class Optimizer(torch.optim.AdamW):
+        def __init__(self, parameters, **settings):
+            kept.update(settings)
+            super().__init__(parameters, **settings)
+
+    def run_epoch(network, loader, device, title, optimizer=None, reverse=False, bfloat16=False):
+        kept.update({"reverse": reverse, "title": title})
+        if optimizer is not None:
+            kept.update({"lr": optimizer.param_groups[0]["lr"], "bfloat16": bfloat16})
+        return 1.0
+
+    monkeypatch.setattr(torch.optim, "AdamW", Optimizer)
+    monkeypatch.setattr(loop, "run_epoch", run_epoch)
+    options = ["--learning-rate", "0.02", "--weight-decay", "0.3", "--divergence", "reverse", "--epochs", "1"]
+    argv = [str(dataset), "--output", str(tmp_path), *AUDIO_OPTIONS, *options, "--bfloat16", "--device", "cpu"]
+    assert train_feedforward.main(argv) == 0
+    assert (kept["lr"], kept["weight_decay"], kept["reverse"], kept["bfloat16"]) == (0.02, 0.3, True, True)
+    assert kept["title"] == "epoch 1/1, validation"
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_16_bit_products_of_the_benchmark_are_rounded_once(bias):
+    layer, given = torch.nn.Linear(300, 40, bias=bias), torch.randn(50, 300)
+    with Products16(), torch.autocast("cpu", torch.bfloat16):
+        found = layer(given)
+        found.float().sum().backward()
+    short = given.bfloat16().float() @ layer.weight.bfloat16().float().T
+    exact = short + layer.bias.bfloat16().float() if bias else short
+    assert found.dtype == torch.bfloat16
+    assert ((found.float() - exact).abs() <= exact.abs() * 2**-8 + 1e-6).all()
+    assert not torch.allclose(found.float(), layer(given), atol=1e-4)
+    expected = given.bfloat16().float().sum(0)
+    assert torch.allclose(layer.weight.grad, expected.expand(40, -1), rtol=2**-7, atol=1e-5)
+
+
+def test_bfloat16_learns_about_the_same(dataset, tmp_path):
+    losses = []
+    for folder, more in (("exact", []), ("short", ["--bfloat16"])):
+        argv = [str(dataset), "--output", str(tmp_path / folder), *QUICK, *AUDIO_OPTIONS, *more]
+        assert train_feedforward.main(argv) == 0
+        best = torch.load(tmp_path / folder / "savedModel_feedforward_best.pt", weights_only=True)
+        losses.append(best["best_valid_loss"])
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.03)
+
+
+def test_overwrite_replaces_a_run(dataset, tmp_path):
+    argv = [str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--epochs", "1"]
+    assert train_feedforward.main(argv) == 0
+    first = weights_of(tmp_path, "feedforward")
+    assert train_feedforward.main(["no such songs", *argv[1:], "--overwrite"]) == 1
+    assert same(first, weights_of(tmp_path, "feedforward"))  # nothing is thrown away for a run that cannot start
+    assert train_feedforward.main([*argv, "--seed", "5", "--overwrite"]) == 0
+    assert not same(first, weights_of(tmp_path, "feedforward"))
+
+
+def test_command_in_the_checkpoint_is_the_one_typed(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train_RNN.py", "songs", "--epochs", "3"])
+    options = command.parse_options(RecurrentNetwork, "", None, FeedforwardNetwork)
+    assert options.command == "train_RNN.py songs --epochs 3" and options.epochs == 3
