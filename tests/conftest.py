@@ -5,6 +5,8 @@ import shutil
 import signal
 from pathlib import Path
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # networks as small as these are for the CPU; and a fork cannot use the GPU
+
 import pytest
 import torch
 from helpers import AUDIO_OPTIONS, QUICK, write_dataset, write_no_picture

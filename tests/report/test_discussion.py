@@ -115,7 +115,7 @@ def commands(dataset, trained, folder) -> list[str]:
 
 def test_discussion_command(dataset, trained, tmp_path):
     assert discussion.main(commands(dataset, trained, tmp_path)) == 0
-    found = json.loads((tmp_path / "leakage.json").read_text())
+    found = json.loads((tmp_path / "measures.json").read_text())
     assert found["songs"] == 2 and found["networks"]["RNN"]["parts"]["lstm"][0]["kind"] == "LSTM"
     sizes = [layer["shape"] for layer in found["networks"]["feedforward"]["parts"]["encoder"]]
     assert sizes == [[1000], [400]] and found["networks"]["feedforward"]["audio"]["block"] == 256

@@ -143,7 +143,7 @@ def test_band_limited_references(cutoff):
 def test_blocks_do_not_show(monkeypatch):
     references, estimates = noisy_song()
     whole = correlate(references, estimates)
-    monkeypatch.setattr("bss_eval.FFT_SIZE", 2048)
+    monkeypatch.setattr("scoring.bss_eval.FFT_SIZE", 2048)
     pieces = correlate(references, estimates)
     for name in ("references", "estimates", "energies"):
         np.testing.assert_allclose(getattr(pieces, name), getattr(whole, name), rtol=0, atol=1e-11)
