@@ -5,8 +5,11 @@ import shutil
 import signal
 from pathlib import Path
 
+# Before NumPy and torch are loaded, for this process and all that it starts. Songs and networks as small as these need
+# one thread: on a busy machine, two are many times slower. Nor do they need a GPU, which a forked process cannot use.
+os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
 import pytest
-import torch
 from helpers import AUDIO_OPTIONS, QUICK, write_dataset, write_no_picture
 
 import train_feedforward
@@ -15,7 +18,6 @@ from training import loop
 
 # The shell's background jobs ignore Ctrl-C, and so would the scripts that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-torch.set_num_threads(1)  # on a busy machine, two are many times slower for networks as small as these
 
 
 @pytest.fixture(scope="session")
