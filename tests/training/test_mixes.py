@@ -2,16 +2,16 @@
 
 import argparse
 import collections
+import dataclasses
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soxr
 import torch
-from conftest import AUDIO_OPTIONS, QUICK, make_song
+from helpers import AUDIO_OPTIONS, QUICK, ROOT, make_song
 
 import train_feedforward
 import train_RNN
@@ -23,7 +23,6 @@ from training.bank import Track, measure, open_bank
 from training.mixes import LEVEL, Group, Mixes, Plan, Take
 from util import AudioConfig, load_network, wavread, wavwrite
 
-ROOT = Path(__file__).parent.parent
 AUDIO = AudioConfig(8000, 256, 128)
 RATE = 16000  # of the songs: not the network's
 OPTIONS = {
@@ -84,7 +83,8 @@ def groups(data, tmp_path_factory):
 
 
 def make_mixes(groups, audio: AudioConfig = AUDIO, **options) -> Mixes:
-    return Mixes(*groups, audio, argparse.Namespace(**OPTIONS | options), torch.device("cpu"))
+    opened, folders, alone = groups
+    return Mixes(opened, folders, alone, audio, argparse.Namespace(**OPTIONS | options), torch.device("cpu"))
 
 
 def take_of(sound: np.ndarray, rate: int, mixed: Mixes, **more) -> Take:
@@ -96,8 +96,7 @@ def take_of(sound: np.ndarray, rate: int, mixed: Mixes, **more) -> Take:
 
 
 def plan_of(voice: Take, accompaniment: Take, **more) -> Plan:
-    plain = {"name": "", "gain": 1.0, "equalizer": np.zeros((2, 9)), "room": None}
-    return Plan(voice=(voice,), accompaniment=(accompaniment,), **plain | more)
+    return dataclasses.replace(Plan("", (voice,), (accompaniment,), 1.0, np.zeros((2, 9)), None), **more)
 
 
 # ---------------------------------------------------------------------------------------------- the bank
