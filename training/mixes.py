@@ -27,7 +27,7 @@ from songs.effects import OCTAVES, room
 from songs.layouts import belongs, find_songs, find_sounds
 from songs.song import Accompaniment, Song, Voice
 from training.bank import Bank, Parts, Track, open_bank
-from training.parallel import share
+from training.parallel import leader_first, share
 from util import AudioConfig, stft
 
 LEVEL = 0.1  # RMS of a mixture, -20 dB
@@ -433,7 +433,8 @@ def open_mixes(
         if not any(belongs(song, [name]) for song in left_out):
             raise UserError(f"--leave-out: expected a song, artist or sound '{name}' in the mix, found none")
     alone = find_sounds(options.accompaniments, Accompaniment) if options.accompaniments else []
-    bank = open_bank(folder, [song for _, _, own in parts for song in own] + alone)
+    with leader_first():
+        bank = open_bank(folder, [song for _, _, own in parts for song in own] + alone)
     entries = iter(bank.songs)
     groups = [Group(Path(path).resolve().name, share, [next(entries) for _ in own]) for path, share, own in parts]
     return Mixes(bank, groups, list(entries), audio, options, device)

@@ -400,3 +400,14 @@ def test_datasets_with_stems_give_their_stems(tmp_path, layout):
     for stem, sound in stems.items():
         np.testing.assert_allclose(sound[0], sounds[stem], atol=1e-4)
     assert len(songs["Train"][0].files) == 5
+
+
+def test_two_ranks_learn_what_one_learns(data, tmp_path):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert train_feedforward.main(options_of(data, alone, *AUDIO_OPTIONS)) == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, str(ROOT / "train_feedforward.py"), *options_of(data, together, *AUDIO_OPTIONS)]
+    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, check=True)
+    one, two = (weights(folder, "feedforward") for folder in (alone, together))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=1e-4, rtol=1e-3)
