@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from multiprocessing import get_context
 from pathlib import Path
 
 # Before NumPy and torch are loaded, for this process and all that it starts. Songs and networks as small as these need
@@ -14,6 +15,7 @@ from helpers import AUDIO_OPTIONS, QUICK, write_dataset, write_no_picture
 
 import train_feedforward
 import train_RNN
+from scoring import scores
 from training import loop
 
 # The shell's background jobs ignore Ctrl-C, and so would the scripts that the tests start.
@@ -41,6 +43,12 @@ def undrawn(monkeypatch):
     epochs. Those of `trained` are drawn."""
     for name in ("plot_losses", "plot_spectrograms"):
         monkeypatch.setattr(loop, name, write_no_picture)
+
+
+@pytest.fixture
+def forked_judges(monkeypatch):
+    """The processes in which evaluation judges songs are forks, which begin at once, instead of loading everything."""
+    monkeypatch.setattr(scores, "get_context", lambda _: get_context("fork"))
 
 
 @pytest.fixture

@@ -26,13 +26,14 @@ from Data import (
     ShuffleFrameOrder,
 )
 from networks.encoders import ENCODERS, grow
+from networks.hearing import adapts
 from process.commandline import parser_from
 from process.errors import UserError, command
 from process.locking import only_writer
 from songs.layouts import add_dataset_arguments, find_songs, find_sounds
 from songs.song import Accompaniment, Song, Voice, keep
 from training.loop import STATE, Loader, Run, lasting, make_loader, measure_input, train
-from training.mixes import folder_and_share, open_mixes
+from training.mixes import Mixes, folder_and_share, open_mixes
 from training.parallel import hidden, joined, leads, ranks
 from util import AudioConfig, choose_device, load_checkpoint, load_network, set_seed
 
@@ -324,8 +325,9 @@ def start(
         network, audio = make_network(network_class, starts_from, options, folder)
 
     make_spectrum = MakeMagnitudeSpectrum(projected=options.target == "projection")
-    valid_transform = Compose([InTune(), make_spectrum] if network.config.adapts else [make_spectrum])
+    valid_transform = Compose([InTune(), make_spectrum] if adapts(network) else [make_spectrum])
     valid_set = DSD100Dataset(songs["Valid"], audio, valid_transform, options.excerpt, whole_songs=True)
+    train_loader: Loader | Mixes
     if options.mix:
         train_loader = open_mixes(songs["Train"], audio, options, folder, device)
     else:

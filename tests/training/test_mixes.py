@@ -2,16 +2,16 @@
 
 import argparse
 import collections
+import dataclasses
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soxr
 import torch
-from conftest import AUDIO_OPTIONS, QUICK, make_song
+from helpers import AUDIO_OPTIONS, QUICK, ROOT, make_song
 
 import train_feedforward
 import train_RNN
@@ -23,7 +23,6 @@ from training.bank import Track, measure, open_bank
 from training.mixes import LEVEL, Group, Mixes, Plan, Take
 from util import AudioConfig, load_network, wavread, wavwrite
 
-ROOT = Path(__file__).parent.parent
 AUDIO = AudioConfig(8000, 256, 128)
 RATE = 16000  # of the songs: not the network's
 OPTIONS = {
@@ -84,7 +83,8 @@ def groups(data, tmp_path_factory):
 
 
 def make_mixes(groups, audio: AudioConfig = AUDIO, **options) -> Mixes:
-    return Mixes(*groups, audio, argparse.Namespace(**OPTIONS | options), torch.device("cpu"))
+    opened, folders, alone = groups
+    return Mixes(opened, folders, alone, audio, argparse.Namespace(**OPTIONS | options), torch.device("cpu"))
 
 
 def take_of(sound: np.ndarray, rate: int, mixed: Mixes, **more) -> Take:
@@ -96,8 +96,7 @@ def take_of(sound: np.ndarray, rate: int, mixed: Mixes, **more) -> Take:
 
 
 def plan_of(voice: Take, accompaniment: Take, **more) -> Plan:
-    plain = {"name": "", "gain": 1.0, "equalizer": np.zeros((2, 9)), "room": None}
-    return Plan(voice=(voice,), accompaniment=(accompaniment,), **plain | more)
+    return dataclasses.replace(Plan("", (voice,), (accompaniment,), 1.0, np.zeros((2, 9)), None), **more)
 
 
 # ---------------------------------------------------------------------------------------------- the bank
@@ -401,3 +400,14 @@ def test_datasets_with_stems_give_their_stems(tmp_path, layout):
     for stem, sound in stems.items():
         np.testing.assert_allclose(sound[0], sounds[stem], atol=1e-4)
     assert len(songs["Train"][0].files) == 5
+
+
+def test_two_ranks_learn_what_one_learns(data, tmp_path):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert train_feedforward.main(options_of(data, alone, *AUDIO_OPTIONS)) == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, str(ROOT / "train_feedforward.py"), *options_of(data, together, *AUDIO_OPTIONS)]
+    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, check=True)
+    one, two = (weights(folder, "feedforward") for folder in (alone, together))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=1e-4, rtol=1e-3)
