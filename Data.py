@@ -268,6 +268,17 @@ class Remix:
         return dataclasses.replace(excerpt, backing=backing, backing_shift=shift, backing_gain=gain)
 
 
+def project(vocals: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
+    """What of a voice V lies in the direction of the mixture M, between 0 and |M|: Re(V conj(M)) / |M|.
+
+    It is the best that a mask can make with the mixture's phase (Erdogan et al. 2015, the phase-sensitive target,
+    truncated). vocals, mixture: complex (..., bins).
+    """
+    magnitude = mixture.abs()
+    along = (vocals * mixture.conj()).real / magnitude.clamp(min=1e-12)
+    return along.clamp(min=0).minimum(magnitude)
+
+
 class MakeMagnitudeSpectrum:
     """Read the excerpt and take its STFT. Returns a sample: mixture and vocals (frames, bins), linear magnitude.
 
@@ -281,15 +292,9 @@ class MakeMagnitudeSpectrum:
 
     def __call__(self, excerpt: Excerpt) -> dict:
         mixture, vocals = excerpt.spectra()  # each (frames, bins), complex
-        magnitude = mixture.abs()
-        if self.projected:
-            along = (vocals * mixture.conj()).real / magnitude.clamp(min=1e-12)
-            voice = along.clamp(min=0).minimum(magnitude)
-        else:
-            voice = vocals.abs()
         return {
-            "mixture": magnitude,
-            "vocals": voice,
+            "mixture": mixture.abs(),
+            "vocals": project(vocals, mixture) if self.projected else vocals.abs(),
             "name": excerpt.song.name,
             "starts": excerpt.first == 0,
             "rng": excerpt.rng,

@@ -14,6 +14,7 @@ import dataclasses
 import torch
 from torch import nn
 
+from networks.bands import CORNER
 from networks.compression import Compression
 from networks.encoders import ENCODERS, encoder_of
 
@@ -36,6 +37,10 @@ class FeedforwardConfig:
     # "harmonic" alone: candidate pitches, and the width of a bin in Hz
     pitches: int = 160
     bin_width: float = 7.8125
+    # "bands" and "harmonic": the share of the bins below which bands are about equally wide
+    corner: float = CORNER
+    # whether, in separation, a song is brought in tune and to the colour of the songs learnt from: networks/hearing.py
+    adapts: bool = True
 
     def __post_init__(self):
         if self.encoder not in ENCODERS:

@@ -13,10 +13,10 @@ from networks.mixing import Banded
 CORNER = 0.0875  # share of the bins below which bands are about equally wide: 700 Hz of 8 kHz, as on the mel scale
 
 
-def band_edges(bins: int, bands: int) -> list[int]:
+def band_edges(bins: int, bands: int, corner: float = CORNER) -> list[int]:
     """The first bin of each band, then `bins`. Bands get wider towards the top, as on the mel scale."""
-    top = math.log1p(1 / CORNER)
-    edges = [round(bins * CORNER * math.expm1(top * band / bands)) for band in range(bands + 1)]
+    top = math.log1p(1 / corner)
+    edges = [round(bins * corner * math.expm1(top * band / bands)) for band in range(bands + 1)]
     for band in range(1, bands):
         edges[band] = max(edges[band], edges[band - 1] + 1)
     return edges
@@ -25,9 +25,9 @@ def band_edges(bins: int, bands: int) -> list[int]:
 class BandSplit(nn.Module):
     """Each band's bins, and half as many on either side, -> features (Luo and Yu 2023, band-split RNN)."""
 
-    def __init__(self, bins: int, bands: int, features: int):
+    def __init__(self, bins: int, bands: int, features: int, corner: float = CORNER):
         super().__init__()
-        edges = band_edges(bins, bands)
+        edges = band_edges(bins, bands, corner)
         self.ranges = [
             (max(0, a - (b - a) // 2 - 1), min(bins, b + (b - a) // 2 + 1)) for a, b in itertools.pairwise(edges)
         ]
@@ -43,10 +43,10 @@ class BandSplit(nn.Module):
 class BandJoin(nn.Module):
     """Each band's features -> the values of its bins."""
 
-    def __init__(self, bins: int, bands: int, features: int):
+    def __init__(self, bins: int, bands: int, features: int, corner: float = CORNER):
         super().__init__()
         self.norm = nn.LayerNorm(features)
-        widths = [b - a for a, b in itertools.pairwise(band_edges(bins, bands))]
+        widths = [b - a for a, b in itertools.pairwise(band_edges(bins, bands, corner))]
         self.bands = nn.ModuleList(
             nn.Sequential(*layers(features, 2 * features), nn.Linear(2 * features, width)) for width in widths
         )
@@ -62,13 +62,14 @@ class Bands(Banded):
     """Code (bands, features)."""
 
     bands: int
+    corner: float
 
     @property
     def code_shape(self) -> tuple[int, ...]:
         return self.bands, self.features
 
     def make_split(self) -> BandSplit:
-        return BandSplit(self.bins, self.bands, self.features)
+        return BandSplit(self.bins, self.bands, self.features, self.corner)
 
     def make_join(self) -> BandJoin:
-        return BandJoin(self.bins, self.bands, self.features)
+        return BandJoin(self.bins, self.bands, self.features, self.corner)

@@ -5,7 +5,7 @@ import dataclasses
 import torch
 from torch import nn
 
-from networks.bands import BandJoin, BandSplit
+from networks.bands import CORNER, BandJoin, BandSplit
 from networks.layers import layers
 from networks.mixing import Banded
 
@@ -38,8 +38,8 @@ class HarmonicSplit(BandSplit):
 
     combs: torch.Tensor
 
-    def __init__(self, bins: int, bands: int, features: int, pitches: int, bin_width: float):
-        super().__init__(bins, bands, features)
+    def __init__(self, bins: int, bands: int, features: int, pitches: int, bin_width: float, corner: float = CORNER):
+        super().__init__(bins, bands, features, corner)
         combs = harmonic_combs(bins, bin_width, pitches)
         self.register_buffer("combs", combs / combs.norm(dim=1, keepdim=True).clamp(min=1))
         self.pitch = nn.Sequential(nn.Linear(pitches, features), nn.LayerNorm(features))
@@ -55,8 +55,8 @@ class HarmonicJoin(BandJoin):
 
     combs: torch.Tensor
 
-    def __init__(self, bins: int, bands: int, features: int, pitches: int, bin_width: float):
-        super().__init__(bins, bands, features)
+    def __init__(self, bins: int, bands: int, features: int, pitches: int, bin_width: float, corner: float = CORNER):
+        super().__init__(bins, bands, features, corner)
         self.register_buffer("combs", harmonic_combs(bins, bin_width, pitches))
         heights = nn.Linear(2 * features, pitches)
         nn.init.zeros_(heights.weight)
@@ -75,13 +75,14 @@ class Harmonic(Banded):
     bands: int
     pitches: int
     bin_width: float
+    corner: float
 
     @property
     def code_shape(self) -> tuple[int, ...]:
         return self.bands + 1, self.features
 
     def make_split(self) -> HarmonicSplit:
-        return HarmonicSplit(self.bins, self.bands, self.features, self.pitches, self.bin_width)
+        return HarmonicSplit(self.bins, self.bands, self.features, self.pitches, self.bin_width, self.corner)
 
     def make_join(self) -> HarmonicJoin:
-        return HarmonicJoin(self.bins, self.bands, self.features, self.pitches, self.bin_width)
+        return HarmonicJoin(self.bins, self.bands, self.features, self.pitches, self.bin_width, self.corner)

@@ -177,8 +177,14 @@ class Colour:
         return magnitude * torch.exp(torch.from_numpy(gain).float().to(magnitude.device) @ self.spread)
 
 
+def adapts(network: torch.nn.Module) -> bool:
+    """Whether a network hears songs in tune and in the colour it knows: as it was trained, by its config."""
+    return getattr(getattr(network, "config", None), "adapts", False)
+
+
 class Hearing:
-    """A stream as a network hears it. One without `compression` was not trained on songs and hears the plain sound.
+    """A stream as a network hears it. One that does not adapt to songs, or was not trained on any (it has no
+    `compression`), hears the plain sound.
 
     With several keys, the network hears the song in tune and transposed by whole semitones up and down, as rows of
     keys x channels. It makes different errors in each key, and averaging the masks reduces them.
@@ -190,8 +196,9 @@ class Hearing:
         self.audio = audio
         compression = getattr(network, "compression", None)
         self.learnt = compression is not None
+        self.adapts = adapts(network)
         self.semitones = range(-(keys // 2), keys // 2 + 1) if self.learnt else range(1)
-        if compression is not None:
+        if compression is not None and self.adapts:
             self.tuning, self.colour = Tuning(audio), Colour(compression, audio)
 
     def hear(self, sound: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
@@ -199,16 +206,17 @@ class Hearing:
 
         Given their sound (channels, samples) and magnitude (channels, frames, bins).
         """
-        if not self.learnt:
+        if not self.adapts and len(self.semitones) == 1:
             return magnitude
-        in_tune = self.tuning.follow(magnitude)
+        in_tune = self.tuning.follow(magnitude) if self.adapts else np.full(magnitude.shape[:2], self.audio.block)
         self.blocks = np.concatenate([transposing_block(in_tune, higher) for higher in self.semitones])
         sound, magnitude = (part.repeat(len(self.semitones), *[1] * (part.ndim - 1)) for part in (sound, magnitude))
-        return self.colour.follow(to_tune(sound, magnitude, self.blocks, self.audio))
+        magnitude = to_tune(sound, magnitude, self.blocks, self.audio)
+        return self.colour.follow(magnitude) if self.adapts else magnitude
 
     def put_back(self, mask: torch.Tensor) -> torch.Tensor:
         """The mask (keys x channels, frames, bins) of what was heard last -> the sound's, (channels, frames, bins)."""
-        if not self.learnt:
+        if not self.adapts and len(self.semitones) == 1:
             return mask
         masks = from_tune(mask, self.blocks, self.audio)
         if len(self.semitones) == 1:

@@ -183,7 +183,7 @@ def _include_test(splits: dict[str, list[Song]], keep_artists: bool) -> dict[str
     return {"Train": splits["Train"] + train, "Valid": splits["Valid"] + valid, "Test": []}
 
 
-def _belongs(song: Song, names: Sequence[str]) -> bool:
+def belongs(song: Song, names: Sequence[str]) -> bool:
     """Whether `names` has the song or its artist: 'amy_9_08' belongs to 'amy_9' and to 'amy'."""
     return song.artist in names or any(song.name == name or song.name.startswith(name + "_") for name in names)
 
@@ -191,9 +191,9 @@ def _belongs(song: Song, names: Sequence[str]) -> bool:
 def _hold_out(splits: dict[str, list[Song]], names: Sequence[str], root: str | Path) -> dict[str, list[Song]]:
     songs = splits["Train"] + splits["Valid"]
     for name in names:
-        if not any(_belongs(song, [name]) for song in songs):
+        if not any(belongs(song, [name]) for song in songs):
             raise UserError(f"{root}: expected a song or artist '{name}' to hold out, found none")
-    valid = [song for song in songs if _belongs(song, names)]
+    valid = [song for song in songs if belongs(song, names)]
     return {"Train": [song for song in songs if song not in valid], "Valid": valid, "Test": splits["Test"]}
 
 

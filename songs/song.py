@@ -19,6 +19,7 @@ from sound.stem_files import read_stem_file, stem_file_header
 from util import wavread
 
 FULL_SCALE = 1 << 15  # of 16-bit samples
+ACCOMPANIMENT = ("drums", "bass", "other")  # stems of DSD100 and MUSDB18
 MIR1K_LEVEL = 0.1  # RMS of either source after scaling (-20 dB): the protocol's unit energy up to a common factor
 
 
@@ -51,12 +52,33 @@ class Song:
     def seconds(self) -> float:
         return self.samples / self.rate
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All sound files that its stems are in."""
+        return tuple(dict.fromkeys((self.mixture, self.vocals, *self._beside())))
+
+    def _beside(self) -> list[Path]:
+        """Its drums, bass and other, if they lie beside its vocals, as in DSD100 and MUSDB18-HQ; none unless all do."""
+        paths = (self.vocals.with_name(stem + self.vocals.suffix) for stem in ACCOMPANIMENT)
+        found = [path for path in paths if path.is_file()]
+        return found if len(found) == len(ACCOMPANIMENT) else []
+
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         """Samples [start, start + samples) at the song's own rate: mixture and vocals, (2, samples)."""
         samples = self.samples - start if samples is None else samples
         mixture, _ = wavread(self.mixture, start, samples)
         vocals, _ = wavread(self.vocals, start, samples)
         return np.stack([mixture.mean(axis=0), vocals.mean(axis=0)])
+
+    def stems(self) -> dict[str, np.ndarray]:
+        """The whole song as its parts, each (channels, samples): "vocals", and one or more that accompany them."""
+        mixture, _ = wavread(self.mixture)
+        vocals, _ = wavread(self.vocals)
+        if others := self._beside():
+            return {"vocals": vocals, **{path.stem: wavread(path)[0] for path in others}}
+        if len(mixture) != len(vocals):  # a mono voice in a stereo mixture
+            mixture, vocals = (part.mean(axis=0, keepdims=True) for part in (mixture, vocals))
+        return {"vocals": vocals, "accompaniment": mixture - vocals}
 
     def length(self, rate: int) -> int:
         """The song's length in samples at another sample rate."""
@@ -132,6 +154,10 @@ class KaraokeClip(Song):
         accompaniment, vocals = clip * _karaoke_gains(self.mixture)
         return np.stack([accompaniment + vocals, vocals])
 
+    def stems(self) -> dict[str, np.ndarray]:
+        mixture, vocals = self.read()
+        return {"vocals": vocals[None], "accompaniment": (mixture - vocals)[None]}
+
 
 @dataclasses.dataclass(frozen=True)
 class StemFolder(Song):
@@ -144,11 +170,18 @@ class StemFolder(Song):
         vocals, *others = files
         return cls(name, vocals.parent, vocals, *_common_header(*files), tuple(others))
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.vocals, *self.others)
+
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         vocals, accompaniment = wavread(self.vocals, start, samples)[0].mean(axis=0), 0
         for path in self.others:
             accompaniment = accompaniment + wavread(path, start, samples)[0].mean(axis=0)
         return np.stack([vocals + accompaniment, vocals])
+
+    def stems(self) -> dict[str, np.ndarray]:
+        return {path.stem.lower(): wavread(path)[0] for path in (self.vocals, *self.others)}
 
 
 class StemFile(Song):
@@ -163,6 +196,10 @@ class StemFile(Song):
         samples = self.samples - start if samples is None else samples
         return read_stem_file(self.mixture, start, samples, self.rate, self.channels)
 
+    def stems(self) -> dict[str, np.ndarray]:
+        mixture, vocals = self.read()
+        return {"vocals": vocals[None], "accompaniment": (mixture - vocals)[None]}
+
 
 class Voice(Song):
     """A voice without accompaniment: one sound file with any number of channels."""
@@ -176,6 +213,9 @@ class Voice(Song):
         voice = wavread(self.vocals, start, samples)[0].mean(axis=0)
         return np.stack([voice, voice])
 
+    def stems(self) -> dict[str, np.ndarray]:
+        return {"vocals": wavread(self.vocals)[0]}
+
 
 class Accompaniment(Voice):
     """Music without a voice: one sound file with any number of channels."""
@@ -183,6 +223,9 @@ class Accompaniment(Voice):
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         music = wavread(self.mixture, start, samples)[0].mean(axis=0)
         return np.stack([music, np.zeros_like(music)])
+
+    def stems(self) -> dict[str, np.ndarray]:
+        return {"accompaniment": wavread(self.mixture)[0]}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,14 +26,18 @@ from Data import (
     ShuffleFrameOrder,
 )
 from networks.encoders import ENCODERS, grow
+from networks.hearing import adapts
 from process.commandline import parser_from
 from process.errors import UserError, command
 from process.locking import only_writer
 from songs.layouts import add_dataset_arguments, find_songs, find_sounds
 from songs.song import Accompaniment, Song, Voice, keep
-from training.loop import STATE, Run, lasting, make_loader, measure_input, train
+from training.loop import STATE, Loader, Run, lasting, make_loader, measure_input, train
+from training.mixes import Mixes, folder_and_share, open_mixes
 from training.parallel import hidden, joined, leads, ranks
 from util import AudioConfig, choose_device, load_checkpoint, load_network, set_seed
+
+CORNER = 700.0  # Hz, below which an encoder's bands are about equally wide, as on the mel scale
 
 RANGES: dict[str, tuple[float, float]] = {  # limits of the numeric options
     "sample_rate": (1000, 768000),
@@ -45,6 +49,8 @@ RANGES: dict[str, tuple[float, float]] = {  # limits of the numeric options
     "transpose": (0, 12),
     "keep": (0, 1_000_000),
     "workers": (0, 256),
+    "steps": (1, 1_000_000),
+    "bands": (1, 1000),
     "epochs": (1, 1_000_000),
     "patience": (1, 1_000_000),
     "batch_size": (1, 65536),
@@ -102,8 +108,14 @@ def parse_options(
     add("--equalizer", type=float, nargs="+", metavar="DB", default=[2.0], help=equalizer)
     kept = "keep up to this many MB of decoded songs in memory, read the others as needed (default: %(default)s)"
     add("--keep", type=int, metavar="MB", default=2000, help=kept)
-    workers = "number of extra processes that read and transform songs (default: %(default)s)"
+    workers = "number of extra processes that read and transform songs, or of threads with --mix (default: %(default)s)"
     add("--workers", type=int, default=0, help=workers)
+    mix = "draw excerpts' vocals from these folders, of songs or of solo vocals, in these shares: training/mixes.py"
+    add("--mix", nargs="+", type=folder_and_share, default=[], metavar="FOLDER=SHARE", help=mix)
+    left_out = "songs, artists or solo vocals of those folders that are not trained on"
+    add("--leave-out", nargs="+", default=[], metavar="NAME", help=left_out)
+    steps = "number of batches in an epoch, with --mix (default: %(default)s)"
+    add("--steps", type=int, default=200, help=steps)
 
     add = parser.add_argument_group("learning").add_argument
     encoder = (
@@ -111,6 +123,8 @@ def parse_options(
     )
     encoder += f"and pitch (harmonic), or convolutional (conv) (default: dense{or_first})"
     add("--encoder", choices=ENCODERS, help=encoder)
+    bands = f"number of bands of an encoder by band (default: {network_class.Config.bands}{or_first})"
+    add("--bands", type=int, metavar="N", help=bands)
     if starts_from is not None:
         memory = "hidden size of the LSTM, for each band if the encoder has bands (default: %(default)s)"
         add("--memory", type=int, metavar="UNITS", default=network_class.Config.memory, help=memory)
@@ -183,14 +197,15 @@ def make_network(
     network_class: type[Any], starts_from: type[Any] | None, options: argparse.Namespace, folder: Path
 ) -> tuple[torch.nn.Module, AudioConfig]:
     """A new network: with random weights, or with those of a `starts_from` or of one of its own kind."""
-    given = {name: getattr(options, name) for name in ("sample_rate", "block", "hop", "encoder")}
+    given = {name: getattr(options, name) for name in ("sample_rate", "block", "hop", "encoder", "bands")}
     given = {name: value for name, value in given.items() if value is not None}
-    sizes = {"dropout": options.dropout} | ({"memory": options.memory} if starts_from else {})
+    sizes = {"dropout": options.dropout, "adapts": not options.mix}
+    sizes |= {"memory": options.memory} if starts_from else {}
     if starts_from_scratch(starts_from, options):
-        if "encoder" in given:
-            sizes["encoder"] = given.pop("encoder")
+        sizes |= {name: given.pop(name) for name in ("encoder", "bands") if name in given}
         audio = AudioConfig(**given)
-        return network_class(network_class.Config(bins=audio.bins, bin_width=audio.bin_width, **sizes)), audio
+        sizes |= {"bins": audio.bins, "bin_width": audio.bin_width, "corner": 2 * CORNER / audio.sample_rate}
+        return network_class(network_class.Config(**sizes)), audio
     path = Run(folder, starts_from.name).best if starts_from and not options.init else Path(options.init)
     if not path.exists():
         train_first = f"run train_{starts_from.name}.py first, or " if starts_from else ""
@@ -211,7 +226,8 @@ def make_network(
         if found != value and not grows:
             raise UserError(f"{path}: expected {name} {value}, found {found}")
     if own_kind:
-        sizes = {"dropout": options.dropout, "encoder": options.encoder or first.config.encoder}
+        sizes |= {"encoder": options.encoder or first.config.encoder}
+        sizes.pop("memory", None)
         network = network_class(dataclasses.replace(first.config, bin_width=audio.bin_width, **sizes))
         grow(network, first)
         options.before = f"; before that, {checkpoint.get('trained_on', 'unknown data')}"
@@ -242,6 +258,22 @@ def make_training_set(
         whole_songs,
         accompaniments=[*songs, *accompaniments],
     )
+
+
+def make_train_loader(
+    songs: list[Song],
+    audio: AudioConfig,
+    make_spectrum: MakeMagnitudeSpectrum,
+    shuffle_frames: bool,
+    options: argparse.Namespace,
+) -> Loader:
+    """Excerpts of songs and voices through the course's transforms."""
+    transforms = [InTune(), RandomTranspose(options.transpose), RandomShift(), RandomSpeed(*options.speed)]
+    transforms += [RandomEqualizer(*options.equalizer), Rescale(), Remix(options.remix, *options.gain)]
+    transforms += [RandomEffects(options.effects), make_spectrum]
+    if shuffle_frames:
+        transforms.append(ShuffleFrameOrder())
+    return make_loader(make_training_set(songs, audio, Compose(transforms), options), options, shuffle=True)
 
 
 @command
@@ -293,15 +325,13 @@ def start(
         network, audio = make_network(network_class, starts_from, options, folder)
 
     make_spectrum = MakeMagnitudeSpectrum(projected=options.target == "projection")
-    transforms = [InTune(), RandomTranspose(options.transpose), RandomShift(), RandomSpeed(*options.speed)]
-    transforms += [RandomEqualizer(*options.equalizer), Rescale(), Remix(options.remix, *options.gain)]
-    transforms += [RandomEffects(options.effects), make_spectrum]
-    if shuffle_frames:
-        transforms.append(ShuffleFrameOrder())
-    train_set = make_training_set(songs["Train"], audio, Compose(transforms), options)
-    valid_transform = Compose([InTune(), make_spectrum])
+    valid_transform = Compose([InTune(), make_spectrum] if adapts(network) else [make_spectrum])
     valid_set = DSD100Dataset(songs["Valid"], audio, valid_transform, options.excerpt, whole_songs=True)
-    train_loader = make_loader(train_set, options, shuffle=True)
+    train_loader: Loader | Mixes
+    if options.mix:
+        train_loader = open_mixes(songs["Train"], audio, options, folder, device)
+    else:
+        train_loader = make_train_loader(songs["Train"], audio, make_spectrum, shuffle_frames, options)
     if resumed is None and starts_from_scratch(starts_from, options):
         measure_input(network, train_loader)
 

@@ -26,10 +26,12 @@ from Data import (
     MakeMagnitudeSpectrum,
     collate_fn,
 )
+from networks.hearing import adapts
 from pictures.plots import plot_losses, plot_spectrograms
 from process.errors import UserError, whole_file
 from songs.song import Song
 from training.loss import SmoothedLoss, kl_divergence, mean_over_frames
+from training.mixes import Mixes
 from training.parallel import average_gradients, hidden, leads, ranks, same_everywhere, seed_epoch, share, sums
 from util import AudioConfig, save_checkpoint
 
@@ -40,11 +42,42 @@ AVERAGED_STEPS = 1000  # the validated and saved weights average over at most th
 STATISTICS_BATCHES = 20  # batches from which the input's mean and deviation are measured
 
 
+# ---------------------------------------------------------------------------------------------- batches
+
+
 class Loader(DataLoader):
-    """Batches of a dataset's excerpts. Declares what the loop needs to know of a DataLoader's parts."""
+    """Batches of a dataset's excerpts, as the loop asks for them."""
 
     dataset: DSD100Dataset
     batch_sampler: Batches
+
+    @property
+    def whole_songs(self) -> bool:
+        return self.dataset.whole_songs
+
+    def begin(self, epoch: int) -> None:
+        """From now on, give the batches of this epoch, and of every batch this rank's share."""
+        self.batch_sampler.epoch, self.batch_sampler.share = epoch, share()
+
+    def describe(self, options: argparse.Namespace) -> str:
+        """What it holds, in words."""
+        minutes = sum(song.seconds for song in self.dataset.songs) / 60
+        data = f"{Path(options.dataset).resolve().name}: {len(self.dataset.songs)} songs, {minutes:.0f} minutes"
+        for what in ("voices", "accompaniments"):
+            if folder := getattr(options, what):
+                data += f" with the {what} of {Path(folder).resolve().name}"
+        return f"{data}, in {'whole songs' if self.whole_songs else 'excerpts'}"
+
+
+def make_loader(dataset: DSD100Dataset, options: argparse.Namespace, shuffle: bool) -> Loader:
+    return Loader(
+        dataset,
+        batch_sampler=Batches(dataset, options.batch_size, shuffle),
+        collate_fn=collate_fn,
+        num_workers=options.workers,
+        persistent_workers=options.workers > 0,
+        generator=torch.Generator(),  # its own, so that loading does not advance the one that dropout uses
+    )
 
 
 # ---------------------------------------------------------------------------------------------- one epoch
@@ -63,7 +96,7 @@ def carry_state(state: tuple | None, starts: torch.Tensor) -> tuple | None:
 
 def run_epoch(
     network: torch.nn.Module,
-    loader: Loader,
+    loader: Loader | Mixes,
     device: torch.device,
     title: str,
     optimizer: torch.optim.Optimizer | None = None,
@@ -87,7 +120,7 @@ def run_epoch(
                 optimizer.zero_grad()
             if batch:  # a rank's share of the last batch may be empty
                 mixture, vocals = batch["mixture"].to(device), batch["vocals"].to(device)  # (batch, frames, bins)
-                state = carry_state(state, batch["starts"]) if loader.dataset.whole_songs else None
+                state = carry_state(state, batch["starts"]) if loader.whole_songs else None
                 with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and optimizer is not None):
                     mask, state = network(mixture, state)
                 loss = mean_over_frames(kl_divergence(vocals, mask.float() * mixture, reverse), batch["lengths"])
@@ -174,7 +207,8 @@ class Run:
 
     def draw_song(self, network: torch.nn.Module, song: Song, audio: AudioConfig, device: torch.device) -> None:
         """Draw the first 30 seconds of a song: mixture, voice and the network's estimate."""
-        make_sample = Compose([InTune(), MakeMagnitudeSpectrum()])
+        adapt = [InTune()] if adapts(network) else []
+        make_sample = Compose([*adapt, MakeMagnitudeSpectrum()])
         sample = DSD100Dataset([song], audio, make_sample, excerpt_seconds=30)[0, 0]
         network.eval()
         with torch.no_grad():
@@ -185,18 +219,7 @@ class Run:
         plot_spectrograms(self.path("spectrograms.png"), pictures, audio, f"{self.name}: {song.name}")
 
 
-def make_loader(dataset: DSD100Dataset, options: argparse.Namespace, shuffle: bool) -> Loader:
-    return Loader(
-        dataset,
-        batch_sampler=Batches(dataset, options.batch_size, shuffle),
-        collate_fn=collate_fn,
-        num_workers=options.workers,
-        persistent_workers=options.workers > 0,
-        generator=torch.Generator(),  # its own, so that loading does not advance the one that dropout uses
-    )
-
-
-def measure_input(network: torch.nn.Module, loader: Loader) -> None:
+def measure_input(network: torch.nn.Module, loader: Loader | Mixes) -> None:
     """Set the statistics of the network's input compression from the first training batches."""
     compression: Any = network.compression
     frames = []
@@ -208,7 +231,7 @@ def measure_input(network: torch.nn.Module, loader: Loader) -> None:
 def train(
     network: torch.nn.Module,
     audio: AudioConfig,
-    train_loader: Loader,
+    train_loader: Loader | Mixes,
     valid_loader: Loader,
     device: torch.device,
     options: argparse.Namespace,
@@ -223,13 +246,14 @@ def train(
     network.to(device)
     same_everywhere(network)
     average = copy.deepcopy(network)
-    for loader in (train_loader, valid_loader):
-        loader.batch_sampler.share = share()
+    valid_loader.begin(0)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
     )  # fused: a third of the time, with the small batches that learn best
     history = []
+    trained_on = train_loader.describe(options) + options.before  # in words, shown when the network is used
     if resumed is not None:
+        trained_on = resumed["trained_on"]
         network.load_state_dict(resumed["weights_of_last_step"])
         optimizer.load_state_dict(resumed["optimizer"])
         torch.set_rng_state(resumed["rng_state"])
@@ -252,7 +276,7 @@ def train(
             group["lr"] = rate
         started = time.perf_counter()
         title = f"epoch {epoch}/{options.epochs}"
-        train_loader.batch_sampler.epoch = epoch
+        train_loader.begin(epoch)
         seed_epoch(options.seed, epoch)
         train_loss = run_epoch(network, train_loader, device, title, optimizer, reverse, options.bfloat16)
         valid_loss = run_epoch(average, valid_loader, device, f"{title}, validation", reverse=reverse)
@@ -267,7 +291,7 @@ def train(
             "epoch": epoch,
             "best_valid_loss": min(valid_loss, best["valid_loss"]),
             "history": history,
-            "trained_on": resumed["trained_on"] if resumed else describe_data(options, train_loader.dataset),
+            "trained_on": trained_on,
             "command": options.command,
         }
         state = {
@@ -280,16 +304,6 @@ def train(
         if leads():
             save_checkpoint(run.last, average, audio, **facts, **state)
             run.write_results(facts, average, audio, valid_loader.dataset.songs[0], device)
-
-
-def describe_data(options: argparse.Namespace, dataset: DSD100Dataset) -> str:
-    """The training data in words: kept in the checkpoint and shown when it is used."""
-    minutes = sum(song.seconds for song in dataset.songs) / 60
-    data = f"{Path(options.dataset).resolve().name}: {len(dataset.songs)} songs, {minutes:.0f} minutes"
-    for what in ("voices", "accompaniments"):
-        if folder := getattr(options, what):
-            data += f" with the {what} of {Path(folder).resolve().name}"
-    return f"{data}, in {'whole songs' if dataset.whole_songs else 'excerpts'}{options.before}"
 
 
 MAY_CHANGE = {"output", "epochs", "patience", "device", "keep", "workers", "threads", "resume", "overwrite"}

@@ -110,7 +110,7 @@ def widths(config: FeedforwardConfig, audio: AudioConfig) -> list[float]:
     """The width in Hz of each band, from the lowest to the highest. Empty if the network has no bands."""
     if config.encoder not in ("bands", "harmonic"):
         return []
-    edges = band_edges(config.bins, config.bands)
+    edges = band_edges(config.bins, config.bands, config.corner)
     return [(b - a) * audio.bin_width for a, b in itertools.pairwise(edges)]
 
 

@@ -1,0 +1,150 @@
+"""Make songs to train on of songs that have no stems: a teacher, Spleeter, says what in them is the voice.
+
+    python recipe/label_songs.py spleeter.npz SONGS DATA
+
+SONGS is any folder of sound files, in stereo and at their level. Every song goes through the teacher twice, the second
+time at half the level and from 3 s later on; where both agree, the teacher is sure. Writes
+
+    DATA/taught/<song>/vocals.ogg and accompaniment.ogg   the mean of both, at 22.05 kHz: the voice ends at 11 kHz
+    DATA/accompaniments/taught/<song>.ogg                 songs in which no voice was heard anywhere
+    DATA/taught.csv                                       a row a song: what was heard, and how sure it is
+
+Songs of which the teacher is not sure are left out; so are those that are in the table already. The weights are made by
+export_spleeter.py.
+"""
+
+import argparse
+import csv
+import dataclasses
+import math
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from teacher import AUDIO, Spleeter  # noqa: E402
+
+from process.errors import UserError, command  # noqa: E402
+from songs.layouts import find_sounds  # noqa: E402
+from songs.song import Accompaniment, Song  # noqa: E402
+from sound.resampling import resample  # noqa: E402
+from util import choose_device, wavread, wavwrite  # noqa: E402
+
+RATE = 22050  # Hz, of what is written
+LATER = 3.0  # seconds
+WINDOW = 3.0  # seconds
+UNSUNG = -25.0  # dB: the voice re the mixture, in its best window, of a song without one
+AGREEMENT = 8.0  # dB: the voice re the difference of the two passes, at least
+SOFTEST = -18.0  # dB: the voice re the mixture, at least: what is softer is mostly what leaked
+PEAK = 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What the teacher heard in a song."""
+
+    song: str
+    minutes: float
+    voice_db: float  # re the mixture
+    loudest_db: float  # the same in the window where it is loudest
+    agreement_db: float
+    verdict: str  # sung, unsung, or unsure
+
+
+def label(teacher: Spleeter, mixture: np.ndarray, name: str) -> tuple[Row, np.ndarray]:
+    """The row of a song, mixture (2, samples) at the teacher's rate, and its voice, the same shape."""
+    sound = torch.from_numpy(mixture)
+    later = round(LATER * AUDIO.sample_rate)
+    first = teacher.separate(sound)
+    second = 2 * teacher.separate(0.5 * sound[:, later:])
+    difference = first[:, later:] - second
+    agreement = decibels(first[:, later:].square().sum(), difference.square().sum())
+    voice = first.clone()
+    voice[:, later:] -= 0.5 * difference
+    loudness, all_of_it = (powers(part) for part in (voice, sound))
+    level = decibels(loudness.sum(), all_of_it.sum())
+    loudest = max(map(decibels, loudness, all_of_it.clamp(min=0.01 * all_of_it.mean())))
+    sure = agreement >= AGREEMENT and level >= SOFTEST
+    verdict = "unsung" if loudest < UNSUNG else "sung" if sure else "unsure"
+    minutes = mixture.shape[1] / AUDIO.sample_rate / 60
+    row = Row(name, round(minutes, 2), round(level, 2), round(loudest, 2), round(agreement, 2), verdict)
+    return row, voice.numpy()
+
+
+def powers(sound: torch.Tensor) -> torch.Tensor:
+    """The energy of each window of sound (channels, samples)."""
+    window = round(WINDOW * AUDIO.sample_rate)
+    padded = torch.nn.functional.pad(sound, (0, -sound.shape[1] % window))
+    return padded.double().square().unflatten(1, (-1, window)).sum(dim=(0, 2))
+
+
+def decibels(power: torch.Tensor, reference: torch.Tensor) -> float:
+    return 10 * math.log10((float(power) + 1e-12) / (float(reference) + 1e-12) + 1e-9)
+
+
+def read(song: Song) -> np.ndarray:
+    """A song as the teacher takes it: (2, samples) at its rate."""
+    sound, rate = wavread(song.mixture)
+    sound = resample(sound[:2], rate, AUDIO.sample_rate)
+    return np.array(np.broadcast_to(sound, (2, sound.shape[1])))
+
+
+def write(row: Row, mixture: np.ndarray, voice: np.ndarray, data: Path) -> None:
+    """Write a song's sources, or what has no voice, with their peak below full scale; of what is unsure, nothing."""
+    files = {data / "taught" / row.song / "vocals.ogg": voice}
+    files[data / "taught" / row.song / "accompaniment.ogg"] = mixture - voice
+    if row.verdict == "unsung":
+        files = {data / "accompaniments" / "taught" / f"{row.song}.ogg": mixture}
+    files = {path: resample(sound, AUDIO.sample_rate, RATE) for path, sound in files.items()}
+    gain = min(1.0, PEAK / max(max(np.abs(sound).max() for sound in files.values()), 1e-9))  # of both: their sum stays
+    for path, sound in files.items() if row.verdict != "unsure" else ():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        wavwrite(path, gain * sound, RATE)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Label songs without stems by Spleeter's opinion.")
+    parser.add_argument("weights", type=Path, help="Spleeter's, .npz")
+    parser.add_argument("songs", type=Path, help="a folder of sound files")
+    parser.add_argument("data", type=Path, help="where songs to train on go")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (%(default)s)")
+    options = parser.parse_args(argv)
+    songs = find_sounds(options.songs, Accompaniment)
+    teacher = Spleeter(options.weights, choose_device(options.device))
+    options.data.mkdir(parents=True, exist_ok=True)
+    table = options.data / "taught.csv"
+    done = set()
+    if table.exists():
+        with table.open(newline="") as file:
+            done = {row["song"] for row in csv.DictReader(file)}
+    names = [field.name for field in dataclasses.fields(Row)]
+    with table.open("a", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        if not done:
+            writer.writeheader()
+        failed = []
+        for song in songs:
+            name = song.name.replace("/", " ")
+            if name in done:
+                continue
+            try:
+                mixture = read(song)
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr)
+                failed.append(name)
+                continue
+            row, voice = label(teacher, mixture, name)
+            write(row, mixture, voice, options.data)
+            writer.writerow(dataclasses.asdict(row))
+            file.flush()
+            print(f"{name}: {row.minutes} min, voice {row.voice_db} dB, agreement {row.agreement_db} dB, {row.verdict}")
+    if failed:
+        raise UserError(f"{options.songs}: {len(failed)} songs could not be read")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

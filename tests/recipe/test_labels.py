@@ -1,0 +1,143 @@
+"""The teacher, and the songs that it labels."""
+
+import csv
+
+import label_songs
+import numpy as np
+import pytest
+import teacher
+import torch
+from helpers import fails
+
+from songs.layouts import find_songs
+from util import wavread, wavwrite
+
+RATE = 44100
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A smaller U-Net, of as many layers."""
+    monkeypatch.setattr(teacher, "CHANNELS", (1, 2, 2, 2, 2, 3))
+
+
+def write_weights(path, drop: str = "") -> list[teacher.UNet]:
+    """Random weights as TensorFlow names them, of both networks, which are given."""
+    torch.manual_seed(0)
+    arrays, networks = {}, []
+    for source in range(2):
+        network = teacher.UNet()
+        networks.append(network)
+        counts: dict[str, int] = {}
+        order = [*network.down, network.mask, *network.up, *network.down_norms, *network.up_norms]
+        for layer in order:
+            kind = {"Conv2d": "conv2d", "ConvTranspose2d": "conv2d_transpose"}.get(type(layer).__name__)
+            kind = kind or "batch_normalization"
+            number = counts.setdefault(kind, source * sum(type(other) is type(layer) for other in order))
+            counts[kind] += 1
+            for part, tensor in teacher.parts_of(layer):
+                tensor.data.copy_(0.5 * torch.rand_like(tensor) + 0.1)
+                array = tensor.detach().numpy()
+                name = f"{kind}_{number}/{part}" if number else f"{kind}/{part}"
+                arrays[name] = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+    np.savez(path, **{name: array for name, array in arrays.items() if name != drop})
+    return networks
+
+
+def test_weights_find_their_layers(tmp_path, small):
+    networks = write_weights(tmp_path / "w.npz")
+    loaded = teacher.Spleeter(tmp_path / "w.npz", torch.device("cpu")).networks
+    for mine, theirs in zip(networks, loaded, strict=True):
+        weights = theirs.state_dict()
+        assert all(torch.equal(value, weights[name]) for name, value in mine.state_dict().items())
+
+
+def test_sizes_are_spleeters():
+    """9.8 M weights a source (Hennequin et al. 2020)."""
+    network = teacher.UNet()
+    assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(9.8e6, rel=0.01)
+    assert [layer.out_channels for layer in network.up] == [256, 128, 64, 32, 16, 1]
+
+
+def test_masks_share_the_mixture_and_end_at_11_kHz(tmp_path, small):
+    write_weights(tmp_path / "w.npz")
+    spleeter = teacher.Spleeter(tmp_path / "w.npz", torch.device("cpu"))
+    sound = 0.1 * torch.randn(2, RATE, generator=torch.Generator().manual_seed(0))
+    voice = spleeter.separate(sound)
+    spleeter.networks.reverse()
+    rest = spleeter.separate(sound)
+    assert voice.shape == sound.shape
+    below = slice(None, 10900)  # Hz: the spectrum of a second
+    whole, total = (torch.fft.rfft(part).abs() for part in (voice + rest, sound))
+    inner = slice(4096, -4096)
+    assert (torch.fft.rfft((voice + rest)[:, inner]) - torch.fft.rfft(sound[:, inner])).abs()[
+        :, :8000
+    ].mean() < 0.02 * total.mean()
+    assert (
+        whole[:, 11200:].mean() < 1e-2 * total[:, 11200:].mean()
+        and whole[:, below].mean() > 0.9 * total[:, below].mean()
+    )
+
+
+def test_what_is_no_weights_is_refused(tmp_path, small, capsys):
+    write_weights(tmp_path / "w.npz", drop="conv2d_3/bias")
+    wavwrite(tmp_path / "song.wav", np.zeros(100), RATE)
+    (tmp_path / "text.npz").write_text("no weights")
+    for name in ("w.npz", "text.npz", "absent.npz"):
+        arguments = [str(tmp_path / name), str(tmp_path), str(tmp_path / "out")]
+        error = fails(capsys, label_songs.main, *arguments)
+        assert name in error and "expected Spleeter's weights" in error
+
+
+class Pretender:
+    """A teacher that takes what is below 2 kHz for the voice; of a soft song, less than half."""
+
+    def __init__(self, *_):
+        pass
+
+    def separate(self, mixture: torch.Tensor) -> torch.Tensor:
+        spectrum = torch.fft.rfft(mixture)
+        spectrum[:, round(2000 * mixture.shape[1] / RATE) :] = 0
+        voice = torch.fft.irfft(spectrum, mixture.shape[1])
+        hesitates = mixture.abs().max() < 0.3
+        return 0.4 * voice if hesitates else voice
+
+
+def test_songs_are_labelled_once_and_by_how_sure_the_teacher_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(label_songs, "Spleeter", Pretender)
+    time = np.arange(9 * RATE) / RATE
+    high, low = 0.2 * np.sin(2 * np.pi * 5000 * time), 0.6 * np.sin(2 * np.pi * 400 * time) * (time < 6)
+    folder = tmp_path / "songs" / "album"
+    folder.mkdir(parents=True)
+    wavwrite(folder / "sung.wav", np.stack([high + low, high]), RATE)
+    wavwrite(folder / "played.flac", high, RATE)
+    arguments = ["weights", str(tmp_path / "songs"), str(tmp_path / "data"), "--device", "cpu"]
+    assert label_songs.main(arguments) == 0
+    with (tmp_path / "data" / "taught.csv").open() as file:
+        rows = {row["song"]: row for row in csv.DictReader(file)}
+    assert {name: row["verdict"] for name, row in rows.items()} == {"album sung": "sung", "album played": "unsung"}
+    assert float(rows["album sung"]["agreement_db"]) > 30
+    expected = 10 * np.log10(0.6**2 * 2 / 3 / (0.6**2 * 2 / 3 + 2 * 0.2**2))
+    assert float(rows["album sung"]["voice_db"]) == pytest.approx(expected, abs=0.1)
+    [song] = find_songs(tmp_path / "data" / "taught")["Test"]
+    assert (song.name, song.rate, song.channels) == ("album sung", 22050, 2)
+    _, vocals = song.read()
+    at = np.arange(len(vocals)) / 22050
+    truth = 0.5 * 0.6 * np.sin(2 * np.pi * 400 * at) * (at < 6)
+    assert 10 * np.log10(np.sum(truth**2) / np.sum((vocals - truth) ** 2)) > 15
+    played, rate = wavread(tmp_path / "data" / "accompaniments" / "taught" / "album played.ogg")
+    assert rate == 22050 and np.abs(played).max() == pytest.approx(0.2, rel=0.1)
+    capsys.readouterr()
+    assert label_songs.main(arguments) == 0  # nothing is left to do
+    assert capsys.readouterr().out == ""
+
+
+def test_songs_of_which_the_teacher_is_not_sure_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(label_songs, "Spleeter", Pretender)
+    time = np.arange(9 * RATE) / RATE
+    sound = 0.5 * np.sin(2 * np.pi * 400.3 * time)
+    (tmp_path / "songs").mkdir()
+    wavwrite(tmp_path / "songs" / "doubtful.wav", np.stack([sound, sound]), RATE)
+    assert label_songs.main(["weights", str(tmp_path / "songs"), str(tmp_path / "data"), "--device", "cpu"]) == 0
+    assert "unsure" in (tmp_path / "data" / "taught.csv").read_text()
+    assert not (tmp_path / "data" / "taught").exists()
