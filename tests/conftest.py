@@ -9,11 +9,13 @@ from pathlib import Path
 # one thread: on a busy machine, two are many times slower. Nor do they need a GPU, which a forked process cannot use.
 os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
+import numpy as np
 import pytest
 from helpers import AUDIO_OPTIONS, QUICK, write_dataset, write_no_picture
 
 import train_feedforward
 import train_RNN
+from separation import separator
 from training import loop
 
 # The shell's background jobs ignore Ctrl-C, and so would the scripts that the tests start.
@@ -41,6 +43,12 @@ def undrawn(monkeypatch):
     epochs. Those of `trained` are drawn."""
     for name in ("plot_losses", "plot_spectrograms"):
         monkeypatch.setattr(loop, name, write_no_picture)
+
+
+@pytest.fixture
+def down_to_0_hz(monkeypatch):
+    """No frequency is too low for a voice, so that a mask of ones gives the mixture back."""
+    monkeypatch.setattr(separator, "LOWEST", -np.inf)
 
 
 @pytest.fixture
