@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import process.start  # noqa: F401  (first, while nothing has been imported)
 from networks.hearing import KEYS
 from process.commandline import parser_from
 from process.errors import UserError, command

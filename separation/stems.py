@@ -14,6 +14,7 @@ import soundfile
 import torch
 
 from process.errors import UserError
+from process.start import CLOSED
 from separation.bidirectional import Bidirectional
 from separation.separate import make_separator
 from separation.separator import Separator
@@ -187,5 +188,6 @@ def _open_stem(job: Job, target: str, sound: Sound) -> contextlib.AbstractContex
 
 
 def _check_piped(stream: BinaryIO, name: str) -> None:
-    if stream.isatty():
-        raise UserError(f"{name}: expected a pipe or a file, found a terminal")
+    found = "it closed" if name in CLOSED else "a terminal" if stream.isatty() else None
+    if found:
+        raise UserError(f"{name}: expected a pipe or a file, found {found}")
