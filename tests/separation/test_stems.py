@@ -25,21 +25,6 @@ from sound.tags import WRITTEN_HERE, Tags
 from util import load_network, wavread, wavwrite
 
 
-@pytest.fixture
-def run(trained, tmp_path, monkeypatch, capsys):
-    """Run separate_RNN.py in tmp_path; returns what it said on standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*argv, status: int = 0, main=separate_RNN.main) -> str:
-        capsys.readouterr()
-        assert main([str(word) for word in argv] + ["--checkpoint", str(trained / "savedModel_RNN_best.pt")]) == status
-        out, said = capsys.readouterr()
-        assert out == ""
-        return said
-
-    return run
-
-
 def loud_song(seconds: float = 1.5, rate: int = RATE, peak: float = 0.9) -> np.ndarray:
     """Two channels that the networks do not take apart cleanly."""
     song = np.stack([make_song(name, seconds, rate)[0] for name in ("left", "right")])
@@ -96,7 +81,7 @@ def test_in_both_directions_and_in_several_keys_on_request(run, trained, rate, c
     expected = separate(network, wavread("song.wav")[0], rate, audio, bidirectional=True)
     assert np.abs(voice - expected).max() < 2**-15
     assert np.abs(voice - soundfile.read("forwards/song_vocals.wav")[0].T).max() > 2**-10
-    run("song.wav", "-o", "keys", "--keys", "3", "--bidirectional")
+    run("song.wav", "-o", "keys", "--tta", "3", "--bidirectional")
     in_keys = separate(network, wavread("song.wav")[0], rate, audio, bidirectional=True, keys=3)
     assert np.abs(soundfile.read("keys/song_vocals.wav")[0].T - in_keys).max() < 2**-15
     assert np.abs(in_keys - expected).max() > 2**-10
@@ -104,8 +89,8 @@ def test_in_both_directions_and_in_several_keys_on_request(run, trained, rate, c
         separate_feedforward.main(["song.wav", "voice.wav", "--bidirectional"])
     assert "unrecognized arguments: --bidirectional" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        separate_feedforward.main(["song.wav", "voice.wav", "--keys", "2"])
-    assert "argument --keys: invalid choice: 2" in capsys.readouterr().err
+        separate_feedforward.main(["song.wav", "voice.wav", "--tta", "2"])
+    assert "argument --tta: invalid choice: 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
@@ -224,7 +209,7 @@ def test_names_that_begin_with_a_dash_and_are_no_text(run):
 @pytest.mark.parametrize(
     "words",
     [
-        ["song.wav"],
+        ["-"],
         ["song.wav", "song2.wav", "voice.wav"],
         ["song.wav", "voice.wav", "--stems", "both"],
         ["song.wav", "voice.wav", "--format", "flac"],
