@@ -1,7 +1,7 @@
 """Separate the singing voice from a song with the recurrent network.
 
 python separate_RNN.py song.mp3 voice.wav
-python separate_RNN.py songs/ more.flac --output stems --stems both --bidirectional
+python separate_RNN.py album/ more.flac --output stems --stems both --bidirectional
 python separate_RNN.py song.mp3 - --stems accompaniment | ffplay -nodisp -autoexit -
 """
 

@@ -1,7 +1,7 @@
 """Separate the singing voice from a song with the single-frame network.
 
 python separate_feedforward.py song.mp3 voice.wav
-python separate_feedforward.py songs/ more.flac --output stems --stems both
+python separate_feedforward.py album/ more.flac --output stems --stems both
 python separate_feedforward.py song.mp3 - --stems accompaniment | ffplay -nodisp -autoexit -
 """
 

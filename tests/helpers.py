@@ -1,11 +1,18 @@
 """What tests of several rooms share: tiny songs, a quick training, sound as bytes, and looking after processes."""
 
+import functools
 import io
 import os
 import shutil
+import signal
 import subprocess
+import sys
+import tempfile
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -120,6 +127,62 @@ def fails(capsys, main, *argv) -> str:
     return errors[0]
 
 
+def forked(work: Callable[[], int], stdout: IO | None = None, stderr: IO | None = None) -> int:
+    """Run work() in a process group of its own, which exits with what it returns.
+
+    Everything is imported already, so it begins at once. Returns the process's number.
+    """
+    sys.stdout.flush()
+    process = os.fork()
+    if process:
+        return process
+    status = 70
+    try:
+        os.setsid()
+        for number, file in enumerate((stdout, stderr), 1):
+            os.dup2(file.fileno() if file else os.open(os.devnull, os.O_WRONLY), number)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+        status = work()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(status)
+
+
+class Forked:
+    """A script's main in a forked process, to be looked after like a subprocess.Popen: where it does not matter how
+    Python starts and exits, which takes seconds."""
+
+    def __init__(self, main: Callable[[list[str]], int], *argv, **environment: str):
+        def work() -> int:
+            os.environ.update(environment)
+            return main([str(argument) for argument in argv])
+
+        self.outputs = [tempfile.TemporaryFile("w+") for _ in range(2)]  # noqa: SIM115
+        self.pid = forked(work, *self.outputs)
+        self.returncode: int | None = None
+
+    def wait(self) -> int:
+        if self.returncode is None:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
+
+    def kill(self) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def communicate(self, timeout: float = 300) -> list[str]:
+        """What it has written to standard output and standard error, when it has ended."""
+        ended = functools.partial(os.waitid, os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        if self.returncode is None:
+            wait_for(ended, timeout)
+        self.wait()
+        for file in self.outputs:
+            file.seek(0)
+        return [file.read() for file in self.outputs]
+
+
 def wait_for(condition, seconds: float = 100) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -127,7 +190,7 @@ def wait_for(condition, seconds: float = 100) -> None:
         time.sleep(0.002)
 
 
-def seconds_to_end(process: subprocess.Popen) -> float:
+def seconds_to_end(process: subprocess.Popen | Forked) -> float:
     """Wait for a process. Returns how long it still ran or waited, without the time when a busy machine had no
     processor for it."""
 

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 import pytest
 from helpers import AUDIO_OPTIONS, QUICK, ROOT, write_dataset
 
+from package_submission import ROOMS
 from util import load_checkpoint
 
 # Python runs this at the start of every process that finds it on its path: of those with the driver below.
@@ -42,9 +43,10 @@ def test_everything_in_odd_paths_spawned_and_without_a_network(trained, tmp_path
     """The whole way, in processes that are spawned, as on Windows and macOS; the same weights as without any."""
     project, work, hook = (tmp_path / name for name in ("ein Projekt ü 歌", "meine Lieder é", "hook"))
     project.mkdir(), work.mkdir(), hook.mkdir()
-    for path in (*ROOT.glob("*.py"), ROOT / "listening_page.html"):
+    for path in ROOT.glob("*.py"):
         shutil.copy(path, project)
-    shutil.copytree(ROOT / "pretrained", project / "pretrained")
+    for folder in (*ROOMS, "pretrained"):
+        shutil.copytree(ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (project, *project.rglob("*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = {path: path.stat().st_mtime_ns for path in project.rglob("*")}

@@ -42,7 +42,9 @@ def test_zip_runs_from_where_it_is_unpacked(submission, tmp_path, capsys):
     folder = tmp_path / "elsewhere" / "ada_king_lovelace_HW5"
     inside = {name.removeprefix(f"{folder.name}/") for name in names}
     assert {path.name for path in submission.glob("*.py")} < inside
-    assert {"listening_page.html", "benchmarks/speed/separation.py"} < inside
+    modules = {path for room in submission.glob("*/__init__.py") for path in room.parent.glob("*.py")}
+    assert modules and {path.relative_to(submission).as_posix() for path in modules} < inside
+    assert {"scoring/listening_page.html", "benchmarks/speed/separation.py"} < inside
     assert {"README.md", "requirements.txt", "report/report.pdf", "tests/test_package.py"} < inside
     assert {"docs/results.md", "recipe/README.md", "benchmarks/README.md"} < inside
     assert {name for name in inside if name.endswith(".pt")} == {
@@ -57,7 +59,7 @@ def test_what_is_missing_is_named(submission, capsys):
     line = fails(capsys, main, "Ada", "Lovelace")
     assert line == f"error: {submission / 'report'}: expected the report as a PDF file in this folder, found none"
     add_report(submission)
-    (submission / "sound.py").unlink()
+    (submission / "sound" / "files.py").unlink()
     line = fails(capsys, main, "Ada", "Lovelace")
     assert "separate_feedforward.py: expected it to run from the unpacked zip, found: ModuleNotFoundError" in line
     Path("savedModel_RNN_best.pt").write_bytes(b"no network")

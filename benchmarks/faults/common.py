@@ -10,13 +10,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch  # noqa: E402
-from helpers import AUDIO_OPTIONS, QUICK, seconds_to_end, write_dataset, write_no_picture  # noqa: E402
+from helpers import AUDIO_OPTIONS, QUICK, forked, seconds_to_end, write_dataset, write_no_picture  # noqa: E402
 
 import train_feedforward  # noqa: E402
 import train_RNN  # noqa: E402
 from training import loop  # noqa: E402
 
-__all__ = ["AUDIO_OPTIONS", "seconds_to_end", "write_dataset"]
+__all__ = ["AUDIO_OPTIONS", "forked", "seconds_to_end", "write_dataset"]
 SCRIPTS = {"feedforward": train_feedforward, "RNN": train_RNN}
 
 
@@ -25,26 +25,6 @@ def training_options(data: Path, network: str, workers: int, epochs: int) -> lis
     options = [str(data), *QUICK, *AUDIO_OPTIONS, "--dropout", "0.2", "--remix", "0.8", "--speed", "0.7", "1.4"]
     options += ["--epochs", str(epochs), "--patience", str(epochs), "--workers", str(workers)]
     return options + (["--init", "scratch"] if network == "RNN" else [])
-
-
-def forked(work: Callable[[], int], said: Path) -> int:
-    """Run work() in a forked process group, which exits with its result. Its stdout and stderr go into a file.
-
-    All imports are already there, so it begins at once. Returns the process's id.
-    """
-    sys.stdout.flush()
-    process = os.fork()
-    if process:
-        return process
-    status = 70
-    try:
-        os.setsid()
-        file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(file, 1), os.dup2(file, 2)
-        status = work()
-    finally:
-        sys.stdout.flush()
-        os._exit(status)
 
 
 def ended(process: int) -> int:

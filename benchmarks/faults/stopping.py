@@ -76,7 +76,7 @@ def kill_trainings(data: Path, straight: Path, script, options: list[str], kills
         folder = Path(tempfile.mkdtemp(dir=data.parent))
         runs += 1
         while True:
-            process = forked(train(script, options, folder), data.parent / "said")
+            process = forked(train(script, options, folder))
             pause = random.uniform(0, 2 * seconds)
             if done >= kills:
                 status = ended(process)
@@ -165,7 +165,7 @@ def main(argv: list[str] | None = None) -> None:
                 options = training_options(data, name, workers, EPOCHS)
                 straight = Path(folder) / f"straight {name} {workers}"
                 started = time.perf_counter()
-                assert ended(forked(train(script, options, straight), Path(folder) / "said")) == 0
+                assert ended(forked(train(script, options, straight))) == 0
                 seconds = (time.perf_counter() - started) / EPOCHS
                 own = {
                     "SIGKILL": kill_trainings(data, straight, script, options, chosen.kills, seconds),

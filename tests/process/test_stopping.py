@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children
@@ -14,14 +15,16 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import AUDIO_OPTIONS, QUICK, ROOT, SCRIPTS, alive, children, hidden, seconds_to_end, wait_for
+from helpers import AUDIO_OPTIONS, QUICK, ROOT, SCRIPTS, Forked, alive, children, hidden, seconds_to_end, wait_for
 
+import evaluate
 import train_feedforward
+from process import stopping
 from process.errors import UserError, command
 from scoring import scores
 
 
-def start(name: str, *argv, **options) -> subprocess.Popen:
+def start(main: Callable[[list[str]], int], *argv) -> subprocess.Popen:
     """A script in a process group of its own, as a terminal starts it."""
     pipes: dict[str, Any] = {
         "stdout": subprocess.DEVNULL,
@@ -31,8 +34,8 @@ def start(name: str, *argv, **options) -> subprocess.Popen:
     }
     # Of more --workers than cores, torch warns.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore:This DataLoader will create"}
-    arguments = [sys.executable, str(ROOT / f"{name}.py"), *map(str, argv)]
-    return subprocess.Popen(arguments, env=environment, **pipes, **options)
+    arguments = [sys.executable, str(ROOT / f"{main.__module__}.py"), *map(str, argv)]
+    return subprocess.Popen(arguments, env=environment, **pipes)
 
 
 # ---------------------------------------------------------------------------------------------- training
@@ -44,7 +47,7 @@ def test_killed_between_last_and_best_and_resumed_equals_uninterrupted(dataset, 
     options = [str(dataset), *QUICK, *AUDIO_OPTIONS, *more, "--dropout", "0.2", "--workers", workers, "--epochs", "2"]
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     assert script.main([*options, "--output", str(straight)]) == 0
-    process = start(f"train_{name}", *options, "--output", killed)
+    process = Forked(script.main, *options, "--output", killed)
     wait_for((killed / f"savedModel_{name}_last.pt").exists)
     process.kill()
     process.communicate()
@@ -76,10 +79,10 @@ def test_resuming_writes_what_follows_from_the_last_checkpoint(dataset, tmp_path
     assert len((tmp_path / "savedModel_feedforward_loss.csv").read_text().splitlines()) == 3
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_and_sigterm_end_a_training_soon_and_in_order(dataset, tmp_path, number, status):
+@pytest.mark.parametrize(("begin", "number", "status"), [(start, signal.SIGINT, 130), (Forked, signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_end_a_training_soon_and_in_order(dataset, tmp_path, begin, number, status):
     options = [str(dataset), *QUICK, *AUDIO_OPTIONS, "--output", str(tmp_path), "--epochs", "9999"]
-    process = start("train_feedforward", *options, "--workers", "2", "--patience", "9999")
+    process = begin(train_feedforward.main, *options, "--workers", "2", "--patience", "9999")
     wait_for((tmp_path / "savedModel_feedforward_last.pt").exists)
     readers = children(process.pid)
     assert len(readers) >= 2
@@ -95,7 +98,7 @@ def test_ctrl_c_and_sigterm_end_a_training_soon_and_in_order(dataset, tmp_path, 
 
 def test_a_lost_reader_is_told(dataset, tmp_path):
     options = [*QUICK, *AUDIO_OPTIONS, "--output", tmp_path, "--workers", "2"]
-    process = start("train_feedforward", dataset, *options, "--epochs", "9999", "--patience", "9999")
+    process = Forked(train_feedforward.main, dataset, *options, "--epochs", "9999", "--patience", "9999")
     wait_for((tmp_path / "savedModel_feedforward_last.pt").exists)
     os.kill(children(process.pid)[0], signal.SIGKILL)
     _, said = process.communicate(timeout=60)
@@ -108,15 +111,16 @@ def test_a_lost_reader_is_told(dataset, tmp_path):
 
 
 @pytest.fixture
-def evaluation(dataset, trained, tmp_path):
+def evaluation(request, dataset, trained, tmp_path):
     """evaluate.py with two processes, as soon as both are there."""
+    begin = getattr(request, "param", Forked)
     checkpoints = [f"{name}={trained / f'savedModel_{name}_best.pt'}" for name in ("feedforward", "RNN")]
-    process = start("evaluate", dataset, "--output", tmp_path / "out", "--workers", "2", "--checkpoint", *checkpoints)
+    options = ["--output", tmp_path / "out", "--workers", "2", "--checkpoint", *checkpoints]
+    process = begin(evaluate.main, dataset, *options)
     wait_for(lambda: len(children(process.pid)) == 2)
     yield process
     process.kill()
     process.wait()
-    process.stderr.close()
 
 
 def test_a_lost_judge_is_told(evaluation, tmp_path):
@@ -146,6 +150,7 @@ def test_a_judge_that_was_just_being_started_is_not_left(monkeypatch):
     wait_for(lambda: not active_children(), 5)
 
 
+@pytest.mark.parametrize("evaluation", [start], indirect=True)
 def test_ctrl_c_ends_an_evaluation_soon_and_in_order(evaluation, tmp_path):
     judges = children(evaluation.pid)
     os.killpg(evaluation.pid, signal.SIGINT)  # while the judges are still importing
@@ -280,8 +285,6 @@ sys.exit(main())
 
 
 def test_threads_are_not_waited_for_without_end(monkeypatch):
-    from process import stopping
-
     monkeypatch.setattr(stopping, "PATIENCE", 0.2)
     never = threading.Thread(target=print)
     with threading._active_limbo_lock:

@@ -109,7 +109,7 @@ def test_results(tmp_path):
     assert after.keys() == before.keys() and (after[json], after[text]) == (before[json], before[text])
 
 
-def test_listening_page(dataset, trained, tmp_path, capsys):
+def test_listening_page(dataset, trained, forked_judges, tmp_path, capsys):
     """In the processes that judge songs."""
     options = ["--output", tmp_path / "out", "--page", tmp_path / "page", "--workers", "1", "--checkpoint"]
     with files_up_to(9000):

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from helpers import RATE, ROOT, make_song
+from helpers import RATE, ROOT, Forked, make_song, wait_for
 
 import separate_feedforward
 import separate_RNN
@@ -301,35 +302,33 @@ def test_a_song_that_ends_early_leaves_neither_stem(run):
     assert list(Path("out").iterdir()) == []
 
 
-def script(*argv, **options) -> subprocess.Popen:
-    command = [sys.executable, str(ROOT / "separate_feedforward.py"), *map(str, argv)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, **options)
+def script(main: Callable[[list[str]], int], *argv) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / f"{main.__module__}.py"), *map(str, argv)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_full_disk_leaves_no_file(tmp_path):
     wavwrite(tmp_path / "song.wav", loud_song(20.0), RATE)
 
-    def small_files() -> None:
+    def small_files(argv: list[str]) -> int:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        return separate_feedforward.main(argv)
 
-    process = script(tmp_path / "song.wav", "-o", tmp_path / "out", "--stems", "both", preexec_fn=small_files)
+    process = Forked(small_files, tmp_path / "song.wav", "-o", tmp_path / "out", "--stems", "both")
     _, said = process.communicate(timeout=300)
     assert process.returncode == 1
     assert said.splitlines()[-1].startswith("error: ") and "cannot be written" in said and "Traceback" not in said
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_interrupted_or_killed_nothing_looks_finished(tmp_path, number):
+@pytest.mark.parametrize(("begin", "number"), [(script, signal.SIGINT), (Forked, signal.SIGKILL)])
+def test_interrupted_or_killed_nothing_looks_finished(tmp_path, begin, number):
     wavwrite(tmp_path / "song.wav", np.tile(loud_song(20.0), 30), RATE)
     (tmp_path / "out").mkdir()
-    process = script(tmp_path / "song.wav", "-o", tmp_path / "out", "--stems", "both")
-    started = time.monotonic()
-    while not list((tmp_path / "out").iterdir()) and time.monotonic() - started < 300:
-        time.sleep(0.01)
-    process.send_signal(number)
+    process = begin(separate_feedforward.main, tmp_path / "song.wav", "-o", tmp_path / "out", "--stems", "both")
+    wait_for(lambda: list((tmp_path / "out").iterdir()), 300)
+    os.kill(process.pid, number)
     _, said = process.communicate(timeout=300)
     assert process.returncode == (130 if number == signal.SIGINT else -9)
     assert "Traceback" not in said
@@ -354,15 +353,19 @@ def test_what_is_made_ahead_is_given_up_when_no_more_is_wanted():
 
 def test_memory_does_not_grow_with_the_song(trained, tmp_path):
     """Peak memory over 10 minutes within 10 MB of that over one; benchmarks/speed/separation.py measures two hours."""
-    code = "import sys, separate_feedforward; assert separate_feedforward.main(sys.argv[1:]) == 0;"
-    code += "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
-    peaks = []
-    for minutes in (1, 10):
-        wavwrite(tmp_path / "song.wav", np.tile(loud_song(20.0, peak=0.3), 3 * minutes), RATE)
-        options = ["--quiet", "--checkpoint", str(trained / "savedModel_feedforward_best.pt")]
-        command = [sys.executable, "-c", code, str(tmp_path / "song.wav"), str(tmp_path / "voice.wav"), *options]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=environment)
-        assert sound_info(tmp_path / "voice.wav").samples == 60 * minutes * RATE
-        peaks.append(int(done.stdout) / 1024)
-    assert peaks[1] - peaks[0] < 10
+    code = """
+import sys, separate_feedforward
+for song, voice in (sys.argv[1:3], sys.argv[3:5]):
+    assert separate_feedforward.main([song, voice, *sys.argv[5:]]) == 0
+    print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+    minutes, paths = (1, 10), []
+    for each in minutes:
+        paths += [tmp_path / f"{each}.wav", tmp_path / f"voice {each}.wav"]
+        wavwrite(paths[-2], np.tile(loud_song(20.0, peak=0.3), 3 * each), RATE)
+    options = ["--quiet", "--checkpoint", trained / "savedModel_feedforward_best.pt"]
+    command = [sys.executable, "-c", code, *map(str, [*paths, *options])]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [sound_info(path).samples for path in paths[1::2]] == [60 * each * RATE for each in minutes]
+    first, last = (int(line) / 1024 for line in done.stdout.split())
+    assert last - first < 10

@@ -164,7 +164,7 @@ def test_two_songs_of_one_name(tmp_path):
         (tmp_path / folder).mkdir(exist_ok=True)
         wavwrite(tmp_path / folder / part.format("mixture"), mixture, RATE)
         wavwrite(tmp_path / folder / part.format("vocals"), vocals, RATE)
-    with pytest.raises(UserError, match="expected one song 'song' in Test, found another"):
+    with pytest.raises(UserError, match="expected one song named 'song' in Test, found another"):
         find_songs(tmp_path)
 
 

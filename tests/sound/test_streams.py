@@ -73,7 +73,7 @@ def test_tags_and_chunks_before_and_after_the_sound():
         (b"this is no sound " * 9, "standard input: expected WAV, or raw PCM described by --raw, found other data"),
         (wav_bytes(STEREO, "PCM_16")[:30], "expected the header of a WAV file, found only part of one"),
         (wav_bytes(STEREO, "PCM_16")[:-4000], "cut off: expected 8000 samples, found 7000"),
-        (wav_bytes(STEREO, "ULAW"), "expected PCM or float samples, found format 7 of 8 bits, 2 channels, 8000 Hz"),
+        (wav_bytes(STEREO, "ULAW"), "expected PCM or float samples, found format 7, 8 bits, 2 channels, 8000 Hz"),
         (wav_bytes(np.full((1, 9), np.nan), "FLOAT"), "expected finite samples, found NaN or infinity"),
     ],
 )

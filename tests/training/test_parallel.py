@@ -1,8 +1,9 @@
-"""Two processes that train together on the CPU, as torchrun starts them."""
+"""Two processes that train together on the CPU; torchrun starts them where it matters how they end."""
 
 import csv
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import AUDIO_OPTIONS, QUICK, ROOT, SCRIPTS, alive, children, hidden, wait_for
+from helpers import AUDIO_OPTIONS, QUICK, ROOT, SCRIPTS, Forked, alive, children, hidden, wait_for
 
 from Data import Batches, DSD100Dataset, MakeMagnitudeSpectrum, collate_fn
 from songs.layouts import find_songs
@@ -46,9 +47,15 @@ def torchrun(name: str, *argv) -> subprocess.Popen:
     return subprocess.Popen(arguments, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes)
 
 
-def end(process: subprocess.Popen) -> str:
-    printed, said = process.communicate()
-    assert process.returncode == 0, said
+def both_ranks(name: str, *argv) -> str:
+    """Both processes in forks, told their ranks as torchrun does. Returns what they have printed."""
+    with socket.create_server(("localhost", 0)) as server:
+        port = str(server.getsockname()[1])  # free, and soon so again
+    common = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
+    main = SCRIPTS[name][0].main
+    both = [Forked(main, *argv, **common, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")]
+    printed, said = map("".join, zip(*(process.communicate() for process in both), strict=True))
+    assert [process.returncode for process in both] == [0, 0], said
     return printed
 
 
@@ -66,13 +73,13 @@ def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
     [("feedforward", []), ("RNN", ["--sequences", "songs", "--workers", "1"])],
     ids=["excerpts", "songs-workers"],
 )
-def test_two_ranks_learn_what_one_learns(start, dataset, tmp_path, name, more):
+def test_two_ranks_learn_what_one_learns(dataset, tmp_path, name, more):
     """The last batch of excerpts, and the last of songs, have one row: nothing for the second rank."""
     script, init = SCRIPTS[name]
     options = [str(dataset), *QUICK, *AUDIO_OPTIONS, *init, *more, "--batch-size", "14" if not more else "3"]
     one, two = tmp_path / "one", tmp_path / "two"
     assert script.main([*options, "--output", str(one)]) == 0
-    printed = end(start(name, *options, "--output", two))
+    printed = both_ranks(name, *options, "--output", two)
     assert printed.count("epoch 1/2") == printed.count("best checkpoint") == 1
     assert sorted(path.name for path in two.iterdir()) == sorted(path.name for path in one.iterdir())
     for alone, together in zip(rows(one, name), rows(two, name), strict=True):
@@ -96,7 +103,7 @@ def test_two_ranks_see_different_excerpts_and_together_all(dataset):
 
 def test_ctrl_c_ends_both_ranks_soon_and_a_resumed_run_equals_an_uninterrupted_one(start, dataset, tmp_path):
     options = [dataset, *QUICK, *AUDIO_OPTIONS, "--dropout", "0.3", "--epochs", "4", "--output"]
-    end(start("feedforward", *options, tmp_path / "straight"))
+    both_ranks("feedforward", *options, tmp_path / "straight")
     stopped = tmp_path / "stopped"
     process = start("feedforward", *options, stopped)
     wait_for((stopped / "savedModel_feedforward_last.pt").exists, 600)
@@ -109,7 +116,7 @@ def test_ctrl_c_ends_both_ranks_soon_and_a_resumed_run_equals_an_uninterrupted_o
     _, said = process.communicate()
     assert process.returncode != 0 and "interrupted" in said.splitlines() and not hidden(stopped)
     assert torch.load(stopped / "savedModel_feedforward_last.pt", weights_only=True)["epoch"] < 4
-    end(start("feedforward", *options, stopped, "--resume"))
+    both_ranks("feedforward", *options, stopped, "--resume")
     assert len(rows(stopped, "feedforward")) == 4
     one, other = (weights(tmp_path / folder, "feedforward") for folder in ("straight", "stopped"))
     assert all(torch.equal(one[key], other[key]) for key in one)
