@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("checkpoint", type=Path, help="checkpoint to keep the power in")
     add_dataset_arguments(parser)
     options = parser.parse_args(argv)
+    torch.set_num_threads(1)  # more wait for each other, with frames this small
     songs = find_songs(options.dataset, options.hold_out, options.include_test)["Valid"]
     if not songs:
         raise UserError(f"{options.dataset}: expected songs for validation, found none in Valid")
