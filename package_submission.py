@@ -2,15 +2,18 @@
 
     python package_submission.py Ada Lovelace
     python package_submission.py "Juana Inés" "de la Cruz"
+    python package_submission.py Conan "O'Brien"
 
 Writes ada_lovelace_HW5.zip into the current folder. The networks are those that the separation scripts use, packed into
 pretrained/; the report is the PDF in report/. The zip is then unpacked into a temporary folder, where both separation
 scripts must separate a sound; if they fail, no zip is left.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -44,6 +47,14 @@ CODE = (
 )
 NETWORKS = (FeedforwardNetwork, RecurrentNetwork)
 SCRIPTS = ("separate_feedforward.py", "separate_RNN.py")
+
+
+def in_file_name(name: str) -> str:
+    """A person's name in a file's: "Mary Ann" is mary_ann, "O'Brien" obrien; '' if it has anything but letters."""
+    plain = re.sub(r"['\u2018\u2019`\u00b4.]", "", unicodedata.normalize("NFC", name).lower())  # without apostrophes
+    words = plain.replace("\u2010", "-").split()
+    letters = "".join(words).replace("-", "")  # with accents and vowel signs
+    return "_".join(words) if letters and all(unicodedata.category(letter)[0] in "LM" for letter in letters) else ""
 
 
 def collect(root: Path, networks: dict[str, Path]) -> dict[str, Path]:
@@ -85,11 +96,11 @@ def check_runs(archive: Path, folder: str) -> None:
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = parser_from(__doc__)
-    parser.add_argument("firstname", metavar="FIRSTNAME", help="your first name: letters, spaces and hyphens")
+    parser.add_argument("firstname", metavar="FIRSTNAME", help="your first name: letters, spaces, - ' and .")
     parser.add_argument("lastname", metavar="LASTNAME", help="your last name, likewise")
     options = parser.parse_args(argv)
-    names = ["_".join(name.lower().split()) for name in (options.firstname, options.lastname)]
-    if not all(name.replace("_", "").replace("-", "").isalpha() for name in names):
+    names = [in_file_name(name) for name in (options.firstname, options.lastname)]
+    if not all(names):
         parser.error(f"expected names of letters, found '{options.firstname}' '{options.lastname}'")
     folder = "_".join([*names, "HW5"])
 

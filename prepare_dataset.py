@@ -234,7 +234,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_options(argv)
     dataset = read_dataset(options.source, layout=options.layout, seed=options.seed, divide_all=True)
     print(f"{options.source}: layout {dataset.layout}\n\n{overview(dataset.songs, {})}\n")
-    print_problems(dataset.unpaired, [], dataset.errors)
+    print_problems(dataset.unused, [], dataset.errors)
 
     jobs = plan(choose(dataset.songs, options.songs, options.seed), options)
     settings = {"source": Path(options.source).resolve().name, "layout": dataset.layout}
@@ -249,15 +249,15 @@ def main(argv: list[str] | None = None) -> None:
 def report(target: Path, records: dict[str, dict], errors: list[UserError]) -> None:
     """Print what the target holds now, and all problems."""
     if not records:
-        print_problems([], [], errors)
+        print_problems({}, [], errors)
         return
     splits = read_dataset(target, layout="course").songs
-    levels, problems, unknown = {}, [], []
+    levels, problems, unknown = {}, [], {}
     for split, songs in splits.items():
         for song in songs:
             record = records.get(f"{split}/{song.name}")
             if record is None:
-                unknown.append(song.mixture)
+                unknown[song.mixture] = f"not in {MANIFEST}"
                 continue
             levels[song.mixture] = Levels(**record["levels"])
             problems += find_problems(song, levels[song.mixture])

@@ -20,7 +20,7 @@ from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
 from process.errors import UserError
 from separation.separate import describe, separate
-from songs.layouts import sound_file
+from songs.names import sound_file
 from songs.song import Song
 from sound.resampling import resample
 from util import AudioConfig, load_checkpoint, load_network, stft, wavread

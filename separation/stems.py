@@ -14,6 +14,7 @@ import soundfile
 import torch
 
 from process.errors import UserError
+from process.start import CLOSED
 from separation.bidirectional import Bidirectional
 from separation.separate import make_separator
 from separation.separator import Separator
@@ -28,7 +29,8 @@ from sound.files import (
     output_format,
     round_to_bits,
 )
-from sound.streams import RawFormat, open_with_ffmpeg, read_stream, write_stream
+from sound.streams import RawFormat, ffprobe_tags, open_with_ffmpeg, read_stream, write_stream
+from sound.tags import read_tags, stem_tags
 from util import AudioConfig
 
 PIPE = "-"  # standard input or output, in place of a file's name
@@ -88,7 +90,9 @@ def _write_stems(
 ) -> tuple[float, float]:
     with contextlib.ExitStack() as stack:  # an error leaves no file, not even a stem that is complete
         sound = stack.enter_context(_open_song(job.source, job.raw))
-        writers = {stem: stack.enter_context(_open_stem(job, target, sound)) for stem, target in job.targets.items()}
+        writers = {
+            stem: stack.enter_context(_open_stem(job, stem, target, sound)) for stem, target in job.targets.items()
+        }
         info, subtype = sound.info, next(iter(writers.values())).subtype
         separator = make_separator(network, audio, info.rate, info.channels, job.bidirectional, job.keys)
         if job.piped:  # each block as soon as it arrives
@@ -169,10 +173,13 @@ def _open_song(source: str, raw: RawFormat | None) -> Iterator[Sound]:
                 sound = stack.enter_context(open_sound(source))
             except UnknownFormat as error:
                 sound = stack.enter_context(open_with_ffmpeg(Path(source), error.reason))
+                sound.tags = read_tags(source) or ffprobe_tags(Path(source))
+            else:
+                sound.tags = read_tags(source)
         yield sound
 
 
-def _open_stem(job: Job, target: str, sound: Sound) -> contextlib.AbstractContextManager[SoundWriter]:
+def _open_stem(job: Job, stem: str, target: str, sound: Sound) -> contextlib.AbstractContextManager[SoundWriter]:
     info = sound.info
     if target == PIPE:
         _check_piped(sys.stdout.buffer, "standard output")
@@ -183,9 +190,10 @@ def _open_stem(job: Job, target: str, sound: Sound) -> contextlib.AbstractContex
         raise UserError(f"{target}: expected an output other than the input, found the same file")
     as_float = job.as_float or (job.source == PIPE and soundfile.check_format(file_format, "FLOAT"))
     subtype = "FLOAT" if as_float else kept_subtype(info, file_format)
-    return create_sound(target, info.rate, info.channels, subtype, sound.tags, info.samples)
+    return create_sound(target, info.rate, info.channels, subtype, stem_tags(sound.tags, stem), info.samples)
 
 
 def _check_piped(stream: BinaryIO, name: str) -> None:
-    if stream.isatty():
-        raise UserError(f"{name}: expected a pipe or a file, found a terminal")
+    found = "it closed" if name in CLOSED else "a terminal" if stream.isatty() else None
+    if found:
+        raise UserError(f"{name}: expected a pipe or a file, found {found}")

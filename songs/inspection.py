@@ -12,14 +12,17 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from process.errors import UserError
-from songs.layouts import Dataset
+from process.errors import UserError, printable
+from songs.layouts import Dataset, Reasons
 from songs.song import Song
 
 SILENT = -60.0  # dB relative to full scale: below the noise of an empty track
-# Least share of the vocals that the mixture must contain (`Levels.share`). In 597 clips of DSD100 and MIR-1K it is
-# 0.92 to 1.05; with vocals that are another clip's or 0.1 s late, it is below 0.46.
+# The share of the vocals that the mixture must contain (`Levels.share`). In 597 clips of DSD100 and MIR-1K it is 0.92
+# to 1.05; with vocals that are another clip's or 0.1 s late, it is below 0.46; with vocals at twice or half the level
+# that they have in the mixture, it is a half or two. By chance, loud music contains more of a soft voice, or less.
 LEAST_SHARE = 0.5
+USUAL_SHARE = 0.7, 1.4
+CHANCE = 0.02  # of the accompaniment's amplitude relative to the voice's
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -73,7 +76,14 @@ def find_problems(song: Song, levels: Levels) -> list[str]:
     if levels.share < LEAST_SHARE:
         return [
             f"{song.name}: the vocals are not part of the mixture: expected a share of at least {LEAST_SHARE:g}, found "
-            f"{levels.share:.2f}; are they another song's, another mix's or shifted?"
+            f"{levels.share:.2f}; are they another song's, another mix's, shifted or louder than in the mixture?"
+        ]
+    low, high = USUAL_SHARE
+    chance = CHANCE * 10 ** (-levels.voice / 20)
+    if not low - chance <= levels.share <= high + chance:
+        return [
+            f"{song.name}: the vocals have another level than in the mixture: expected a share of about 1, found "
+            f"{levels.share:.2f}; are they {'softer, or in it twice' if levels.share > 1 else 'louder'}?"
         ]
     return []
 
@@ -131,14 +141,14 @@ def inspect(name: str, dataset: Dataset) -> None:
             levels[song.mixture] = result
             problems += find_problems(song, result)
     print(f"{name}: layout {dataset.layout}\n\n{overview(dataset.songs, levels)}\n")
-    print_problems(dataset.unpaired, problems, errors)
+    print_problems(dataset.unused, problems, errors)
     if errors:
         raise UserError(f"{name}: {len(errors)} of {len(songs) + len(dataset.errors)} songs cannot be used")
 
 
-def print_problems(unpaired: Sequence[Path], problems: Sequence[str], errors: Sequence[UserError]) -> None:
+def print_problems(unused: Reasons, problems: Sequence[str], errors: Sequence[UserError]) -> None:
     """Print a line for each file that belongs to no song, each suspicious song, each song that cannot be used."""
-    lines = [f"left out: {path}" for path in unpaired]
+    lines = [f"left out: {printable(str(path))}: {reason}" for path, reason in unused.items()]
     lines += [f"warning: {problem}" for problem in problems]
     lines += [f"cannot be used: {error}" for error in errors]
     print("\n".join(lines) if lines else "no problems found")

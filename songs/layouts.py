@@ -3,17 +3,32 @@
 import argparse
 import dataclasses
 import itertools
+import os
 import random
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from process.errors import UserError, printable
+from songs.names import (
+    ACCOMPANIMENT,
+    MIXTURE,
+    OTHER_SUFFIXES,
+    VOCALS,
+    folders,
+    inside,
+    name_in_folder,
+    only_file,
+    pair_of,
+    part_named,
+    plain,
+    sound_files,
+)
 from songs.song import KaraokeClip, Song, StemFile, StemFolder, Voice
 from sound.files import SOUND_SUFFIXES
 from sound.stem_files import SUFFIX
-from sound.streams import FFMPEG_SUFFIXES
 
 SPLITS = ("Train", "Valid", "Test")
 DEV = "Dev"  # of DSD100: divided here into Train and Valid
@@ -25,9 +40,12 @@ SPLIT_SEED = 0  # not the seed of a training: training and evaluation must agree
 # these two songs.
 MIR1K_TRAIN_SINGERS = ("abjones", "amy")
 MIR1K_VALID_SONGS = ("abjones_5", "amy_9")
-MIR1K_FOLDERS = ("Wavfile", "train", "dev", "test")
+MIR1K_FOLDER = "Wavfile"
+MIR1K_SPLITS = ("train", "dev", "test")  # where other songs may be, too
+MIR1K_NAME = re.compile(r"[a-z]+_\d+_\d+", re.IGNORECASE)  # singer_song_part
 
-PAIR = re.compile(r"(?P<name>.+?)[ ._-]+(?P<part>mix|mixture|vocals)", re.IGNORECASE)  # a file's name
+ANY_SUFFIX = (*SOUND_SUFFIXES, *OTHER_SUFFIXES)
+FORMATS = ", ".join(suffix[1:].upper() for suffix in SOUND_SUFFIXES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +56,10 @@ class Found:
     split: str
     kind: type[Song]
     files: tuple[Path, ...]
+    problem: str = ""  # why it cannot be opened, whatever the files hold
+
+
+Reasons = dict[Path, str]  # sound files that are not used, and folders without any -> why
 
 
 @dataclasses.dataclass
@@ -47,7 +69,7 @@ class Dataset:
     layout: str
     songs: dict[str, list[Song]]  # by split, sorted by name
     errors: list[UserError]  # songs that cannot be opened
-    unpaired: list[Path]  # sound files and folders that belong to no song
+    unused: Reasons  # every sound file that belongs to no song
 
 
 # ---------------------------------------------------------------------------------------------- from folder to songs
@@ -56,13 +78,15 @@ class Dataset:
 def find_songs(
     root: str | Path, hold_out: Sequence[str] = (), include_test: bool = False, seed: int = SPLIT_SEED
 ) -> dict[str, list[Song]]:
-    """The songs that `read_dataset` finds: {"Train": [...], "Valid": [...], "Test": [...]}.
+    """The songs that `read_dataset` finds: {"Train": [...], "Valid": [...], "Test": [...]}. Tells the layout.
 
     Raises UserError for missing folders or files and for songs whose parts differ in sample rate or length.
     """
     dataset = read_dataset(root, hold_out, include_test, seed=seed)
     for error in dataset.errors:
         raise error
+    left_out = f"; sound files not used: {len(dataset.unused)}, listed by Data.py" if dataset.unused else ""
+    print(f"{root}: layout {dataset.layout}{left_out}", file=sys.stderr)
     return dataset.songs
 
 
@@ -86,7 +110,7 @@ def read_dataset(
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such dataset folder")
-    name, found, unpaired = _recognise(root, layout)
+    name, found, reasons = _recognise(root, layout)
     splits: dict[str, list[Song]] = {split: [] for split in (*SPLITS, DEV, UNDIVIDED)}
     errors: list[UserError] = []
     with ThreadPoolExecutor() as pool:  # to read a thousand headers or start ffprobe a hundred times
@@ -95,6 +119,8 @@ def read_dataset(
                 splits[place.split].append(song)
             else:
                 errors.append(song)
+    used = {path for place in found for path in place.files}
+    used |= {path for songs in splits.values() for song in songs for path in song.files}
     _divide(splits, seed, divide_all, include_test)
     if include_test:
         splits = _include_test(splits, keep_artists=name != "MIR-1K")
@@ -106,16 +132,18 @@ def read_dataset(
             if one.name == other.name:
                 text = f"expected one song named '{one.name}' in {split}, found another: {one.mixture}"
                 errors.append(UserError(f"{other.mixture}: {text}"))
-    return Dataset(name, splits, errors, unpaired)
+    return Dataset(name, splits, errors, _unused(root, name, used, reasons))
 
 
-def _recognise(root: Path, layout: str | None) -> tuple[str, list[Found], list[Path]]:
+def _recognise(root: Path, layout: str | None) -> tuple[str, list[Found], Reasons]:
     for name in [layout] if layout else LAYOUTS:
-        found, unpaired = LAYOUTS[name](root)
+        found, reasons = LAYOUTS[name](root)
         if found:
-            return name, found, unpaired
+            return name, found, reasons
     expected = f"the layout {layout}" if layout else "a dataset"
-    what = f"{len(unpaired)} files that form no song, such as '{unpaired[0].name}'" if unpaired else "none of these"
+    what = "none of these"
+    if reasons:
+        what = f"{len(reasons)} files that form no song, such as '{next(iter(reasons)).name}'"
     raise UserError(
         f"{root}: expected {expected} (Mixtures/ and Sources/, MUSDB18's train/ and test/, MIR-1K's Wavfile/, "
         f"or folders with mixture.* and vocals.*), found {what}"
@@ -124,9 +152,34 @@ def _recognise(root: Path, layout: str | None) -> tuple[str, list[Found], list[P
 
 def _open(found: Found) -> Song | UserError:
     try:
+        if found.problem:
+            raise UserError(found.problem)
         return found.kind.open(printable(found.name), *found.files)  # the name appears in tables and reports
     except UserError as error:
         return error
+
+
+def _unused(root: Path, layout: str, used: set[Path], reasons: Reasons) -> Reasons:
+    """Every sound file in a dataset, and every link to a folder, that belongs to no song, and why."""
+    unused = {path: reason for path, reason in reasons.items() if path not in used}
+    holding = {path.parent for path in used}  # folders of songs
+    for place, inner, files in os.walk(root):
+        folder = Path(place)
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for path in (folder / name for name in inner):
+            if path.is_symlink() and path not in used and not any(path in (own, *own.parents) for own in holding):
+                unused.setdefault(path, "a link to a folder, with no song of the layout in it")
+        for path in sorted(folder / name for name in files):
+            if path in used or path.name.startswith(".") or path.suffix.lower() not in ANY_SUFFIX:
+                continue
+            if folder in holding and path.suffix.lower() in SOUND_SUFFIXES:
+                reason = "not needed: its song is complete without it"
+            elif path.suffix.lower() in OTHER_SUFFIXES and not path.name.lower().endswith(SUFFIX):
+                reason = f"expected {FORMATS}"
+            else:
+                reason = f"layout {layout} has its songs elsewhere: {PLACES[layout]}"
+            unused.setdefault(path, reason)
+    return unused
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
@@ -185,7 +238,8 @@ def _include_test(splits: dict[str, list[Song]], keep_artists: bool) -> dict[str
 
 def belongs(song: Song, names: Sequence[str]) -> bool:
     """Whether `names` has the song or its artist: 'amy_9_08' belongs to 'amy_9' and to 'amy'."""
-    return song.artist in names or any(song.name == name or song.name.startswith(name + "_") for name in names)
+    wanted, own = [plain(name) for name in names], plain(song.name)
+    return plain(song.artist) in wanted or any(own == name or own.startswith(name + "_") for name in wanted)
 
 
 def _hold_out(splits: dict[str, list[Song]], names: Sequence[str], root: str | Path) -> dict[str, list[Song]]:
@@ -200,97 +254,144 @@ def _hold_out(splits: dict[str, list[Song]], names: Sequence[str], root: str | P
 # ---------------------------------------------------------------------------------------------- layouts
 
 
-def _find_course(root: Path, names: Iterable[str] = SPLITS) -> tuple[list[Found], list[Path]]:
+def _find_course(root: Path, names: Iterable[str] = SPLITS) -> tuple[list[Found], Reasons]:
     """Mixtures|Sources/{Train,Valid,Test}/<song>/{mixture,vocals}.*"""
     found: list[Found] = []
-    unpaired: list[Path] = []
+    reasons: Reasons = {}
     for split in names:
-        mixtures, sources = root / "Mixtures" / split, root / "Sources" / split
-        for folder in _folders(mixtures):
-            parts = {"mixture": folder, "vocals": sources / folder.name}
-            # A missing file is reported when the song is opened.
-            files = (sound_file(place, stem) or place / f"{stem}.wav" for stem, place in parts.items())
-            found.append(Found(folder.name, split, Song, tuple(files)))
-        unpaired += [folder for folder in _folders(sources) if not (mixtures / folder.name).is_dir()]
-    return found, unpaired
+        mixtures, sources = inside(root, "Mixtures", split), inside(root, "Sources", split)
+        for folder in folders(mixtures):
+            places = {MIXTURE: folder, VOCALS: inside(sources, folder.name)}
+            try:
+                # A missing file is reported when the song is opened.
+                files = [only_file(sound_files(place), part) or place / f"{part}.wav" for part, place in places.items()]
+                found.append(Found(folder.name, split, Song, tuple(files)))
+            except UserError as error:
+                found.append(Found(folder.name, split, Song, (), str(error)))
+        for folder in folders(sources):
+            if not inside(mixtures, folder.name).is_dir():
+                reasons |= dict.fromkeys(sound_files(folder) or [folder], f"no song of this name in {mixtures}")
+    return found, reasons
 
 
-def _find_dsd100(root: Path) -> tuple[list[Found], list[Path]]:
+def _find_dsd100(root: Path) -> tuple[list[Found], Reasons]:
     """The course's layout with Dev instead of Train and Valid."""
-    return _find_course(root, (*SPLITS, DEV)) if _folders(root / "Mixtures" / DEV) else ([], [])
+    return _find_course(root, (*SPLITS, DEV)) if folders(inside(root, "Mixtures", DEV)) else ([], {})
 
 
-def _find_musdb18(root: Path) -> tuple[list[Found], list[Path]]:
+def _find_musdb18(root: Path) -> tuple[list[Found], Reasons]:
     """{train,valid,test}/*.stem.mp4, or each a folder of songs, as in MUSDB18-HQ."""
     found: list[Found] = []
-    unpaired: list[Path] = []
-    train = "Train" if (root / "valid").is_dir() else DEV
+    reasons: Reasons = {}
+    train = "Train" if inside(root, "valid").is_dir() else DEV
     for name, split in (("train", train), ("valid", "Valid"), ("test", "Test")):
-        here, left = _find_folder(root / name, split)
-        found, unpaired = found + here, unpaired + left
-    return found, unpaired
+        here, left = _find_folder(inside(root, name), split)
+        found, reasons = found + here, reasons | left
+    return found, reasons
 
 
-def _find_mir1k(root: Path) -> tuple[list[Found], list[Path]]:
-    """Two-channel clips in Wavfile/ or {train,dev,test}/, divided by singer and song."""
-    found = []
-    for folder in MIR1K_FOLDERS:
-        for path in _sound_files(root / folder):
-            singer, song = path.stem.split("_")[0], "_".join(path.stem.split("_")[:2])
+def _find_mir1k(root: Path) -> tuple[list[Found], Reasons]:
+    """Two-channel clips in Wavfile/, or named as there in {train,dev,test}/, divided by singer and song."""
+    found: list[Found] = []
+    reasons: Reasons = {}
+    for folder in (MIR1K_FOLDER, *MIR1K_SPLITS):
+        for path in sound_files(inside(root, folder)):
+            if folder != MIR1K_FOLDER and not MIR1K_NAME.fullmatch(path.stem):
+                reasons[path] = "not named like a clip of MIR-1K, singer_song_part"
+                continue
+            singer, song = (plain("_".join(path.stem.split("_")[:count])) for count in (1, 2))
             dev = "Valid" if song in MIR1K_VALID_SONGS else "Train"
             found.append(Found(path.stem, dev if singer in MIR1K_TRAIN_SINGERS else "Test", KaraokeClip, (path,)))
-    return found, []
+    return found, reasons
 
 
-def _find_folder(root: Path, split: str = UNDIVIDED) -> tuple[list[Found], list[Path]]:
+def _find_folder(root: Path, split: str = UNDIVIDED) -> tuple[list[Found], Reasons]:
     """<song>/{mixture,vocals}.*, or <song>/vocals.* and other stems, or name_mix.* and name_vocals.*, or *.stem.mp4."""
     found: list[Found] = []
-    unpaired: list[Path] = []
-    pairs: dict[str, dict[str, Path]] = {}  # by the song's name, then by part
-    for path in _sound_files(root, (*SOUND_SUFFIXES, *FFMPEG_SUFFIXES)):
-        pair = PAIR.fullmatch(path.stem)
-        if path.name.endswith(SUFFIX):
-            found.append(Found(path.name.removesuffix(SUFFIX), split, StemFile, (path,)))
-        elif pair and path.suffix.lower() in SOUND_SUFFIXES:
-            part = "vocals" if pair["part"].lower() == "vocals" else "mixture"
-            pairs.setdefault(pair["name"], {})[part] = path
+    reasons: Reasons = {}
+    pairs: dict[str, list[Path]] = {}  # by the song's name
+    for path in sound_files(root, ANY_SUFFIX):
+        name, _ = pair_of(path)
+        if path.name.lower().endswith(SUFFIX):
+            found.append(Found(path.name[: -len(SUFFIX)], split, StemFile, (path,)))
+        elif path.suffix.lower() not in SOUND_SUFFIXES:
+            reasons[path] = f"expected {FORMATS}"
+        elif name:
+            pairs.setdefault(plain(name), []).append(path)
         else:
-            unpaired.append(path)
-    for name, parts in pairs.items():
-        if len(parts) == 2:
-            found.append(Found(name, split, Song, (parts["mixture"], parts["vocals"])))
+            reasons[path] = "no song's mixture or voice by its name"
+    for name, paths in pairs.items():
+        try:
+            mixture, vocals = (only_file(paths, part, lambda path: pair_of(path)[1]) for part in (MIXTURE, VOCALS))
+        except UserError as error:
+            found.append(Found(name, split, Song, (), str(error)))
+            continue
+        if mixture and vocals:
+            found.append(Found(pair_of(mixture)[0], split, Song, (mixture, vocals)))
         else:
-            unpaired += parts.values()
-    for folder in _folders(root):
-        stems = {path.stem.lower(): path for path in _sound_files(folder)}
-        mixture, vocals = stems.pop("mixture", None), stems.pop("vocals", None)
+            missing = "voice" if mixture else "mixture"
+            reasons |= dict.fromkeys(paths, f"no {missing} of the same name beside it")
+    for folder in folders(root):
+        here, left = _find_in_folder(folder, split)
+        found, reasons = found + here, reasons | left
+    return found, reasons
+
+
+def _find_in_folder(folder: Path, split: str) -> tuple[list[Found], Reasons]:
+    """The song whose files are in a folder: a mixture and a voice, else a voice and other stems; none if neither."""
+    paths = sound_files(folder)
+    try:
+        mixture, vocals = only_file(paths, MIXTURE), only_file(paths, VOCALS)
         if vocals and mixture:
-            found.append(Found(folder.name, split, Song, (mixture, vocals)))
-        elif vocals and stems:
-            found.append(Found(folder.name, split, StemFolder, (vocals, *stems.values())))
-        else:
-            unpaired += [path for path in (mixture, vocals, *stems.values()) if path]
-    return found, unpaired
+            return [Found(folder.name, split, Song, (mixture, vocals))], {}
+        if vocals and (stems := _stems(paths, vocals)):
+            return [Found(folder.name, split, StemFolder, (vocals, *stems))], {}
+    except UserError as error:
+        return [Found(folder.name, split, Song, (), str(error))], {}
+    reason = "no mixture and no other stems beside it" if vocals else "no voice beside it, such as vocals.wav"
+    return [], dict.fromkeys(paths, reason)
 
 
-LAYOUTS: dict[str, Callable[[Path], tuple[list[Found], list[Path]]]] = {
+def _stems(paths: Sequence[Path], vocals: Path) -> list[Path]:
+    """The files that accompany the voice of a song without a mixture.
+
+    Raises UserError where their sum may not be the accompaniment: for a file that is not known by its name, a second
+    voice, a format that cannot be read, or an accompaniment and its stems side by side.
+    """
+    stems: dict[str, Path] = {}
+    for path in sorted(paths, key=lambda path: SOUND_SUFFIXES.index(path.suffix.lower())):
+        if plain(path.stem) != plain(vocals.stem):
+            stems.setdefault(plain(path.stem), path)  # one format of each
+    parts = {path: part_named(name_in_folder(path)) for path in sorted(stems.values())}
+    for path, part in parts.items():
+        if part is None:
+            raise UserError(f"{path}: expected the name of a mixture, a voice or an instrument, found '{path.stem}'")
+        if part == VOCALS:
+            raise UserError(f"{path}: expected one file of the vocals, found '{vocals.name}', too")
+    whole = [path for path, part in parts.items() if part == ACCOMPANIMENT]
+    if whole and len(parts) > 1:
+        other = next(path for path in parts if path != whole[0])
+        raise UserError(f"{whole[0]}: expected an accompaniment or its stems, found '{other.name}', too")
+    unread = sound_files(vocals.parent, OTHER_SUFFIXES)
+    if unread:
+        raise UserError(f"{unread[0]}: expected {FORMATS}, found a stem or mixture in another format")
+    return list(parts)
+
+
+LAYOUTS: dict[str, Callable[[Path], tuple[list[Found], Reasons]]] = {
     "DSD100": _find_dsd100,
     "course": _find_course,
     "MUSDB18": _find_musdb18,
     "MIR-1K": _find_mir1k,
     "folder": _find_folder,
 }  # tried in this order
-
-
-def _sound_files(folder: Path, suffixes: Sequence[str] = SOUND_SUFFIXES) -> list[Path]:
-    """Sound files in `folder`, sorted, without hidden ones; none if there is no such folder."""
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in suffixes)
-    return [path for path in paths if not path.name.startswith(".")]
-
-
-def _folders(parent: Path) -> list[Path]:
-    """Folders in `parent`, sorted, without hidden ones; none if there is no such folder."""
-    return sorted(path for path in parent.glob("*") if path.is_dir() and not path.name.startswith("."))
+PLACES = {
+    "DSD100": "Mixtures/ and Sources/, each with Dev/ and Test/",
+    "course": "Mixtures/ and Sources/, each with Train/, Valid/ and Test/",
+    "MUSDB18": "train/, valid/ and test/",
+    "MIR-1K": "Wavfile/, train/, dev/ and test/",
+    "folder": "the folder itself and the folders in it",
+}
 
 
 def find_sounds(root: str | Path, kind: type[Voice]) -> list[Song]:
@@ -298,14 +399,8 @@ def find_sounds(root: str | Path, kind: type[Voice]) -> list[Song]:
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder")
-    folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
-    paths = [path for folder in folders for path in _sound_files(folder)]
+    places = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
+    paths = [path for place in places for path in sound_files(place)]
     if not paths:
         raise UserError(f"{root}: expected sound files ({', '.join(SOUND_SUFFIXES)}), found none")
     return [kind.open(str(path.relative_to(root).with_suffix("")), path) for path in paths]
-
-
-def sound_file(folder: Path, stem: str) -> Path | None:
-    """The sound file named `stem` in `folder`, in any format; None if there is none."""
-    paths = (folder / (stem + suffix) for suffix in SOUND_SUFFIXES)
-    return next((path for path in paths if path.is_file()), None)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from process.errors import UserError
+from songs.names import sound_file
 from sound.files import sound_info
 from sound.resampling import resample
 from sound.stem_files import read_stem_file, stem_file_header
@@ -59,8 +60,8 @@ class Song:
 
     def _beside(self) -> list[Path]:
         """Its drums, bass and other, if they lie beside its vocals, as in DSD100 and MUSDB18-HQ; none unless all do."""
-        paths = (self.vocals.with_name(stem + self.vocals.suffix) for stem in ACCOMPANIMENT)
-        found = [path for path in paths if path.is_file()]
+        paths = [sound_file(self.vocals.parent, stem) for stem in ACCOMPANIMENT]
+        found = [path for path in paths if path and path.suffix.lower() == self.vocals.suffix.lower()]
         return found if len(found) == len(ACCOMPANIMENT) else []
 
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
@@ -75,7 +76,7 @@ class Song:
         mixture, _ = wavread(self.mixture)
         vocals, _ = wavread(self.vocals)
         if others := self._beside():
-            return {"vocals": vocals, **{path.stem: wavread(path)[0] for path in others}}
+            return {"vocals": vocals, **{path.stem.lower(): wavread(path)[0] for path in others}}
         if len(mixture) != len(vocals):  # a mono voice in a stereo mixture
             mixture, vocals = (part.mean(axis=0, keepdims=True) for part in (mixture, vocals))
         return {"vocals": vocals, "accompaniment": mixture - vocals}

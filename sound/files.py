@@ -3,8 +3,6 @@
 import contextlib
 import dataclasses
 import math
-import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +10,8 @@ import numpy as np
 import soundfile
 
 from process.errors import UserError, whole_file
+from sound.libsndfile import name_to_write, open_to_read, silence
+from sound.tags import Tags, needs_mutagen, texts_for_libsndfile, write_tags
 
 BLOCK = 1 << 17  # samples of all channels read or written at once; much longer blocks overflow libvorbis's stack
 SECONDS = 10  # read at once at most: at a low sample rate, a block would become many more at the network's
@@ -53,14 +53,15 @@ class SoundInfo:
 
 @dataclasses.dataclass
 class Sound:
-    """Sound open for reading: its header, its tags (title, artist, ...) and its samples in blocks (channels, samples).
+    """Sound open for reading: its header, its samples in blocks (channels, samples), and the tags of a stream.
 
-    Iterating over the blocks raises UserError if the sound is cut off or holds NaN or infinite samples.
+    Iterating over the blocks raises UserError if the sound is cut off or holds NaN or infinite samples. The tags of a
+    file are read by `read_tags`.
     """
 
     info: SoundInfo
-    tags: dict[str, str]
     blocks: Iterator[np.ndarray]
+    tags: Tags = dataclasses.field(default_factory=Tags)
 
 
 # ---------------------------------------------------------------------------------------------- reading
@@ -92,8 +93,7 @@ def open_sound(path: str | Path, start: int = 0, samples: int | None = None) -> 
         raise UserError(f"{path}: expected a sound file, found an empty file")
     with contextlib.ExitStack() as stack:
         try:
-            with _silence:
-                file = stack.enter_context(soundfile.SoundFile(_name(path)))
+            file = stack.enter_context(open_to_read(path))
         except soundfile.LibsndfileError as error:
             raise UnknownFormat(path, error.error_string.rstrip(".")) from error
         check_rate(file.samplerate, path)
@@ -105,7 +105,7 @@ def open_sound(path: str | Path, start: int = 0, samples: int | None = None) -> 
         if cut_off:
             raise UserError(f"{path}: cut off: {cut_off}")
         info = SoundInfo(file.samplerate, file.channels, file.frames, file.format, file.subtype)
-        yield Sound(info, file.copy_metadata(), _read(file, path, info.dtype, start, samples))
+        yield Sound(info, _read(file, path, info.dtype, start, samples))
 
 
 def sound_info(path: str | Path) -> SoundInfo:
@@ -131,44 +131,13 @@ def check_rate(rate: int, name: str | Path) -> None:
         raise UserError(f"{name}: expected a sample rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz, found {rate} Hz")
 
 
-class _Silence:
-    """Stderr leads nowhere while any thread is inside: libsndfile's MP3 decoder prints its warnings there."""
-
-    def __init__(self):
-        self.lock, self.inside, self.stderr = threading.Lock(), 0, -1
-
-    def __enter__(self):
-        with self.lock:
-            if self.inside == 0:
-                self.stderr = os.dup(2)
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, 2)
-                os.close(nowhere)
-            self.inside += 1
-
-    def __exit__(self, *error):
-        with self.lock:
-            self.inside -= 1
-            if self.inside == 0:
-                os.dup2(self.stderr, 2)
-                os.close(self.stderr)
-
-
-_silence = _Silence()
-
-
-def _name(path: Path) -> str | bytes:
-    """The path for libsndfile: absolute, since '-' would mean standard input; bytes, since a name may not be text."""
-    return os.fsencode(path.absolute()) if os.name == "posix" else str(path.absolute())
-
-
 def _read(file: soundfile.SoundFile, path: Path, dtype: str, start: int, samples: int | None) -> Iterator[np.ndarray]:
     expected = file.frames - start if samples is None else samples
     wanted = expected
     size = max(1, min(BLOCK // file.channels, SECONDS * file.samplerate))  # samples; the same memory for every file
     while wanted > 0:
         try:
-            with _silence if file.format == "MP3" else contextlib.nullcontext():
+            with silence if file.format == "MP3" else contextlib.nullcontext():
                 if wanted == expected and start > 0:  # not for every piece: some sample types cannot seek
                     file.seek(start)
                 block = file.read(min(wanted, size), dtype, always_2d=True)  # (samples, channels)
@@ -281,16 +250,16 @@ def create_sound(
     rate: int,
     channels: int,
     subtype: str | None = None,
-    tags: dict[str, str] | None = None,
+    tags: Tags | None = None,
     samples: int | None = None,
 ) -> Iterator[SoundWriter]:
     """Write a sound file in the format of the path's extension; it gets its name only when it is whole.
 
     subtype: libsndfile's name of the sample type, e.g. PCM_16, PCM_24, FLOAT (default: the format's default);
-    tags: what libsndfile calls metadata; samples: their number per channel, if known.
+    tags: title, artist and so on; samples: their number per channel, if known.
     Raises UserError for unknown extensions, impossible combinations and write errors, and then leaves no file.
     """
-    file_format = output_format(path)
+    file_format, tags = output_format(path), tags or Tags()
     subtype = subtype or soundfile.default_subtype(file_format)
     if not soundfile.check_format(file_format, subtype):
         raise UserError(f"{path}: {file_format} files cannot hold {subtype} samples")
@@ -314,21 +283,22 @@ def create_sound(
 
     with whole_file(path) as temporary:
         try:
-            file = soundfile.SoundFile(_name(temporary), "w", rate, channels, subtype, format=file_format)
+            file = soundfile.SoundFile(name_to_write(temporary), "w", rate, channels, subtype, format=file_format)
         except soundfile.LibsndfileError as error:
             raise failure(error) from error
         with contextlib.closing(file):
             soundfile._snd.sf_command(file._file, ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
-            for name, value in (tags or {}).items():
+            for name, value in texts_for_libsndfile(tags, file_format).items():
                 with contextlib.suppress(soundfile.LibsndfileError):  # a tag that the format does not have
-                    if name != "software":  # libsndfile adds its own
-                        setattr(file, name, value)
+                    setattr(file, name, value)
             writer = SoundWriter(path, subtype, put)
             yield writer
             try:
                 file.close()
             except soundfile.LibsndfileError as error:
                 raise failure(error) from error
+        if needs_mutagen(tags):
+            write_tags(temporary, file_format, tags)
         _check_end(temporary, path, writer.samples)
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 # one thread: on a busy machine, two are many times slower. Nor do they need a GPU, which a forked process cannot use.
 os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
+import numpy as np
 import pytest
 from helpers import AUDIO_OPTIONS, QUICK, write_dataset, write_no_picture
 
 import train_feedforward
 import train_RNN
 from scoring import scores
+from separation import separator
 from training import loop
 
 # The shell's background jobs ignore Ctrl-C, and so would the scripts that the tests start.
@@ -49,6 +51,12 @@ def undrawn(monkeypatch):
 def forked_judges(monkeypatch):
     """The processes in which evaluation judges songs are forks, which begin at once, instead of loading everything."""
     monkeypatch.setattr(scores, "get_context", lambda _: get_context("fork"))
+
+
+@pytest.fixture
+def down_to_0_hz(monkeypatch):
+    """No frequency is too low for a voice, so that a mask of ones gives the mixture back."""
+    monkeypatch.setattr(separator, "LOWEST", -np.inf)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The zip that is handed in: what is in it, what is not, and that it runs from where it is unpacked."""
 
 import shutil
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -69,7 +70,32 @@ def test_what_is_missing_is_named(submission, capsys):
     assert not list(submission.glob("*.zip")) and not list(submission.glob(".*"))
 
 
-@pytest.mark.parametrize("names", [["Ada"], ["../Ada", "Lovelace"], ["Ada", ""]])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("O'Brien", "obrien"),
+        ("O\u2019Brien", "obrien"),
+        ("Jean\u2010Luc", "jean-luc"),
+        ("D'Angelo-Smith Jr.", "dangelo-smith_jr"),
+        ("Juana Inés", "juana_inés"),
+        (unicodedata.normalize("NFD", "Nguyễn"), "nguyễn"),
+        ("प्रिया", "प्रिया"),
+        ("李", "李"),
+        ("'", ""),
+        ("-", ""),
+        ("..", ""),
+        ("a/b", ""),
+        ("a\\b", ""),
+        ("Ada2", ""),
+        ("a:b", ""),
+        ("a\n/", ""),
+    ],
+)
+def test_names_of_people_in_the_name_of_a_file(name, expected):
+    assert package_submission.in_file_name(name) == expected
+
+
+@pytest.mark.parametrize("names", [["Ada"], ["../Ada", "Lovelace"], ["Ada", ""], ["Ada", "'"]])
 def test_names(names, capsys):
     with pytest.raises(SystemExit) as stop:
         package_submission.main(names)

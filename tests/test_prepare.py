@@ -222,7 +222,7 @@ def test_data_py_shows_what_is_there(tmp_path, capsys):
 
 def test_data_py_finds_what_is_wrong(tmp_path, capsys):
     write_dataset(tmp_path)
-    names = ("swapped", "late", "silent", "no band", "short", "nan")
+    names = ("swapped", "late", "silent", "no band", "short", "nan", "tenth", "half", "twice", "ten times")
     for name in names:
         write_song(tmp_path, "Train", name)
     _, vocals = make_song("late", 2.0)
@@ -232,6 +232,10 @@ def test_data_py_finds_what_is_wrong(tmp_path, capsys):
         "silent": np.full(2 * RATE, 1e-4, np.float32),
         "no band": make_song("no band", 2.0)[0],
         "short": vocals[:-5],
+        **{
+            name: gain * make_song(name, 2.0)[1]
+            for name, gain in (("tenth", 0.1), ("half", 0.5), ("twice", 2), ("ten times", 10))
+        },
     }
     for name, waveform in spoiled.items():
         wavwrite(tmp_path / "Sources" / "Train" / name / "vocals.wav", waveform, RATE, "FLOAT")
@@ -241,13 +245,17 @@ def test_data_py_finds_what_is_wrong(tmp_path, capsys):
     capsys.readouterr()
     assert Data.main([str(tmp_path)]) == 1
     out, err = capsys.readouterr()
-    assert err.splitlines()[-1] == f"error: {tmp_path}: 2 of 12 songs cannot be used"
+    assert err.splitlines()[-1] == f"error: {tmp_path}: 2 of 16 songs cannot be used"
     problems = out.splitlines()[out.splitlines().index("") :]
     problems = [line for line in problems if line.startswith(("warning", "cannot"))]
-    assert len(problems) == 6
+    assert len(problems) == 10
     for start in (
         "warning: swapped: the vocals are not part of the mixture: ",
         "warning: late: the vocals are not part of the mixture: ",
+        "warning: tenth: the vocals have another level than in the mixture: ",
+        "warning: half: the vocals have another level than in the mixture: ",
+        "warning: twice: the vocals ",
+        "warning: ten times: the vocals are not part of the mixture: ",
         "warning: silent: the vocals are silent",
         "warning: no band: the mixture holds nothing but the vocals",
         f"cannot be used: {short}: expected 16000 samples like mixture.wav, found 15995",

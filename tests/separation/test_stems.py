@@ -22,22 +22,8 @@ from separation import command, stems
 from separation.separate import separate
 from sound import files
 from sound.files import create_sound, sound_info
+from sound.tags import WRITTEN_HERE, Tags
 from util import load_network, wavread, wavwrite
-
-
-@pytest.fixture
-def run(trained, tmp_path, monkeypatch, capsys):
-    """Run separate_RNN.py in tmp_path; returns what it said on standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*argv, status: int = 0, main=separate_RNN.main) -> str:
-        capsys.readouterr()
-        assert main([str(word) for word in argv] + ["--checkpoint", str(trained / "savedModel_RNN_best.pt")]) == status
-        out, said = capsys.readouterr()
-        assert out == ""
-        return said
-
-    return run
 
 
 def loud_song(seconds: float = 1.5, rate: int = RATE, peak: float = 0.9) -> np.ndarray:
@@ -96,7 +82,7 @@ def test_in_both_directions_and_in_several_keys_on_request(run, trained, rate, c
     expected = separate(network, wavread("song.wav")[0], rate, audio, bidirectional=True)
     assert np.abs(voice - expected).max() < 2**-15
     assert np.abs(voice - soundfile.read("forwards/song_vocals.wav")[0].T).max() > 2**-10
-    run("song.wav", "-o", "keys", "--keys", "3", "--bidirectional")
+    run("song.wav", "-o", "keys", "--tta", "3", "--bidirectional")
     in_keys = separate(network, wavread("song.wav")[0], rate, audio, bidirectional=True, keys=3)
     assert np.abs(soundfile.read("keys/song_vocals.wav")[0].T - in_keys).max() < 2**-15
     assert np.abs(in_keys - expected).max() > 2**-10
@@ -104,8 +90,8 @@ def test_in_both_directions_and_in_several_keys_on_request(run, trained, rate, c
         separate_feedforward.main(["song.wav", "voice.wav", "--bidirectional"])
     assert "unrecognized arguments: --bidirectional" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        separate_feedforward.main(["song.wav", "voice.wav", "--keys", "2"])
-    assert "argument --keys: invalid choice: 2" in capsys.readouterr().err
+        separate_feedforward.main(["song.wav", "voice.wav", "--tta", "2"])
+    assert "argument --tta: invalid choice: 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
@@ -153,14 +139,15 @@ def test_accompaniment_alone_is_the_same_as_beside_the_voice(run):
 
 @pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3"])
 def test_format_and_metadata(run, extension):
-    tags = {"title": "Für Elise", "artist": "L. v. B."}
+    tags = Tags({"title": ["Für Elise"], "artist": ["L. v. B."]})
     with create_sound("song.flac", 32000, 1, "PCM_24", tags) as file:
         file.write(make_song("song", 1.0, 32000)[0][None])
     run("song.flac", "-o", "stems", "--format", extension)
     with soundfile.SoundFile(f"stems/song_vocals.{extension}") as file:
         assert file.format == {"mp3": "MP3"}.get(extension, extension.upper())
         assert file.subtype == ("PCM_24" if extension in ("wav", "flac") else soundfile.default_subtype(file.format))
-        assert tags.items() <= file.copy_metadata().items()
+        written = {"title": "Für Elise (vocals)", "artist": "L. v. B.", "comment": WRITTEN_HERE}
+        assert written.items() <= file.copy_metadata().items()
 
 
 def test_wav_files_beyond_4_gigabytes_are_rf64(tmp_path):
@@ -223,7 +210,7 @@ def test_names_that_begin_with_a_dash_and_are_no_text(run):
 @pytest.mark.parametrize(
     "words",
     [
-        ["song.wav"],
+        ["-"],
         ["song.wav", "song2.wav", "voice.wav"],
         ["song.wav", "voice.wav", "--stems", "both"],
         ["song.wav", "voice.wav", "--format", "flac"],

@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from helpers import RATE, make_song, needs_ffmpeg, write_song, write_stem_file, 
 
 from process.errors import UserError
 from songs.layouts import find_songs, read_dataset
-from util import wavwrite
+from util import wavread, wavwrite
 
 
 def names(splits: dict) -> dict[str, list[str]]:
@@ -95,7 +97,7 @@ def test_musdb18_hq_and_folders_with_a_split_of_their_own(tmp_path):
         for number in range(count):
             parts = write_stems(tmp_path / split / f"Artist {number} - Title", f"{split}{number}", *stems)
     dataset = read_dataset(tmp_path)
-    assert dataset.layout == "MUSDB18" and not dataset.errors and not dataset.unpaired
+    assert dataset.layout == "MUSDB18" and not dataset.errors and not dataset.unused
     assert [len(dataset.songs[split]) for split in ("Train", "Valid", "Test")] == [4, 1, 2]
     assert np.allclose(dataset.songs["Test"][1].read(), [parts["mixture"], parts["vocals"]], atol=1e-7)
     assert dataset.songs["Test"][1].channels == 2
@@ -131,7 +133,7 @@ def test_pairs_of_files_and_what_has_no_partner(tmp_path):
     assert names(dataset.songs) == {"Train": [], "Valid": [], "Test": ["First Song", "my_second"]}
     for song in dataset.songs["Test"]:
         assert np.allclose(song.read(), expected[song.name], atol=1e-4)
-    assert sorted(dataset.unpaired) == sorted([*left, tmp_path / "fourth_vocals.m4a"])
+    assert sorted(dataset.unused) == sorted([*left, tmp_path / "fourth_vocals.m4a"])
 
 
 def test_songs_without_a_split_are_divided_where_asked(tmp_path):
@@ -153,7 +155,7 @@ def test_broken_songs_are_errors_that_do_not_hide_the_others(tmp_path):
     dataset = read_dataset(tmp_path)
     assert names(dataset.songs)["Train"] == ["good"]
     assert [str(error) for error in dataset.errors] == [f"{tmp_path}/Sources/Train/bad/vocals.wav: no such file"]
-    assert dataset.unpaired == [tmp_path / "Sources" / "Train" / "voice alone"]
+    assert list(dataset.unused) == [tmp_path / "Sources" / "Train" / "voice alone" / "vocals.wav"]
     with pytest.raises(UserError, match=r"bad/vocals\.wav: no such file"):
         find_songs(tmp_path)
 
@@ -166,6 +168,132 @@ def test_two_songs_of_one_name(tmp_path):
         wavwrite(tmp_path / folder / part.format("vocals"), vocals, RATE)
     with pytest.raises(UserError, match="expected one song named 'song' in Test, found another"):
         find_songs(tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------- names
+
+
+def write_files(root, *files: str, channels: int = 1) -> None:
+    """Write a tenth of a second of noise under each name, another for every name but for its format."""
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng(list(name.lower().split(".")[0].encode()))
+        wavwrite(root / name, 0.1 * rng.standard_normal((channels, RATE // 10)), RATE)
+
+
+@pytest.mark.parametrize(
+    ("mixture", "vocals"),
+    [("mix.wav", "vocals.wav"), ("Mixdown.flac", "Vox.wav"), ("song_MIX.wav", "song - Lead Vocals.wav")],
+)
+def test_a_mixture_is_known_by_any_of_its_names_and_never_added_to_the_voice(tmp_path, mixture, vocals):
+    write_files(tmp_path / "song", mixture, vocals, "drums.wav", "noise.wav")
+    dataset = read_dataset(tmp_path)
+    (song,) = dataset.songs["Test"]
+    assert (song.mixture.name, song.vocals.name) == (mixture, vocals) and not dataset.errors
+    assert {path.name for path in dataset.unused} == {"drums.wav", "noise.wav"}
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (["vocals.wav", "accompaniment.wav"], None),
+        (["voice.wav", "Electric Guitar 2.wav", "No Other Drums.wav"], "No Other Drums"),
+        (["vox.wav", "INSTRUMENTAL.wav"], None),
+        (["vocals.wav", "drums.wav", "drums.flac", "bass.wav"], None),
+        (["vocals.wav", "kazoo.wav"], "kazoo"),
+        (["vocals.wav", "drums.wav", "song.wav"], "song"),
+        (["vocals.wav", "drums.wav", "drums mix.wav"], "drums mix"),
+        (["vocals.wav", "drums.wav", "vocals reverb.wav"], "vocals reverb"),
+        (["vocals.wav", "drums.wav", "backing vocals.wav"], "one file of the vocals"),
+        (["voice.wav", "vox.wav", "drums.wav"], "one file of the vocals"),
+        (["mix.wav", "mixdown.wav", "vocals.wav"], "one file of the mixture"),
+        (["vocals.wav", "no_vocals.wav", "drums.wav"], "an accompaniment or its stems"),
+    ],
+)
+def test_stems_are_added_up_if_all_are_known_by_name(tmp_path, files, found):
+    write_files(tmp_path / "song", *files)
+    dataset = read_dataset(tmp_path)
+    if found is None:
+        (song,) = dataset.songs["Test"]
+        assert not dataset.errors and song.vocals.name == files[0]
+        others = {path.stem: wavread(path)[0][0] for path in sorted((tmp_path / "song").iterdir())}
+        assert np.allclose(song.read()[0], sum(others.values()), atol=1e-6)
+    else:
+        (error,) = dataset.errors
+        assert found in str(error) and not dataset.songs["Test"]
+
+
+def test_a_stem_in_another_format_is_not_left_out_of_the_mixture(tmp_path):
+    write_files(tmp_path / "song", "vocals.wav", "drums.wav")
+    (tmp_path / "song" / "bass.m4a").write_bytes(b"never read")
+    assert "bass.m4a: expected WAV, FLAC" in str(read_dataset(tmp_path).errors[0])
+
+
+def test_pairs_use_the_same_names(tmp_path):
+    write_files(tmp_path, "one_mixdown.wav", "One (Vox).wav", "two.Mix.WAV", "two.voice.flac", "three_mix.wav")
+    dataset = read_dataset(tmp_path)
+    assert names(dataset.songs)["Test"] == ["one", "two"]
+    assert [path.name for path in dataset.unused] == ["three_mix.wav"]
+
+
+def test_names_ignore_case_and_how_accents_are_composed(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "Björk - Jóga") for form in ("NFC", "NFD"))
+    write_files(tmp_path, f"mixtures/TRAIN/{composed}/Mixture.WAV", f"SOURCES/Train/{decomposed}/VOCALS.wav")
+    write_files(tmp_path, "mixtures/Valid/dune/mixture.Flac", "SOURCES/valid/DUNE/Vocals.FLAC")
+    dataset = read_dataset(tmp_path)
+    assert dataset.layout == "course" and not dataset.errors and not dataset.unused
+    assert names(dataset.songs) == {"Train": [composed], "Valid": ["dune"], "Test": []}
+    held = names(find_songs(tmp_path, [unicodedata.normalize("NFD", "björk"), "Dune"]))
+    assert held == {"Train": [], "Valid": [composed, "dune"], "Test": []}
+
+
+@pytest.mark.parametrize(("folders", "layout"), [(("Train", "TEST"), "MUSDB18"), (("wavfile", "wavfile"), "MIR-1K")])
+def test_folders_of_a_layout_in_any_case(tmp_path, folders, layout):
+    inner = ("AMY_1_01.WAV",) if layout == "MIR-1K" else ("one/mixture.wav", "one/vocals.wav")
+    write_files(tmp_path, *(f"{folder}/{name}" for folder in folders for name in inner), channels=2)
+    dataset = read_dataset(tmp_path)
+    assert dataset.layout == layout and not dataset.unused and not dataset.errors
+    assert [len(songs) for songs in dataset.songs.values()] == ([1, 0, 0] if layout == "MIR-1K" else [1, 0, 1])
+
+
+# ---------------------------------------------------------------------------------------------- layouts told apart
+
+
+def test_ordinary_stereo_songs_are_not_taken_for_clips_of_mir1k(tmp_path, capsys):
+    songs = ("train/My Song.wav", "dev/another.flac", "test/a_b_c.wav", "test/amy_1.wav", "train/amy_1_01_mix.wav")
+    write_files(tmp_path, *songs, channels=2)
+    with pytest.raises(UserError, match="expected a dataset"):
+        read_dataset(tmp_path)
+    write_files(tmp_path, "train/abjones_1_01.wav", "test/geniusturtle_10_02.wav", channels=2)
+    dataset = read_dataset(tmp_path)
+    assert dataset.layout == "MIR-1K" and len(dataset.songs["Train"]) == len(dataset.songs["Test"]) == 1
+    assert sorted(dataset.unused) == sorted(tmp_path / name for name in songs)
+    find_songs(tmp_path)
+    told = f"{tmp_path}: layout MIR-1K; sound files not used: 5, listed by Data.py\n"
+    assert capsys.readouterr().err == told
+
+
+def test_every_sound_file_that_is_not_used_is_named_with_a_reason(tmp_path):
+    layouts = {
+        "course": ("Mixtures/Test/one/mixture.wav", "Sources/Test/one/vocals.wav"),
+        "MUSDB18": ("test/one/mixture.wav", "test/one/vocals.wav"),
+        "MIR-1K": ("Wavfile/amy_1_01.wav",),
+        "folder": ("one/mixture.wav", "one/vocals.wav"),
+    }
+    for layout, files in layouts.items():
+        root = tmp_path / layout
+        beside = (f"{Path(files[-1]).parent}/take.wav",) if layout != "MIR-1K" else ()
+        others = (*beside, "alone/deep/er/mixture.wav", "alone/deep/er/vocals.wav", "loose.wav", "notes/x.FLAC")
+        write_files(root, *files, *others, channels=2)
+        others += ("loose.m4a", "notes/tape.opus")
+        for name in others[-2:]:
+            (root / name).write_bytes(b"never read")
+        (root / ".hidden.wav").write_bytes(b"")
+        (root / "linked").symlink_to(root / "alone")
+        dataset = read_dataset(root)
+        assert dataset.layout == layout and sum(map(len, dataset.songs.values())) == 1
+        assert sorted(dataset.unused) == sorted([*(root / name for name in others), root / "linked"])
+        assert all(dataset.unused.values())
 
 
 # ---------------------------------------------------------------------------------------------- stem.mp4
