@@ -9,6 +9,7 @@ separation then raises the network's mask to it.
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -50,6 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     songs = find_songs(options.dataset, options.hold_out, options.include_test)["Valid"]
     if not songs:
         raise UserError(f"{options.dataset}: expected songs for validation, found none in Valid")
+    network: Any
     network, audio, checkpoint = load_any_network(options.checkpoint)
     config, scores = network.config, {}
     for power in POWERS:
