@@ -178,8 +178,8 @@ class Colour:
 
 
 def adapts(network: torch.nn.Module) -> bool:
-    """Whether a network hears songs in tune and in the colour it knows: as it was trained, by its config."""
-    return getattr(getattr(network, "config", None), "adapts", False)
+    """Whether a network hears songs in tune and in the colour it knows, as it was trained: unless its config denies."""
+    return hasattr(network, "compression") and getattr(getattr(network, "config", None), "adapts", True)
 
 
 class Hearing:

@@ -31,6 +31,7 @@ class Separator:
         self.network, self.audio = network, audio
         self.device = next(network.parameters(), torch.empty(0)).device
         self.hearing = Hearing(network, audio, keys)
+        self.power: float = getattr(getattr(network, "config", None), "power", 1.0)  # of its mask
         self.sung = can_be_sung(audio).to(self.device)
         rows = channels * len(self.hearing.semitones)  # of the network's batch
         # On the CPU each row gets a thread of its own. Threads within a matrix product wait for each other all the
@@ -109,7 +110,8 @@ class Separator:
             seen = self.sound[:, first * hop : (first + count - 1) * hop + self.longest]
             spectrum = stft(seen[:, self.longest - block :], self.audio, pad=False)  # (channels, count, bins)
             magnitude = spectrum.abs()
-            mask = self.hearing.put_back(self._network_mask(self.hearing.hear(seen, magnitude))) * self.sung
+            mask = self.hearing.put_back(self._network_mask(self.hearing.hear(seen, magnitude)))
+            mask = mask**self.power * self.sung
             gain = top_octave(mask, magnitude)  # (channels, count)
             masked, weight = overlap_add(spectrum * (mask - gain[..., None]), self.audio)
             self._add(torch.cat([masked, overlap_windows(gain, self.audio)]), weight)

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import multiprocessing
+import shlex
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -168,7 +169,7 @@ def parse_options(
         parser.error(f"--equalizer must be one or two numbers from 0 to 100, found {options.equalizer}")
     options.equalizer = [options.equalizer[0], options.equalizer[-1]]
     options.before = ""  # training data of the checkpoint that the run starts from
-    options.command = " ".join([f"train_{network_class.name}.py", *(sys.argv[1:] if argv is None else argv)])
+    options.command = shlex.join([f"train_{network_class.name}.py", *(sys.argv[1:] if argv is None else argv)])
     return options
 
 

@@ -1,5 +1,6 @@
 """The streaming engine: the same voice however the sound is cut, exactly as long as the mixture, and soon."""
 
+import argparse
 from typing import Any
 
 import numpy as np
@@ -357,3 +358,17 @@ def test_memory_does_not_grow():
         sounds = [separator.mixture, separator.to_network.sound, separator.from_network.sound]
         held.append(sum(sound.size for sound in sounds) + separator.sound.numel() + separator.sums[0].numel())
     assert max(held) < 1.2 * held[1]
+
+
+def test_a_mask_is_raised_to_the_power_of_its_network():
+    class Half(torch.nn.Module):
+        config = argparse.Namespace(power=2.0)
+
+        def forward(self, magnitude, state=None):
+            return torch.full_like(magnitude, 0.5), state
+
+    sound = np.random.default_rng(0).standard_normal((1, 8000)).astype(np.float32)
+    network, audio = Half(), AudioConfig(8000, 256, 128)
+    np.testing.assert_allclose(separate(network, sound, 8000, audio), 0.25 * sound, atol=1e-5)
+    Half.config = argparse.Namespace()
+    np.testing.assert_allclose(separate(network, sound, 8000, audio), 0.5 * sound, atol=1e-5)
