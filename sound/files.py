@@ -5,6 +5,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -21,6 +22,7 @@ ADD_PEAK_CHUNK = 0x1050  # libsndfile's command for a chunk of float files that 
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz; no music lies beyond, and resampling would take unlimited memory
 LOUDEST = 1e12  # times full scale: far beyond any integer, yet float32 can still sum a million of their squares
 LARGEST_OGG = 200_000, 255  # Hz, channels; with more, libvorbis crashes the whole program
+MP3_BITRATES = (32, 320), (8, 160), (8, 64)  # kb/s, lowest and highest from 32 kHz on, from 16 kHz on, and below
 LARGEST_WAV = 0xFFFF0000  # bytes; beyond, WAV's 32-bit lengths overflow, and RF64 is written under the same name
 
 BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}  # integer sample types
@@ -252,11 +254,13 @@ def create_sound(
     subtype: str | None = None,
     tags: Tags | None = None,
     samples: int | None = None,
+    bitrate: int | None = None,
 ) -> Iterator[SoundWriter]:
     """Write a sound file in the format of the path's extension; it gets its name only when it is whole.
 
     subtype: libsndfile's name of the sample type, e.g. PCM_16, PCM_24, FLOAT (default: the format's default);
-    tags: title, artist and so on; samples: their number per channel, if known.
+    tags: title, artist and so on; samples: their number per channel, if known; bitrate: of MP3, kb/s (default: the
+    best quality).
     Raises UserError for unknown extensions, impossible combinations and write errors, and then leaves no file.
     """
     file_format, tags = output_format(path), tags or Tags()
@@ -283,7 +287,10 @@ def create_sound(
 
     with whole_file(path) as temporary:
         try:
-            file = soundfile.SoundFile(name_to_write(temporary), "w", rate, channels, subtype, format=file_format)
+            quality = mp3_quality(rate, bitrate) if file_format == "MP3" else {}
+            file = soundfile.SoundFile(
+                name_to_write(temporary), "w", rate, channels, subtype, format=file_format, **quality
+            )
         except soundfile.LibsndfileError as error:
             raise failure(error) from error
         with contextlib.closing(file):
@@ -300,6 +307,15 @@ def create_sound(
         if needs_mutagen(tags):
             write_tags(temporary, file_format, tags)
         _check_end(temporary, path, writer.samples)
+
+
+def mp3_quality(rate: int, bitrate: int | None) -> dict[str, Any]:
+    """libsndfile's options for MP3 of a bit rate in kb/s, or of the best quality, in which the bit rate varies."""
+    if bitrate is None:
+        return {"bitrate_mode": "VARIABLE", "compression_level": 0.0}
+    lowest, highest = MP3_BITRATES[0 if rate >= 32000 else 1 if rate >= 16000 else 2]
+    level = (highest - bitrate) / (highest - lowest)
+    return {"bitrate_mode": "CONSTANT", "compression_level": min(max(level, 0.0), 1.0)}
 
 
 def _refusal(path: Path) -> str:

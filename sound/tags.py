@@ -148,9 +148,10 @@ def stem_tags(tags: Tags, stem: str) -> Tags:
 
 def written_here(path: str | Path) -> bool:
     """Whether a file is a stem that the separation scripts have written."""
+    path, texts = Path(path), {}
     with contextlib.suppress(soundfile.LibsndfileError, OSError):
-        return any(WRITTEN_HERE in comment for comment in _libsndfile_texts(Path(path)).get("comment", []))
-    return False
+        texts = read_tags(path).texts if path.suffix.lower() in (".m4a", ".opus") else _libsndfile_texts(path)
+    return any(WRITTEN_HERE in comment for comment in texts.get("comment", []))
 
 
 # ---------------------------------------------------------------------------------------------- reading
