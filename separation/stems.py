@@ -30,7 +30,7 @@ from sound.files import (
     output_format,
     round_to_bits,
 )
-from sound.streams import RawFormat, ffprobe_tags, open_with_ffmpeg, read_stream, write_stream
+from sound.streams import RawFormat, open_with_ffmpeg, probe, read_stream, write_stream
 from sound.tags import read_tags, stem_tags
 from util import AudioConfig
 
@@ -59,7 +59,12 @@ class Job:
     @property
     def piped(self) -> bool:
         """Whether sound goes through a pipe, which allows no second attempt."""
-        return PIPE in (self.source, *self.targets.values())
+        return self.reads_pipe or PIPE in self.targets.values()
+
+    @property
+    def reads_pipe(self) -> bool:
+        """Whether the song is standard input or a named pipe, as a shell's <(...) is."""
+        return self.source == PIPE or Path(self.source).is_fifo()
 
 
 def separate_song(
@@ -77,12 +82,17 @@ def separate_song(
     Raises UserError if the song cannot be read or a stem cannot be written, and leaves no file then.
     """
     gain = 1.0
+    failed: UnknownFormat | None = None
     while True:
         try:
-            seconds, peak = _write_stems(network, audio, job, report, tell, gain)
+            seconds, peak = _write_stems(network, audio, job, report, tell, gain, failed)
             return seconds, gain, peak
         except _Clips as clips:
             gain *= clips.gain
+        except UnknownFormat as error:  # to libsndfile: the next attempt is ffmpeg's
+            if failed or (job.piped and error.samples is not None):  # some of it is written already
+                raise
+            failed = error
 
 
 class _Clips(Exception):
@@ -93,10 +103,16 @@ class _Clips(Exception):
 
 
 def _write_stems(
-    network: torch.nn.Module, audio: AudioConfig, job: Job, report: Report, tell: Tell, gain: float
+    network: torch.nn.Module,
+    audio: AudioConfig,
+    job: Job,
+    report: Report,
+    tell: Tell,
+    gain: float,
+    failed: UnknownFormat | None,
 ) -> tuple[float, float]:
     with contextlib.ExitStack() as stack:  # an error leaves no file, not even a stem that is complete
-        sound = stack.enter_context(_open_song(job.source, job.raw))
+        sound = stack.enter_context(_open_song(job.source, job.raw, failed))
         writers = {
             stem: stack.enter_context(_open_stem(job, stem, target, sound)) for stem, target in job.targets.items()
         }
@@ -172,20 +188,23 @@ def split(mixture: np.ndarray, voice: np.ndarray, gain: float, subtype: str) -> 
 
 
 @contextlib.contextmanager
-def _open_song(source: str, raw: RawFormat | None) -> Iterator[Sound]:
-    """Open standard input, or a file that libsndfile or, failing that, ffmpeg can read."""
+def _open_song(source: str, raw: RawFormat | None, failed: UnknownFormat | None) -> Iterator[Sound]:
+    """Open standard input, or a file: with libsndfile or, if that has failed, with ffmpeg."""
     with contextlib.ExitStack() as stack:
         if source == PIPE:
             _check_piped(sys.stdin.buffer, "standard input")
             sound = read_stream(sys.stdin.buffer, "standard input", raw)
+        elif Path(source).is_fifo():
+            sound = read_stream(stack.enter_context(Path(source).open("rb")), source, raw)
+        elif failed:
+            tags, subtype = probe(Path(source))
+            sound = stack.enter_context(
+                open_with_ffmpeg(Path(source), failed.reason, subtype=subtype, samples=failed.samples)
+            )
+            sound.tags = read_tags(source) or tags
         else:
-            try:
-                sound = stack.enter_context(open_sound(source))
-            except UnknownFormat as error:
-                sound = stack.enter_context(open_with_ffmpeg(Path(source), error.reason))
-                sound.tags = read_tags(source) or ffprobe_tags(Path(source))
-            else:
-                sound.tags = read_tags(source)
+            sound = stack.enter_context(open_sound(source))
+            sound.tags = read_tags(source)
         yield sound
 
 
@@ -202,7 +221,7 @@ def _open_stem(job: Job, stem: str, target: str, sound: Sound) -> contextlib.Abs
         file = create_with_ffmpeg(target, rate, info.channels, tags, job.bitrate)
     else:
         file_format = output_format(target)
-        as_float = job.as_float or (job.source == PIPE and soundfile.check_format(file_format, "FLOAT"))
+        as_float = job.as_float or (job.reads_pipe and soundfile.check_format(file_format, "FLOAT"))
         subtype = "FLOAT" if as_float else kept_subtype(info, file_format)
         samples = info.samples if rate == info.rate else None
         file = create_sound(target, rate, info.channels, subtype, tags, samples, job.bitrate)
