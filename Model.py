@@ -41,6 +41,8 @@ class FeedforwardConfig:
     corner: float = CORNER
     # whether, in separation, a song is brought in tune and to the colour of the songs learnt from: networks/hearing.py
     adapts: bool = True
+    # what separation raises the mask to: more than 1 where the network is less sure than it should be
+    power: float = 1.0
 
     def __post_init__(self):
         if self.encoder not in ENCODERS:

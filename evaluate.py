@@ -16,8 +16,9 @@ import sys
 import time
 from pathlib import Path
 
+import process.start  # noqa: F401  (first, while nothing has been imported)
 from networks.hearing import KEYS
-from process.commandline import parser_from
+from process.commandline import parser_from, renamed
 from process.errors import UserError, command
 from process.locking import only_writer
 from scoring.listening_page import write_page
@@ -84,7 +85,8 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     bidirectional = "evaluate recurrent networks a second time, also run backwards in time"
     add("--bidirectional", action="store_true", help=bidirectional)
     keys = "evaluate networks a second time, with test-time augmentation in this many keys (default: %(default)s, none)"
-    add("--keys", type=int, choices=KEYS, default=1, help=keys)
+    add("--tta", type=int, choices=KEYS, default=1, dest="keys", help=keys)
+    renamed(parser, "--keys", "--tta")
     estimates = "evaluate estimates of the voice, in files named like the songs, in these folders"
     add("--estimates", nargs="+", default=[], metavar="[NAME=]FOLDER", help=estimates)
     add("--split", choices=SPLITS, default="Test", help="evaluate on these songs (default: %(default)s)")

@@ -234,7 +234,7 @@ def _check_archive(path: Path) -> None:
             kind = "a damaged or different file" if file.read(2) == b"PK" else "other data or code (not run)"
         raise UserError(f"{path}: expected a checkpoint of plain values, found {kind}") from error
     if size > path.stat().st_size:
-        raise UserError(f"{path}: expected a checkpoint, found a file that claims to hold {size} bytes")
+        raise UserError(f"{path}: expected a checkpoint, found a file that claims to hold {size} bytes of contents")
 
 
 @contextlib.contextmanager
@@ -246,7 +246,7 @@ def _no_more_than(weights: dict[str, torch.Tensor]) -> Iterator[None]:
         nonlocal parameters
         parameters += parameter is not None
         if parameters > len(weights):
-            raise ValueError(f"expected weights for every parameter of its configuration, found {len(weights)}")
+            raise ValueError(f"expected weights for every parameter, found weights for {len(weights)} parameters")
 
     hook = torch.nn.modules.module.register_module_parameter_registration_hook(count)
     try:
@@ -264,7 +264,7 @@ def _check_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -
             what = f"{tuple(found.shape)} of {found.dtype}" if isinstance(found, torch.Tensor) else "none"
             raise ValueError(f"expected {name} of shape {tuple(expected.shape)}, found {what}")
         if found.untyped_storage().nbytes() < found.numel() * found.element_size():
-            raise ValueError(f"expected {found.numel()} numbers for {name}, found fewer, repeated")
+            raise ValueError(f"expected {found.numel()} numbers of {name}, found fewer, repeated")
 
 
 def load_network(path: str | Path, network_class: type[Any]) -> tuple[torch.nn.Module, AudioConfig, dict]:

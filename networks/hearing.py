@@ -177,6 +177,11 @@ class Colour:
         return magnitude * torch.exp(torch.from_numpy(gain).float().to(magnitude.device) @ self.spread)
 
 
+def adapts(network: torch.nn.Module) -> bool:
+    """Whether a network hears songs in tune and in the colour it knows, as it was trained: unless its config denies."""
+    return hasattr(network, "compression") and getattr(getattr(network, "config", None), "adapts", True)
+
+
 class Hearing:
     """A stream as a network hears it. One that does not adapt to songs, or was not trained on any (it has no
     `compression`), hears the plain sound.
@@ -191,9 +196,9 @@ class Hearing:
         self.audio = audio
         compression = getattr(network, "compression", None)
         self.learnt = compression is not None
-        self.adapts = self.learnt and network.config.adapts
+        self.adapts = adapts(network)
         self.semitones = range(-(keys // 2), keys // 2 + 1) if self.learnt else range(1)
-        if self.adapts:
+        if compression is not None and self.adapts:
             self.tuning, self.colour = Tuning(audio), Colour(compression, audio)
 
     def hear(self, sound: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:

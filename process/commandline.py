@@ -20,3 +20,16 @@ def parser_from(documentation: str, **options) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         **options,
     )
+
+
+class Renamed(argparse.Action):
+    """An option under its old name: an error that tells the new one, given as `const`."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        parser.error(f"{option_string} is called {self.const} now")
+
+
+def renamed(parser: argparse.ArgumentParser, old: str, new: str) -> None:
+    """Make an option's old name an error. It is not in --help."""
+    none = argparse.SUPPRESS
+    parser.add_argument(old, action=Renamed, const=new, nargs="?", dest=none, default=none, help=none)

@@ -6,10 +6,13 @@ import io
 import os
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from process.stopping import settle, stop_status, stoppable
+
+LONG_NAME = 200  # bytes; file systems allow 255
 
 
 class UserError(Exception):
@@ -83,7 +86,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     A file under its final name is therefore always whole, whatever stops the program.
     """
     final = Path(path).resolve()  # a link stays a link, and its target is written
-    temporary = final.with_name(f".{final.stem}.{os.getpid()}.part{final.suffix}")
+    stem = final.stem
+    if len(os.fsencode(final.name)) > LONG_NAME:  # no longer than the final name, and still different for each
+        stem = f"{stem[: LONG_NAME // 8]}.{zlib.crc32(os.fsencode(final.name)):08x}"
+    temporary = final.with_name(f".{stem}.{os.getpid()}.part{final.suffix}")
     try:
         yield temporary
         with temporary.open("rb+") as file:

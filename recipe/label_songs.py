@@ -70,8 +70,8 @@ def label(teacher: Spleeter, mixture: np.ndarray, name: str) -> tuple[Row, np.nd
     sure = agreement >= AGREEMENT and level >= SOFTEST
     verdict = "unsung" if loudest < UNSUNG else "sung" if sure else "unsure"
     minutes = mixture.shape[1] / AUDIO.sample_rate / 60
-    numbers = (round(value, 2) for value in (minutes, level, loudest, agreement))
-    return Row(name, *numbers, verdict), voice.numpy()
+    row = Row(name, round(minutes, 2), round(level, 2), round(loudest, 2), round(agreement, 2), verdict)
+    return row, voice.numpy()
 
 
 def powers(sound: torch.Tensor) -> torch.Tensor:

@@ -5,8 +5,8 @@
 #   bash recipe/pretrained.sh DATA OUTPUT [--device cuda] [more options of both training scripts]
 #
 # DATA holds songs/ (any layout that the training scripts read, such as MUSDB18-HQ or DSD100 as it was downloaded) and,
-# as far as there are any, taught/ (songs by label_songs.py), mir1k/ (MIR-1K), voices/ (singing alone) and
-# accompaniments/ (music without a voice). HOLD_OUT names songs or artists of songs/ to validate on, one a line;
+# as far as there are any, taught/ (songs by label_songs.py), estimated/ (more of them, excerpts in mono), mir1k/
+# (MIR-1K), voices/ (singing alone) and accompaniments/ (music without a voice). HOLD_OUT names songs or artists of songs/ to validate on, one a line;
 # without it, songs/ says itself which they are. LEAVE_OUT names others that are not to be trained on.
 set -euo pipefail
 data=$1 output=$2
@@ -22,13 +22,14 @@ mapfile -t left < <(lines "${LEAVE_OUT:-}")
 
 # Shares of excerpts by where their voice comes from. A fifth is karaoke, or it is forgotten.
 mix=()
-for folder in songs=0.31 taught=0.24 mir1k=0.21 voices=0.24; do
+for folder in songs=0.27 taught=0.20 estimated=0.08 mir1k=0.21 voices=0.24; do
   [ -e "$data/${folder%=*}" ] && mix+=("$data/$folder")
 done
-common=("$data/songs" --output "$output" --mix "${mix[@]}" --target projection --remix 0.5 --gain -3 12)
+songs=("$data/songs")
+[ ${#held[@]} -gt 0 ] && songs+=(--include-test --hold-out "${held[@]}")
+common=("${songs[@]}" --output "$output" --mix "${mix[@]}" --target projection --remix 0.5 --gain -3 12)
 common+=(--speed 0.76 1.32 --transpose 2 --effects 0.35 --equalizer 2 --bfloat16 --seed 0)
 [ -e "$data/accompaniments" ] && common+=(--accompaniments "$data/accompaniments")
-[ ${#held[@]} -gt 0 ] && common+=(--include-test --hold-out "${held[@]}")
 [ ${#left[@]} -gt 0 ] && common+=(--leave-out "${left[@]}")
 
 train() { # SCRIPT NAME OPTIONS...: begin, go on, or leave it if it is done
@@ -43,4 +44,7 @@ mkdir -p "$output"
 train train_feedforward.py feedforward --encoder bands --bands 30 --sample-rate 32000 --block 4096 --hop 1024 \
   --excerpt 3 --batch-size 16 --steps 100 --epochs 18 "$@"
 train train_RNN.py RNN --memory 96 --excerpt 4 --batch-size 8 --steps 200 --epochs 42 "$@"
+for name in feedforward RNN; do
+  "$python" "$here/recipe/choose_power.py" "$output/savedModel_${name}_best.pt" "${songs[@]}"
+done
 echo "made in $(((SECONDS - started) / 60)) minutes: $output/savedModel_feedforward_best.pt, savedModel_RNN_best.pt"

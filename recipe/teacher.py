@@ -70,11 +70,10 @@ class UNet(nn.Module):
 
 def parts_of(layer: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """A layer's tensors by the names that TensorFlow has for them."""
-    if isinstance(layer, nn.BatchNorm2d):
-        yield "moving_mean", layer.running_mean
-        yield "moving_variance", layer.running_var
-    names = ("gamma", "beta") if isinstance(layer, nn.BatchNorm2d) else ("kernel", "bias")
-    yield from zip(names, (layer.weight, layer.bias), strict=True)
+    tensors = {name: tensor for name, tensor in layer.state_dict(keep_vars=True).items() if tensor.ndim}
+    names = {"running_mean": "moving_mean", "running_var": "moving_variance"}
+    names |= {"weight": "gamma", "bias": "beta"} if "running_mean" in tensors else {"weight": "kernel", "bias": "bias"}
+    yield from ((names[name], tensor) for name, tensor in tensors.items())
 
 
 class Spleeter:
@@ -90,7 +89,7 @@ class Spleeter:
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise UserError(f"{path}: expected Spleeter's weights (export_spleeter.py), found {error}") from error
         for network in self.networks:  # the other order of channels is a quarter faster on a CPU
-            network.eval().to(device, memory_format=torch.channels_last)
+            network.eval().to(device).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def separate(self, mixture: torch.Tensor) -> torch.Tensor:

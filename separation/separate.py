@@ -48,5 +48,12 @@ def find_checkpoint(name: str) -> Path:
     raise UserError(f"{file}: expected in the current folder or in '{places[1].parent}', found in neither")
 
 
+def headline(path: Path, remembers: bool, audio: AudioConfig, device: torch.device) -> str:
+    """The network in a few words: kind, checkpoint, sample rate, device."""
+    where = "pretrained" if path.resolve().parent == PRETRAINED else str(path)
+    kind = "recurrent" if remembers else "single-frame"
+    return f"{kind} network ({where}), {audio.sample_rate / 1000:g} kHz, {device}"
+
+
 def describe(path: Path, checkpoint: dict) -> str:
     return f"{path}: {checkpoint['name']} network, trained on {checkpoint.get('trained_on', 'unknown data')}"

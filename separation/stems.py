@@ -14,9 +14,11 @@ import soundfile
 import torch
 
 from process.errors import UserError
+from process.start import CLOSED
 from separation.bidirectional import Bidirectional
 from separation.separate import make_separator
 from separation.separator import Separator
+from sound.encoding import ENCODERS, create_with_ffmpeg, rate_to_write, resampled
 from sound.files import (
     BITS,
     Sound,
@@ -28,12 +30,14 @@ from sound.files import (
     output_format,
     round_to_bits,
 )
-from sound.streams import RawFormat, open_with_ffmpeg, read_stream, write_stream
+from sound.streams import RawFormat, ffprobe_tags, open_with_ffmpeg, read_stream, write_stream
+from sound.tags import read_tags, stem_tags
 from util import AudioConfig
 
 PIPE = "-"  # standard input or output, in place of a file's name
 VOCALS, ACCOMPANIMENT = "vocals", "accompaniment"
 Report = Callable[[float, float | None], None]  # takes the seconds done, and the song's length in seconds if known
+Tell = Callable[[str], None]  # takes what the user should know about the song
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Job:
     """A song and its stems: names of files, or '-' for standard input and output.
 
     raw: the format of standard input and output, if not WAV; as_float: write float samples; bidirectional and keys:
-    see Bidirectional and Separator.
+    see Bidirectional and Separator; bitrate: of lossy stems, kb/s, if not the default.
     """
 
     source: str
@@ -50,6 +54,7 @@ class Job:
     as_float: bool = False
     bidirectional: bool = False
     keys: int = 1
+    bitrate: int | None = None
 
     @property
     def piped(self) -> bool:
@@ -58,7 +63,11 @@ class Job:
 
 
 def separate_song(
-    network: torch.nn.Module, audio: AudioConfig, job: Job, report: Report = lambda seconds, total: None
+    network: torch.nn.Module,
+    audio: AudioConfig,
+    job: Job,
+    report: Report = lambda seconds, total: None,
+    tell: Tell = lambda text: None,
 ) -> tuple[float, float, float]:
     """Write a song's stems with its sample rate, channels and length, and its bit depth where the format has it.
 
@@ -70,7 +79,7 @@ def separate_song(
     gain = 1.0
     while True:
         try:
-            seconds, peak = _write_stems(network, audio, job, report, gain)
+            seconds, peak = _write_stems(network, audio, job, report, tell, gain)
             return seconds, gain, peak
         except _Clips as clips:
             gain *= clips.gain
@@ -84,11 +93,16 @@ class _Clips(Exception):
 
 
 def _write_stems(
-    network: torch.nn.Module, audio: AudioConfig, job: Job, report: Report, gain: float
+    network: torch.nn.Module, audio: AudioConfig, job: Job, report: Report, tell: Tell, gain: float
 ) -> tuple[float, float]:
     with contextlib.ExitStack() as stack:  # an error leaves no file, not even a stem that is complete
         sound = stack.enter_context(_open_song(job.source, job.raw))
-        writers = {stem: stack.enter_context(_open_stem(job, target, sound)) for stem, target in job.targets.items()}
+        writers = {
+            stem: stack.enter_context(_open_stem(job, stem, target, sound)) for stem, target in job.targets.items()
+        }
+        rates = {rate_to_write(target, sound.info.rate) for target in job.targets.values()} - {sound.info.rate}
+        if rates and gain == 1:
+            tell(f"stems have {rates.pop()} Hz, since their format lacks the song's {sound.info.rate} Hz")
         info, subtype = sound.info, next(iter(writers.values())).subtype
         separator = make_separator(network, audio, info.rate, info.channels, job.bidirectional, job.keys)
         if job.piped:  # each block as soon as it arrives
@@ -169,23 +183,33 @@ def _open_song(source: str, raw: RawFormat | None) -> Iterator[Sound]:
                 sound = stack.enter_context(open_sound(source))
             except UnknownFormat as error:
                 sound = stack.enter_context(open_with_ffmpeg(Path(source), error.reason))
+                sound.tags = read_tags(source) or ffprobe_tags(Path(source))
+            else:
+                sound.tags = read_tags(source)
         yield sound
 
 
-def _open_stem(job: Job, target: str, sound: Sound) -> contextlib.AbstractContextManager[SoundWriter]:
+def _open_stem(job: Job, stem: str, target: str, sound: Sound) -> contextlib.AbstractContextManager[SoundWriter]:
     info = sound.info
     if target == PIPE:
         _check_piped(sys.stdout.buffer, "standard output")
         subtype = job.raw.subtype if job.raw else "FLOAT"
         return contextlib.nullcontext(write_stream(sys.stdout.buffer, info.rate, info.channels, subtype, bool(job.raw)))
-    file_format = output_format(target)
     if job.source != PIPE and Path(target).exists() and Path(target).samefile(job.source):
         raise UserError(f"{target}: expected an output other than the input, found the same file")
-    as_float = job.as_float or (job.source == PIPE and soundfile.check_format(file_format, "FLOAT"))
-    subtype = "FLOAT" if as_float else kept_subtype(info, file_format)
-    return create_sound(target, info.rate, info.channels, subtype, sound.tags, info.samples)
+    rate, tags = rate_to_write(target, info.rate), stem_tags(sound.tags, stem)
+    if Path(target).suffix.lower() in ENCODERS:
+        file = create_with_ffmpeg(target, rate, info.channels, tags, job.bitrate)
+    else:
+        file_format = output_format(target)
+        as_float = job.as_float or (job.source == PIPE and soundfile.check_format(file_format, "FLOAT"))
+        subtype = "FLOAT" if as_float else kept_subtype(info, file_format)
+        samples = info.samples if rate == info.rate else None
+        file = create_sound(target, rate, info.channels, subtype, tags, samples, job.bitrate)
+    return file if rate == info.rate else resampled(file, info.rate, rate, info.channels)
 
 
 def _check_piped(stream: BinaryIO, name: str) -> None:
-    if stream.isatty():
-        raise UserError(f"{name}: expected a pipe or a file, found a terminal")
+    found = "it closed" if name in CLOSED else "a terminal" if stream.isatty() else None
+    if found:
+        raise UserError(f"{name}: expected a pipe or a file, found {found}")

@@ -3,15 +3,16 @@
 import contextlib
 import dataclasses
 import math
-import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 
 from process.errors import UserError, whole_file
+from sound.libsndfile import name_to_write, open_to_read, silence
+from sound.tags import Tags, needs_mutagen, texts_for_libsndfile, write_tags
 
 BLOCK = 1 << 17  # samples of all channels read or written at once; much longer blocks overflow libvorbis's stack
 SECONDS = 10  # read at once at most: at a low sample rate, a block would become many more at the network's
@@ -21,6 +22,7 @@ ADD_PEAK_CHUNK = 0x1050  # libsndfile's command for a chunk of float files that 
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz; no music lies beyond, and resampling would take unlimited memory
 LOUDEST = 1e12  # times full scale: far beyond any integer, yet float32 can still sum a million of their squares
 LARGEST_OGG = 200_000, 255  # Hz, channels; with more, libvorbis crashes the whole program
+MP3_BITRATES = (32, 320), (8, 160), (8, 64)  # kb/s, lowest and highest from 32 kHz on, from 16 kHz on, and below
 LARGEST_WAV = 0xFFFF0000  # bytes; beyond, WAV's 32-bit lengths overflow, and RF64 is written under the same name
 
 BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}  # integer sample types
@@ -53,14 +55,15 @@ class SoundInfo:
 
 @dataclasses.dataclass
 class Sound:
-    """Sound open for reading: its header, its tags (title, artist, ...) and its samples in blocks (channels, samples).
+    """Sound open for reading: its header, its samples in blocks (channels, samples), and the tags of a stream.
 
-    Iterating over the blocks raises UserError if the sound is cut off or holds NaN or infinite samples.
+    Iterating over the blocks raises UserError if the sound is cut off or holds NaN or infinite samples. The tags of a
+    file are read by `read_tags`.
     """
 
     info: SoundInfo
-    tags: dict[str, str]
     blocks: Iterator[np.ndarray]
+    tags: Tags = dataclasses.field(default_factory=Tags)
 
 
 # ---------------------------------------------------------------------------------------------- reading
@@ -92,8 +95,7 @@ def open_sound(path: str | Path, start: int = 0, samples: int | None = None) -> 
         raise UserError(f"{path}: expected a sound file, found an empty file")
     with contextlib.ExitStack() as stack:
         try:
-            with _silence:
-                file = stack.enter_context(soundfile.SoundFile(_name(path)))
+            file = stack.enter_context(open_to_read(path))
         except soundfile.LibsndfileError as error:
             raise UnknownFormat(path, error.error_string.rstrip(".")) from error
         check_rate(file.samplerate, path)
@@ -105,7 +107,7 @@ def open_sound(path: str | Path, start: int = 0, samples: int | None = None) -> 
         if cut_off:
             raise UserError(f"{path}: cut off: {cut_off}")
         info = SoundInfo(file.samplerate, file.channels, file.frames, file.format, file.subtype)
-        yield Sound(info, file.copy_metadata(), _read(file, path, info.dtype, start, samples))
+        yield Sound(info, _read(file, path, info.dtype, start, samples))
 
 
 def sound_info(path: str | Path) -> SoundInfo:
@@ -131,44 +133,13 @@ def check_rate(rate: int, name: str | Path) -> None:
         raise UserError(f"{name}: expected a sample rate from {LOWEST_RATE} to {HIGHEST_RATE} Hz, found {rate} Hz")
 
 
-class _Silence:
-    """Stderr leads nowhere while any thread is inside: libsndfile's MP3 decoder prints its warnings there."""
-
-    def __init__(self):
-        self.lock, self.inside, self.stderr = threading.Lock(), 0, -1
-
-    def __enter__(self):
-        with self.lock:
-            if self.inside == 0:
-                self.stderr = os.dup(2)
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, 2)
-                os.close(nowhere)
-            self.inside += 1
-
-    def __exit__(self, *error):
-        with self.lock:
-            self.inside -= 1
-            if self.inside == 0:
-                os.dup2(self.stderr, 2)
-                os.close(self.stderr)
-
-
-_silence = _Silence()
-
-
-def _name(path: Path) -> str | bytes:
-    """The path for libsndfile: absolute, since '-' would mean standard input; bytes, since a name may not be text."""
-    return os.fsencode(path.absolute()) if os.name == "posix" else str(path.absolute())
-
-
 def _read(file: soundfile.SoundFile, path: Path, dtype: str, start: int, samples: int | None) -> Iterator[np.ndarray]:
     expected = file.frames - start if samples is None else samples
     wanted = expected
     size = max(1, min(BLOCK // file.channels, SECONDS * file.samplerate))  # samples; the same memory for every file
     while wanted > 0:
         try:
-            with _silence if file.format == "MP3" else contextlib.nullcontext():
+            with silence if file.format == "MP3" else contextlib.nullcontext():
                 if wanted == expected and start > 0:  # not for every piece: some sample types cannot seek
                     file.seek(start)
                 block = file.read(min(wanted, size), dtype, always_2d=True)  # (samples, channels)
@@ -281,16 +252,18 @@ def create_sound(
     rate: int,
     channels: int,
     subtype: str | None = None,
-    tags: dict[str, str] | None = None,
+    tags: Tags | None = None,
     samples: int | None = None,
+    bitrate: int | None = None,
 ) -> Iterator[SoundWriter]:
     """Write a sound file in the format of the path's extension; it gets its name only when it is whole.
 
     subtype: libsndfile's name of the sample type, e.g. PCM_16, PCM_24, FLOAT (default: the format's default);
-    tags: what libsndfile calls metadata; samples: their number per channel, if known.
+    tags: title, artist and so on; samples: their number per channel, if known; bitrate: of MP3, kb/s (default: the
+    best quality).
     Raises UserError for unknown extensions, impossible combinations and write errors, and then leaves no file.
     """
-    file_format = output_format(path)
+    file_format, tags = output_format(path), tags or Tags()
     subtype = subtype or soundfile.default_subtype(file_format)
     if not soundfile.check_format(file_format, subtype):
         raise UserError(f"{path}: {file_format} files cannot hold {subtype} samples")
@@ -314,22 +287,35 @@ def create_sound(
 
     with whole_file(path) as temporary:
         try:
-            file = soundfile.SoundFile(_name(temporary), "w", rate, channels, subtype, format=file_format)
+            quality = mp3_quality(rate, bitrate) if file_format == "MP3" else {}
+            file = soundfile.SoundFile(
+                name_to_write(temporary), "w", rate, channels, subtype, format=file_format, **quality
+            )
         except soundfile.LibsndfileError as error:
             raise failure(error) from error
         with contextlib.closing(file):
             soundfile._snd.sf_command(file._file, ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
-            for name, value in (tags or {}).items():
+            for name, value in texts_for_libsndfile(tags, file_format).items():
                 with contextlib.suppress(soundfile.LibsndfileError):  # a tag that the format does not have
-                    if name != "software":  # libsndfile adds its own
-                        setattr(file, name, value)
+                    setattr(file, name, value)
             writer = SoundWriter(path, subtype, put)
             yield writer
             try:
                 file.close()
             except soundfile.LibsndfileError as error:
                 raise failure(error) from error
+        if needs_mutagen(tags):
+            write_tags(temporary, file_format, tags)
         _check_end(temporary, path, writer.samples)
+
+
+def mp3_quality(rate: int, bitrate: int | None) -> dict[str, Any]:
+    """libsndfile's options for MP3 of a bit rate in kb/s, or of the best quality, in which the bit rate varies."""
+    if bitrate is None:
+        return {"bitrate_mode": "VARIABLE", "compression_level": 0.0}
+    lowest, highest = MP3_BITRATES[0 if rate >= 32000 else 1 if rate >= 16000 else 2]
+    level = (highest - bitrate) / (highest - lowest)
+    return {"bitrate_mode": "CONSTANT", "compression_level": min(max(level, 0.0), 1.0)}
 
 
 def _refusal(path: Path) -> str:

@@ -5,6 +5,7 @@ A block is what has arrived so far, so that live sound passes at once and a fast
 
 import contextlib
 import dataclasses
+import json
 import shutil
 import struct
 import subprocess
@@ -17,21 +18,12 @@ import numpy as np
 
 from process.errors import UserError
 from sound.files import BITS, Sound, SoundInfo, SoundWriter, check_finite, check_rate, to_integers
+from sound.tags import Tags, id3_tags, info_texts, texts_of
 
 READ = 1 << 18  # bytes read from a pipe at most; usually it holds 2**16
 LARGEST_CHUNK = 1 << 20  # bytes of a WAV file's tags; longer chunks are skipped
 UNKNOWN_BYTES = 0xFFFFFFFF  # length in a WAV header: until the pipe closes
 WAV_PCM, WAV_FLOAT, WAV_EXTENSIBLE = 1, 3, 0xFFFE  # WAV's format tags
-WAV_TAGS = {  # WAV's name: libsndfile's name
-    b"INAM": "title",
-    b"IART": "artist",
-    b"IPRD": "album",
-    b"ICRD": "date",
-    b"IGNR": "genre",
-    b"IPRT": "tracknumber",
-    b"ICMT": "comment",
-    b"ICOP": "copyright",
-}
 FFMPEG_SUFFIXES = (".m4a", ".mp4", ".aac", ".opus", ".webm", ".mkv", ".mov", ".wma", ".ac3", ".mka", ".avi")
 
 # What ffmpeg may read: containers and streams of sound. Playlists, manifests and scripts (concat, hls, dash, imf, sdp,
@@ -103,13 +95,13 @@ def read_stream(stream: IO[bytes], name: str, raw: RawFormat | None = None) -> S
     Raises UserError, naming the stream, for other data and, during iteration over the blocks, if it ends too early.
     """
     if raw:
-        format_name, (rate, channels, subtype), size, tags = "RAW", dataclasses.astuple(raw), None, {}
+        format_name, (rate, channels, subtype), size, tags = "RAW", dataclasses.astuple(raw), None, Tags()
     else:
         format_name, (rate, channels, subtype), size, tags = "WAV", *_read_wav_header(stream, name)
     check_rate(rate, name)
     frame = SAMPLE_BYTES[subtype] * channels
     info = SoundInfo(rate, channels, None if size is None else size // frame, format_name, subtype)
-    return Sound(info, tags, _blocks(stream, name, info, frame))
+    return Sound(info, _blocks(stream, name, info, frame), tags)
 
 
 def _blocks(stream: IO[bytes], name: str, info: SoundInfo, frame: int) -> Iterator[np.ndarray]:
@@ -137,14 +129,14 @@ def _blocks(stream: IO[bytes], name: str, info: SoundInfo, frame: int) -> Iterat
         raise UserError(f"{name}: expected sound, found no samples")
 
 
-def _read_wav_header(stream: IO[bytes], name: str) -> tuple[tuple[int, int, str], int | None, dict[str, str]]:
+def _read_wav_header(stream: IO[bytes], name: str) -> tuple[tuple[int, int, str], int | None, Tags]:
     """Read up to the first sample. Returns (rate, channels, subtype), the bytes of sound if known, and the tags."""
     riff = _take(stream, 12)
     if not riff:
         raise UserError(f"{name}: expected sound, found nothing")
     if riff[:4] not in (b"RIFF", b"RF64") or riff[8:] != b"WAVE":
         raise UserError(f"{name}: expected WAV, or raw PCM described by --raw, found other data")
-    layout, tags = None, {}
+    layout, tags = None, Tags()
     while len(header := _take(stream, 8)) == 8:
         chunk, size = struct.unpack("<4sI", header)
         if chunk == b"data":
@@ -153,14 +145,17 @@ def _read_wav_header(stream: IO[bytes], name: str) -> tuple[tuple[int, int, str]
             known = 0 < size < 0x7FFF0000  # larger ones are written by programs that do not know the length
             return layout, size if known else None, tags
         content = b""
-        if chunk in (b"fmt ", b"LIST") and size <= LARGEST_CHUNK:
+        if chunk in (b"fmt ", b"LIST", b"id3 ", b"ID3 ") and size <= LARGEST_CHUNK:
             content = _take(stream, size + size % 2)
         else:
             _skip(stream, size + size % 2)
         if chunk == b"fmt " and len(content) >= 16:
             layout = _wav_layout(content, name)
         elif chunk == b"LIST" and content[:4] == b"INFO":
-            tags = _wav_tags(content[4:])
+            tags = Tags(info_texts(content[4:]) | tags.texts, tags.pictures)
+        elif chunk in (b"id3 ", b"ID3 ") and content:
+            found = id3_tags(content)
+            tags = Tags(tags.texts | found.texts, found.pictures)
     raise UserError(f"{name}: expected the header of a WAV file, found only part of one")
 
 
@@ -180,16 +175,6 @@ def _wav_layout(content: bytes, name: str) -> tuple[int, int, str]:
 def _skip(stream: IO[bytes], size: int) -> None:
     while size > 0 and (piece := _arrived(stream, min(size, READ))):
         size -= len(piece)
-
-
-def _wav_tags(content: bytes) -> dict[str, str]:
-    tags = {}
-    while len(content) >= 8:
-        identifier, size = struct.unpack("<4sI", content[:8])
-        if identifier in WAV_TAGS:
-            tags[WAV_TAGS[identifier]] = content[8 : 8 + size].split(b"\0")[0].decode(errors="replace")
-        content = content[8 + size + size % 2 :]
-    return tags
 
 
 def _take(stream: IO[bytes], size: int) -> bytes:
@@ -248,9 +233,26 @@ def open_with_ffmpeg(
                 raise failure() from error
             # Usually it was lossy, so its sample type says nothing about the one to write.
             info = dataclasses.replace(sound.info, format="ffmpeg", subtype="unknown")
-            yield Sound(info, sound.tags, blocks())
+            yield Sound(info, blocks(), sound.tags)
         finally:
             process.kill()  # if it still runs: nobody wants the rest
+
+
+def ffprobe_tags(path: Path) -> Tags:
+    """The tags of a container that only ffmpeg knows, such as Matroska; none without ffprobe, a part of ffmpeg."""
+    program = shutil.which("ffprobe")
+    if program is None:
+        return Tags()
+    command = [program, "-v", "error", *FFMPEG_INPUT, "-select_streams", "a:0", "-of", "json"]
+    run = subprocess.run([*command, "-show_entries", "format_tags:stream_tags", f"file:{path}"], capture_output=True)
+    with contextlib.suppress(ValueError):
+        found = json.loads(run.stdout)
+        sources = [
+            *(stream.get("tags", {}) for stream in found.get("streams", [])),
+            found.get("format", {}).get("tags", {}),
+        ]
+        return Tags(texts_of((name, [value]) for source in sources for name, value in source.items()))
+    return Tags()
 
 
 # ---------------------------------------------------------------------------------------------- writing

@@ -3,17 +3,21 @@
 import os
 import shutil
 import signal
+from multiprocessing import get_context
 from pathlib import Path
 
 # Before NumPy and torch are loaded, for this process and all that it starts. Songs and networks as small as these need
 # one thread: on a busy machine, two are many times slower. Nor do they need a GPU, which a forked process cannot use.
 os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
+import numpy as np
 import pytest
 from helpers import AUDIO_OPTIONS, QUICK, write_dataset, write_no_picture
 
 import train_feedforward
 import train_RNN
+from scoring import scores
+from separation import separator
 from training import loop
 
 # The shell's background jobs ignore Ctrl-C, and so would the scripts that the tests start.
@@ -41,6 +45,18 @@ def undrawn(monkeypatch):
     epochs. Those of `trained` are drawn."""
     for name in ("plot_losses", "plot_spectrograms"):
         monkeypatch.setattr(loop, name, write_no_picture)
+
+
+@pytest.fixture
+def forked_judges(monkeypatch):
+    """The processes in which evaluation judges songs are forks, which begin at once, instead of loading everything."""
+    monkeypatch.setattr(scores, "get_context", lambda _: get_context("fork"))
+
+
+@pytest.fixture
+def down_to_0_hz(monkeypatch):
+    """No frequency is too low for a voice, so that a mask of ones gives the mixture back."""
+    monkeypatch.setattr(separator, "LOWEST", -np.inf)
 
 
 @pytest.fixture

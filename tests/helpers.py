@@ -160,7 +160,8 @@ class Forked:
             return main([str(argument) for argument in argv])
 
         self.outputs = [tempfile.TemporaryFile("w+") for _ in range(2)]  # noqa: SIM115
-        self.pid, self.returncode = forked(work, *self.outputs), None
+        self.pid = forked(work, *self.outputs)
+        self.returncode: int | None = None
 
     def wait(self) -> int:
         if self.returncode is None:
@@ -177,7 +178,9 @@ class Forked:
         if self.returncode is None:
             wait_for(ended, timeout)
         self.wait()
-        return [file.seek(0) or file.read() for file in self.outputs]
+        for file in self.outputs:
+            file.seek(0)
+        return [file.read() for file in self.outputs]
 
 
 def wait_for(condition, seconds: float = 100) -> None:

@@ -121,7 +121,7 @@ def test_training_on_silence_alone(tmp_path):
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
 
-def test_evaluation_of_odd_numbers(odd, trained, tmp_path, monkeypatch):
+def test_evaluation_of_odd_numbers(odd, trained, forked_judges, tmp_path, monkeypatch):
     monkeypatch.chdir(trained)
     argv = [str(odd), "--output", str(tmp_path / "out"), "--page", str(tmp_path / "page"), "--workers", "2"]
     assert evaluate.main([*argv, "--framewise"]) == 0
@@ -136,7 +136,7 @@ def test_evaluation_of_odd_numbers(odd, trained, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["NaN", "too loud", "none"])
-def test_datasets_with_what_is_no_sound(trained, tmp_path, capsys, monkeypatch, name):
+def test_datasets_with_what_is_no_sound(trained, forked_judges, tmp_path, capsys, monkeypatch, name):
     samples, message = WRONG[name]
     write_dataset(tmp_path / "data")
     for stem in ("Mixtures/Test/ember/mixture.wav", "Sources/Test/ember/vocals.wav"):

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import hashlib
 import multiprocessing
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -28,6 +29,7 @@ from Data import (
     ShuffleFrameOrder,
 )
 from networks.encoders import ENCODERS, grow
+from networks.hearing import adapts
 from process.commandline import parser_from
 from process.errors import UserError, command
 from process.locking import only_writer
@@ -170,7 +172,7 @@ def parse_options(
     options.equalizer = [options.equalizer[0], options.equalizer[-1]]
     options.data = {}  # fingerprints of its songs
     options.before = ""  # training data of the checkpoint that the run starts from
-    options.command = " ".join([f"train_{network_class.name}.py", *(sys.argv[1:] if argv is None else argv)])
+    options.command = shlex.join([f"train_{network_class.name}.py", *(sys.argv[1:] if argv is None else argv)])
     return options
 
 
@@ -353,8 +355,9 @@ def start(
         network, audio = make_network(network_class, starts_from, options, folder)
 
     make_spectrum = MakeMagnitudeSpectrum(projected=options.target == "projection")
-    valid_transform = Compose([InTune(), make_spectrum] if network.config.adapts else [make_spectrum])
+    valid_transform = Compose([InTune(), make_spectrum] if adapts(network) else [make_spectrum])
     valid_set = DSD100Dataset(songs["Valid"], audio, valid_transform, options.excerpt, whole_songs=True)
+    train_loader: Loader | Mixes
     if options.mix:
         train_loader = open_mixes(songs["Train"], audio, options, folder, device)
     else:

@@ -26,6 +26,7 @@ from Data import (
     MakeMagnitudeSpectrum,
     collate_fn,
 )
+from networks.hearing import adapts
 from pictures.plots import plot_losses, plot_spectrograms
 from process.errors import UserError, whole_file
 from songs.song import Song
@@ -206,7 +207,7 @@ class Run:
 
     def draw_song(self, network: torch.nn.Module, song: Song, audio: AudioConfig, device: torch.device) -> None:
         """Draw the first 30 seconds of a song: mixture, voice and the network's estimate."""
-        adapt = [InTune()] if network.config.adapts else []
+        adapt = [InTune()] if adapts(network) else []
         make_sample = Compose([*adapt, MakeMagnitudeSpectrum()])
         sample = DSD100Dataset([song], audio, make_sample, excerpt_seconds=30)[0, 0]
         network.eval()

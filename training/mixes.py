@@ -14,7 +14,7 @@ import collections
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from songs.effects import OCTAVES, room
 from songs.layouts import belongs, find_songs, find_sounds
 from songs.song import Accompaniment, Song, Voice
 from training.bank import Bank, Parts, Track, open_bank
-from training.parallel import share
+from training.parallel import leader_first, share
 from util import AudioConfig, stft
 
 LEVEL = 0.1  # RMS of a mixture, -20 dB
@@ -158,11 +158,10 @@ class Desk:
 
     def keep(self, rng: np.random.Generator, song: Parts, _: int) -> tuple[list[Take], list[Take]]:
         """The song as it is, but for its balance and its key."""
-        tracks = tuple(song.accompaniment.values())
-        place = {"start": start(rng, song.vocals), "speed": self.key(rng), "balance": side(rng)}
-        return [Take((song.vocals,), gain=decibels(rng.uniform(-BALANCE, BALANCE)), **place)], [
-            Take(tracks, gain=1.0, **place)
-        ]
+        vocals, rest = voice_of(song), tuple(song.accompaniment.values())
+        at, key, balance = start(rng, vocals), self.key(rng), side(rng)
+        gain = decibels(rng.uniform(-BALANCE, BALANCE))
+        return [Take((vocals,), at, gain, key, balance)], [Take(rest, at, 1.0, key, balance)]
 
     def remix(self, rng: np.random.Generator, song: Parts, number: int) -> tuple[list[Take], list[Take]]:
         """The song's voice, changed, with other music."""
@@ -181,10 +180,11 @@ class Desk:
         if rng.random() < RESTS:
             first = rng.uniform(-1, self.seconds)
             rest = first, first + rng.uniform(*REST_SECONDS)
+        vocals = voice_of(song)
         return Take(
-            (song.vocals,),
-            start(rng, song.vocals),
-            level / max(song.vocals.level, SOFTEST),
+            (vocals,),
+            start(rng, vocals),
+            level / max(vocals.level, SOFTEST),
             speed=1.0 if rng.random() < AS_SUNG else 2 ** rng.uniform(low, high),
             balance=side(rng),
             drive=rng.uniform(0, DRIVE) if rng.random() < self.options.effects else None,
@@ -230,7 +230,13 @@ def minutes(songs: Sequence[Parts]) -> float:
 
 
 def pick(rng: np.random.Generator, songs: Sequence[Parts]) -> Parts:
-    return songs[rng.integers(len(songs))]
+    return songs[int(rng.integers(len(songs)))]
+
+
+def voice_of(song: Parts) -> Track:
+    """The vocals of a song that has some."""
+    assert song.vocals is not None
+    return song.vocals
 
 
 def start(rng: np.random.Generator, track: Track) -> int:
@@ -304,7 +310,7 @@ class Mixes:
             yield from map(self.batch, range(len(self)))
             return
         with ThreadPoolExecutor(workers, initializer=torch.get_num_threads) as pool:
-            ahead = collections.deque()
+            ahead: collections.deque[Future] = collections.deque()
             for step in range(len(self)):
                 ahead.append(pool.submit(self.batch, step))
                 if len(ahead) > workers:
@@ -367,7 +373,9 @@ class Mixes:
 
     def play(self, take: Take, length: int) -> torch.Tensor:
         """A take's next samples (length,) as they are in the bank."""
-        heard = sum(self.read(track, take.start, length, take.balance) for track in take.tracks)
+        heard = torch.zeros(length, device=self.device)
+        for track in take.tracks:
+            heard += self.read(track, take.start, length, take.balance)
         if take.drive is not None:
             heard = saturate(heard, take.drive)
         if take.rest is not None:
@@ -379,7 +387,7 @@ class Mixes:
     def read(self, track: Track, start: int, length: int, balance: float) -> torch.Tensor:
         """Samples of a track, its channels mixed down: (length,)."""
         weights = (1.0,) if track.channels == 1 else (balance, 1 - balance)
-        heard = 0
+        heard = torch.zeros(length, device=self.device)
         for channel, weight in enumerate(weights):
             first = track.start + channel * track.samples
             sound = self.sound[first : first + track.samples]
@@ -388,7 +396,7 @@ class Mixes:
                 pieces.append(sound[place : place + left])
                 left -= len(pieces[-1])
                 place = 0
-            heard = heard + torch.cat(pieces).float() * (weight * track.scale)
+            heard += torch.cat(pieces).float() * (weight * track.scale)
         return heard
 
 
@@ -425,7 +433,8 @@ def open_mixes(
         if not any(belongs(song, [name]) for song in left_out):
             raise UserError(f"--leave-out: expected a song, artist or sound '{name}' in the mix, found none")
     alone = find_sounds(options.accompaniments, Accompaniment) if options.accompaniments else []
-    bank = open_bank(folder, [song for _, _, own in parts for song in own] + alone)
+    with leader_first():
+        bank = open_bank(folder, [song for _, _, own in parts for song in own] + alone)
     entries = iter(bank.songs)
     groups = [Group(Path(path).resolve().name, share, [next(entries) for _ in own]) for path, share, own in parts]
     return Mixes(bank, groups, list(entries), audio, options, device)

@@ -67,6 +67,18 @@ def _others_needed() -> Iterator[None]:
         raise UserError(f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}: {what}") from error
 
 
+@contextlib.contextmanager
+def leader_first() -> Iterator[None]:
+    """Within, rank 0 goes first and the others follow when it is done: they find what it has left."""
+    if not leads():
+        with _others_needed():
+            distributed.barrier()
+    yield
+    if ranks() > 1 and leads():
+        with _others_needed():
+            distributed.barrier()
+
+
 def same_everywhere(network: torch.nn.Module) -> None:
     """Give every rank the weights and statistics of rank 0."""
     if ranks() > 1:

@@ -38,6 +38,17 @@ EXCERPT = 0.5  # s
 TRAININGS = (("feedforward", 0), ("RNN", 2))  # network, number of workers
 
 
+# A training that does not draw what it writes; its arguments: the folders of code and tests, the script, its options.
+UNDRAWN = """
+import importlib, sys
+sys.path[:0] = [sys.argv.pop(1), sys.argv.pop(1)]
+from helpers import write_no_picture
+from training import loop
+loop.plot_losses = loop.plot_spectrograms = write_no_picture
+sys.exit(importlib.import_module(sys.argv.pop(1)).main())
+"""
+
+
 def family(process: int) -> list[int]:
     """The process and all its descendants."""
     members = [process]
@@ -84,7 +95,7 @@ def watch(line: list[str], progress: Callable[[], float]) -> dict:
     return counts | {"grown, MB": round(grown, 1), "faults": int(grown > MORE or more)}
 
 
-def watch_training(name: str, workers: int, steps: int, folder: Path) -> dict:
+def watch_training(name: str, workers: int, steps: int, drawn: bool, folder: Path) -> dict:
     data = folder / "data"
     if not data.exists():
         write_dataset(data)
@@ -99,7 +110,9 @@ def watch_training(name: str, workers: int, steps: int, folder: Path) -> dict:
     def progress() -> float:
         return (len(curve.read_text().splitlines()) - 1) / epochs if curve.exists() else 0.0
 
-    counts = watch([sys.executable, str(ROOT / f"train_{name}.py"), *options], progress)
+    undrawn = ["-c", UNDRAWN, str(ROOT), str(ROOT / "tests"), f"train_{name}"]
+    script = [str(ROOT / f"train_{name}.py")] if drawn else undrawn
+    counts = watch([sys.executable, *script, *options], progress)
     return {"steps": epochs * excerpts, "epochs": epochs} | counts
 
 
@@ -125,12 +138,15 @@ def main(argv: list[str] | None = None) -> None:
         "--steps", type=int, default=2000, metavar="N", help="steps of each training (default: %(default)s)"
     )
     parser.add_argument("--hours", type=float, default=2.0, help="length of the song in hours (default: %(default)s)")
+    undrawn = "draw no pictures, which take most of the time of such short epochs"
+    parser.add_argument("--undrawn", action="store_true", help=undrawn)
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts into this JSON file")
     options = parser.parse_args(argv)
     report = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, workers in TRAININGS:
-            report[f"train_{name}.py, {workers} workers"] = watch_training(name, workers, options.steps, Path(folder))
+            counts = watch_training(name, workers, options.steps, not options.undrawn, Path(folder))
+            report[f"train_{name}.py, {workers} workers"] = counts
         report["separate_RNN.py"] = watch_separation("RNN", options.hours, Path(folder))
     print(write_report("memory, open files and processes of long runs", report, options.output, argv))
     if any(own["faults"] for own in report.values()):

@@ -93,7 +93,7 @@ def run(data: Path, out: Path, workers: int, environment: dict[str, str], mask: 
     elsewhere = out / "elsewhere"
     elsewhere.mkdir()
     line = [sys.executable, "-c", DRIVER, str(ROOT), json.dumps(everything(data, out, workers))]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(out), "HOME": str(elsewhere), **environment}
+    environment |= {"PATH": os.environ["PATH"], "PYTHONPATH": str(out), "HOME": str(elsewhere), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(line, cwd=elsewhere, env=environment, umask=mask, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"{environment}: {done.stderr}")

@@ -30,7 +30,7 @@ from sound.files import create_sound  # noqa: E402
 
 RATE, CHANNELS = 44100, 2
 SECONDS = 240  # length of the song
-BETTER = (["--bidirectional"], ["--keys", "3"])  # options that take more time
+BETTER = (["--bidirectional"], ["--tta", "3"])  # options that take more time
 IMPORT = [sys.executable, "-c", "import torch"]
 MEMORY = """
 import os, runpy, sys

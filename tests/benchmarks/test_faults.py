@@ -21,7 +21,7 @@ from helpers import RATE, ROOT, fails, make_song, needs_ffmpeg, read_piped, wav_
 import prepare_dataset
 import separate_feedforward
 import separate_RNN
-from benchmarks.faults import forked
+from benchmarks.faults import folders, forked, sound
 from benchmarks.faults.mutations import mend_pages, whole_files
 from process.errors import UserError
 from songs.layouts import read_dataset
@@ -32,15 +32,19 @@ from util import AudioConfig, wavread, wavwrite
 # ---------------------------------------------------------------------------------------------- campaigns
 
 
+@pytest.fixture
+def forks(monkeypatch):
+    """Forks of this process may take as much memory beyond what it has taken for all tests before."""
+    taken = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    monkeypatch.setattr(forked, "BYTES", taken + forked.BYTES)
+
+
 @pytest.mark.parametrize(
-    ("script", "options"),
-    [("sound.py", ["--files", "100", "--lines", "0"]), ("folders.py", ["--folders", "30"])],
+    ("campaign", "options"), [(sound, ["--files", "100", "--lines", "0"]), (folders, ["--folders", "30"])]
 )
-def test_short_campaign(tmp_path, script, options):
+def test_short_campaign(tmp_path, forks, campaign, options):
     """Another seed than that of the long ones, of which results/faults/ tells."""
-    line = [sys.executable, str(ROOT / "benchmarks/faults" / script), *options, "--seed", "1"]
-    run = subprocess.run([*line, "--output", str(tmp_path / "counts.json")], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    assert campaign.main([*options, "--seed", "1", "--output", str(tmp_path / "counts.json")]) == 0
     report = json.loads((tmp_path / "counts.json").read_text())
     counts = [value for value in report.values() if isinstance(value, dict) and "runs" in value]
     assert sum(own["runs"] for own in counts) >= 90
@@ -72,11 +76,9 @@ def crash() -> None:
         (lambda: [None for _ in iter(int, 1)], "did not end in time"),
     ],
 )
-def test_the_campaigns_see_what_goes_wrong(tmp_path, monkeypatch, call, fault):
+def test_the_campaigns_see_what_goes_wrong(tmp_path, monkeypatch, forks, call, fault):
     if fault == "did not end in time":
-        monkeypatch.setattr(forked, "SECONDS", 2)
-    taken = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()  # by all tests before
-    monkeypatch.setattr(forked, "BYTES", taken + forked.BYTES)
+        monkeypatch.setattr(forked, "SECONDS", 1)
     assert forked.run_forked(call, tmp_path).fault().startswith(fault)
     assert fault or not forked.run_forked(call, tmp_path).fault()
 
@@ -88,8 +90,10 @@ def test_the_campaigns_see_what_hangs(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs file systems of its own, as Linux has")
 def test_short_campaign_of_full_disks(tmp_path):
-    line = [sys.executable, str(ROOT / "benchmarks/faults" / "disk.py"), "--runs", "5", "--seed", "1"]
-    run = subprocess.run([*line, "--output", str(tmp_path / "counts.json")], capture_output=True, text=True)
+    line = ["unshare", "--map-root-user", "--mount", sys.executable, str(ROOT / "benchmarks/faults/disk.py")]
+    line += ["--runs", "5", "--seed", "1", "--output", str(tmp_path / "counts.json")]
+    inside = {**os.environ, "FAULTS_DISK": "yes"}  # else it would load everything, only to start itself like this
+    run = subprocess.run(line, env=inside, capture_output=True, text=True)
     if "unshare failed" in run.stderr:
         pytest.skip("may not mount file systems")
     assert run.returncode == 0, run.stderr
@@ -100,7 +104,7 @@ def test_short_campaign_of_full_disks(tmp_path):
 
 @pytest.mark.parametrize(
     ("script", "options"),
-    [("memory.py", ["--steps", "480", "--hours", "0.2"]), ("same.py", ["--runs", "1"])],
+    [("memory.py", ["--steps", "480", "--hours", "0.1", "--undrawn"]), ("same.py", ["--runs", "1"])],
 )
 def test_short_campaigns_of_long_runs_and_of_the_same_again(script, options):
     line = [sys.executable, str(ROOT / "benchmarks/faults" / script), *options]

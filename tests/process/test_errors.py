@@ -127,10 +127,10 @@ def test_errors_of_the_file_system_are_one_line_too(trained, tmp_path, capsys):
 
 
 def test_rate_that_the_format_does_not_have(trained, tmp_path, capsys):
-    mixture, _ = make_song("song", 0.5, 96000)
-    wavwrite(tmp_path / "song.wav", mixture, 96000)
-    argv = [tmp_path / "song.wav", tmp_path / "voice.mp3", "--checkpoint", trained / "savedModel_RNN_best.pt"]
-    assert "voice.mp3: cannot be written (96000 Hz, 1 channels)" in fails(capsys, separate_RNN.main, *argv)
+    mixture, _ = make_song("song", 0.5, 250000)
+    wavwrite(tmp_path / "song.wav", mixture, 250000)
+    argv = [tmp_path / "song.wav", tmp_path / "voice.ogg", "--checkpoint", trained / "savedModel_RNN_best.pt"]
+    assert "voice.ogg: cannot be written (250000 Hz, 1 channels)" in fails(capsys, separate_RNN.main, *argv)
     assert [path.name for path in tmp_path.iterdir()] == ["song.wav"]
 
 

@@ -21,6 +21,7 @@ from pictures.plots import plot_losses
 from process.errors import UserError
 from scoring.report import write_results
 from sound.files import create_sound
+from sound.tags import Tags
 from training.loop import Run
 
 HISTORY = [{"epoch": 1, "train_loss": 2.0, "valid_loss": 1.0, "learning_rate": 0.1, "seconds": 1.0}]
@@ -79,7 +80,7 @@ def test_sound_files_are_whole_or_not_there(tmp_path, suffix, subtype):
     path, waveform = tmp_path / f"song.{suffix}", 0.1 * np.random.default_rng(0).standard_normal((2, 30000))
 
     def write() -> None:
-        with create_sound(path, 44100, 2, subtype, {"title": "song"}) as file:
+        with create_sound(path, 44100, 2, subtype, Tags({"title": ["song"]})) as file:
             file.write(waveform.astype(np.float32))
 
     write()
@@ -109,7 +110,7 @@ def test_results(tmp_path):
     assert after.keys() == before.keys() and (after[json], after[text]) == (before[json], before[text])
 
 
-def test_listening_page(dataset, trained, tmp_path, capsys):
+def test_listening_page(dataset, trained, forked_judges, tmp_path, capsys):
     """In the processes that judge songs."""
     options = ["--output", tmp_path / "out", "--page", tmp_path / "page", "--workers", "1", "--checkpoint"]
     with files_up_to(9000):

@@ -360,7 +360,7 @@ def test_what_cannot_be_scored_is_counted_and_left_out_for_all(three_songs, tmp_
 def test_recurrent_networks_in_both_directions_and_all_in_several_keys_on_request(three_songs, trained, tmp_path):
     data, songs = three_songs
     paths = [trained / f"savedModel_{name}_best.pt" for name in ("feedforward", "RNN")]
-    more = ["--checkpoint", str(paths[0]), f"one={paths[1]}", "--bidirectional", "--keys", "3"]
+    more = ["--checkpoint", str(paths[0]), f"one={paths[1]}", "--bidirectional", "--tta", "3"]
     report, rows = run(data, tmp_path, *more)
     once = ["feedforward", "one", "one bidirectional"]
     assert list(report["systems"]) == ["mixture", *once, *(f"{name} 3 keys" for name in once), *IDEAL_MASKS]

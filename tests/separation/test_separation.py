@@ -58,7 +58,7 @@ def test_other_formats(trained, tmp_path, extension):
 
 @pytest.mark.parametrize("rate", [4000, 8000, 11025, 44100])
 @pytest.mark.parametrize("samples", [1, 2, 5, 127, 128, 1000])
-def test_a_mask_of_ones_gives_the_mixture_back(rate, samples):
+def test_a_mask_of_ones_gives_the_mixture_back(down_to_0_hz, rate, samples):
     time = np.arange(samples) / rate
     waveform = (0.5 * np.sin(2 * np.pi * 100 * time + 1)).astype(np.float32)[None]
     voice = separate(Constant(1.0), waveform, rate, AUDIO)
@@ -69,7 +69,7 @@ def test_a_mask_of_ones_gives_the_mixture_back(rate, samples):
         assert np.abs(separate(Constant(0.5), waveform, rate, AUDIO) - waveform / 2).max() < 1e-5
 
 
-def test_channels_are_separated_by_themselves_and_the_input_is_not_changed():
+def test_channels_are_separated_by_themselves_and_the_input_is_not_changed(down_to_0_hz):
     waveform = np.random.default_rng(0).uniform(-1, 1, (2, 3000)).astype(np.float32)
     waveform[1] = 0
     before = waveform.copy()
@@ -99,15 +99,25 @@ def test_default_checkpoint_is_that_of_the_current_folder_else_the_one_shipped(t
     mixture, _ = make_song("song", 0.5)
     wavwrite(tmp_path / "song.wav", mixture, RATE)
     monkeypatch.chdir(tmp_path)
-    assert separate_feedforward.main(["song.wav", "shipped.wav"]) == 0
+    assert separate_feedforward.main(["song.wav", "shipped.wav", "--verbose"]) == 0
     said = capsys.readouterr().err
+    assert said.splitlines()[0] == "single-frame network (pretrained), 16 kHz, cpu"
     assert "pretrained" in said and "feedforward network, trained on" in said and "16000 Hz" in said
 
     shutil.copy(trained / "savedModel_feedforward_best.pt", tmp_path)
-    assert separate_feedforward.main(["song.wav", "own.wav"]) == 0
+    assert separate_feedforward.main(["song.wav", "own.wav", "--verbose"]) == 0
     said = capsys.readouterr().err
+    assert said.splitlines()[0] == "single-frame network (savedModel_feedforward_best.pt), 8 kHz, cpu"
     assert "pretrained" not in said and "trained on tiny songs: 3 songs" in said
     assert (tmp_path / "own.wav").read_bytes() != (tmp_path / "shipped.wav").read_bytes()
+
+
+def test_the_first_line_is_short(tmp_path, monkeypatch, capsys):
+    wavwrite(tmp_path / "song.wav", make_song("song", 0.5)[0], RATE)
+    monkeypatch.chdir(tmp_path)
+    assert separate_RNN.main(["song.wav", "voice.wav", "--device", "cpu"]) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "recurrent network (pretrained), 16 kHz, cpu" and second.startswith("song.wav -> voice.wav: ")
 
 
 def test_no_checkpoint_anywhere(tmp_path, monkeypatch):

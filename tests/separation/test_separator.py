@@ -1,5 +1,6 @@
 """The streaming engine: the same voice however the sound is cut, exactly as long as the mixture, and soon."""
 
+import argparse
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from Model_RNN import RecurrentNetwork, RNNConfig
 from networks.hearing import Hearing, longest_block
 from separation.bidirectional import Bidirectional
 from separation.separate import separate
-from separation.separator import Separator, top_octave
+from separation.separator import Separator, can_be_sung, top_octave
 from sound.resampling import Resampler, resample
 from util import AudioConfig, istft, overlap_add, overlap_windows, stft
 
@@ -72,7 +73,9 @@ def mask_at_once(
     padded = np.pad(sound, [(0, 0), (longest - audio.block // 2, audio.block)])
     seen = padded[:, : longest + (magnitude.shape[1] - 1) * audio.hop]
     mask, _ = network(hearing.hear(torch.from_numpy(seen), magnitude), None)
-    return hearing.put_back(mask)
+    mask = hearing.put_back(mask).clone()
+    mask[..., : int(20 / audio.bin_width) + 2] = 0
+    return mask
 
 
 def at_once(network: torch.nn.Module, audio: AudioConfig, sound: np.ndarray, rate: int, keys: int) -> np.ndarray:
@@ -128,6 +131,33 @@ def test_any_block_size_and_the_same_delay_in_several_keys(sizes):
     assert np.abs(voice - separate(network, sound, rate, audio)).max() > 1e-3
     known = [Separator(network, audio, rate, 2, keys).push(sound)[1].shape[1] for keys in (1, 5)]
     assert known[0] == known[1] > 6000
+
+
+AUDIOS_IN_USE = [AudioConfig(16000, 2048, 512), AudioConfig(), AudioConfig(8000, 256, 64)]
+
+
+@pytest.mark.parametrize("audio", AUDIOS_IN_USE, ids=str)
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("hertz", [0, 3, 12, 19])
+def test_a_constant_and_rumble_do_not_go_to_the_voice(audio, rate, hertz):
+    """Not even with a network that lets everything through. What can be sung stays as it was."""
+    times = np.arange(3 * rate) / rate
+    low = (0.5 * np.cos(2 * np.pi * hertz * times))[None].astype(np.float32)
+    tone = (0.2 * np.sin(2 * np.pi * 130 * times))[None].astype(np.float32)
+    inside = slice(rate // 2, -rate // 2)  # the abrupt ends have all frequencies
+    assert np.abs(separate(LetThrough(), low, rate, audio))[:, inside].max() < 0.05  # a tenth, at most
+    assert np.abs(separate(LetThrough(), tone, rate, audio) - tone)[:, inside].max() < 1e-3
+    if rate <= 16000:
+        both = separate(LetThrough(), low + tone, rate, audio, bidirectional=True)
+        assert np.abs(both - tone)[:, inside].max() < 0.05
+
+
+@pytest.mark.parametrize("audio", AUDIOS_IN_USE, ids=str)
+def test_the_lowest_bins_are_not_sung_and_the_next_are(audio):
+    sung = can_be_sung(audio)
+    lost = int((1 - sung).sum())
+    assert sung.shape == (audio.bins,) and not sung[:lost].any() and sung[lost:].all()
+    assert (lost - 2) * audio.bin_width <= 20 < (lost - 1) * audio.bin_width and lost * audio.bin_width < 65  # Hz, C2
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 6])
@@ -190,7 +220,7 @@ def lengths(audio: AudioConfig) -> list[int]:
 
 @pytest.mark.parametrize("audio", AUDIOS, ids=str)
 @pytest.mark.parametrize("rate", [4000, 8000, 12000])
-def test_exact_length_and_the_mixture_itself_where_nothing_is_masked(audio, rate):
+def test_exact_length_and_the_mixture_itself_where_nothing_is_masked(down_to_0_hz, audio, rate):
     for samples in lengths(audio):
         sound = make_sound(2, samples, rate)
         mixture, voice = push_in_pieces(Separator(LetThrough(), audio, rate, 2), sound, repeat(100))
@@ -223,7 +253,7 @@ def test_in_both_directions(rate):
 @pytest.mark.parametrize("sizes", [(1, 700), (2, 3, 999), (4000,), (10**6,)], ids=str)
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.29, 0.301, 0.46, 1.37])
 @pytest.mark.parametrize("rate", [8000, 22050])
-def test_any_block_size_in_both_directions(short_segments, rate, seconds, sizes):
+def test_any_block_size_in_both_directions(down_to_0_hz, short_segments, rate, seconds, sizes):
     audio = AUDIOS[0]
     network, sound = make_network("RNN", audio), make_sound(2, round(seconds * rate), rate)
     mixture, voice = push_in_pieces(Bidirectional(network, audio, rate, 2), sound, repeat(*sizes))
@@ -262,7 +292,7 @@ def test_segments_have_context(monkeypatch):
     assert np.abs(separate(Before(), sound, audio.sample_rate, audio, bidirectional=True) - whole).max() < 1e-6
 
 
-def test_segments_are_faded_into_each_other(short_segments, monkeypatch):
+def test_segments_are_faded_into_each_other(down_to_0_hz, short_segments, monkeypatch):
     """Every segment has another network here, which lets through a tenth more than the one before; so forwards, 0."""
     shares = iter(range(10))
 
@@ -328,3 +358,17 @@ def test_memory_does_not_grow():
         sounds = [separator.mixture, separator.to_network.sound, separator.from_network.sound]
         held.append(sum(sound.size for sound in sounds) + separator.sound.numel() + separator.sums[0].numel())
     assert max(held) < 1.2 * held[1]
+
+
+def test_a_mask_is_raised_to_the_power_of_its_network():
+    class Half(torch.nn.Module):
+        config = argparse.Namespace(power=2.0)
+
+        def forward(self, magnitude, state=None):
+            return torch.full_like(magnitude, 0.5), state
+
+    sound = np.random.default_rng(0).standard_normal((1, 8000)).astype(np.float32)
+    network, audio = Half(), AudioConfig(8000, 256, 128)
+    np.testing.assert_allclose(separate(network, sound, 8000, audio), 0.25 * sound, atol=1e-5)
+    Half.config = argparse.Namespace()
+    np.testing.assert_allclose(separate(network, sound, 8000, audio), 0.5 * sound, atol=1e-5)

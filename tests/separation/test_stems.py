@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from helpers import RATE, ROOT, make_song
+from helpers import RATE, ROOT, Forked, make_song, wait_for
 
 import separate_feedforward
 import separate_RNN
@@ -21,22 +22,8 @@ from separation import command, stems
 from separation.separate import separate
 from sound import files
 from sound.files import create_sound, sound_info
+from sound.tags import WRITTEN_HERE, Tags
 from util import load_network, wavread, wavwrite
-
-
-@pytest.fixture
-def run(trained, tmp_path, monkeypatch, capsys):
-    """Run separate_RNN.py in tmp_path; returns what it said on standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*argv, status: int = 0, main=separate_RNN.main) -> str:
-        capsys.readouterr()
-        assert main([str(word) for word in argv] + ["--checkpoint", str(trained / "savedModel_RNN_best.pt")]) == status
-        out, said = capsys.readouterr()
-        assert out == ""
-        return said
-
-    return run
 
 
 def loud_song(seconds: float = 1.5, rate: int = RATE, peak: float = 0.9) -> np.ndarray:
@@ -95,7 +82,7 @@ def test_in_both_directions_and_in_several_keys_on_request(run, trained, rate, c
     expected = separate(network, wavread("song.wav")[0], rate, audio, bidirectional=True)
     assert np.abs(voice - expected).max() < 2**-15
     assert np.abs(voice - soundfile.read("forwards/song_vocals.wav")[0].T).max() > 2**-10
-    run("song.wav", "-o", "keys", "--keys", "3", "--bidirectional")
+    run("song.wav", "-o", "keys", "--tta", "3", "--bidirectional")
     in_keys = separate(network, wavread("song.wav")[0], rate, audio, bidirectional=True, keys=3)
     assert np.abs(soundfile.read("keys/song_vocals.wav")[0].T - in_keys).max() < 2**-15
     assert np.abs(in_keys - expected).max() > 2**-10
@@ -103,8 +90,8 @@ def test_in_both_directions_and_in_several_keys_on_request(run, trained, rate, c
         separate_feedforward.main(["song.wav", "voice.wav", "--bidirectional"])
     assert "unrecognized arguments: --bidirectional" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        separate_feedforward.main(["song.wav", "voice.wav", "--keys", "2"])
-    assert "argument --keys: invalid choice: 2" in capsys.readouterr().err
+        separate_feedforward.main(["song.wav", "voice.wav", "--tta", "2"])
+    assert "argument --tta: invalid choice: 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
@@ -152,14 +139,15 @@ def test_accompaniment_alone_is_the_same_as_beside_the_voice(run):
 
 @pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3"])
 def test_format_and_metadata(run, extension):
-    tags = {"title": "Für Elise", "artist": "L. v. B."}
+    tags = Tags({"title": ["Für Elise"], "artist": ["L. v. B."]})
     with create_sound("song.flac", 32000, 1, "PCM_24", tags) as file:
         file.write(make_song("song", 1.0, 32000)[0][None])
     run("song.flac", "-o", "stems", "--format", extension)
     with soundfile.SoundFile(f"stems/song_vocals.{extension}") as file:
         assert file.format == {"mp3": "MP3"}.get(extension, extension.upper())
         assert file.subtype == ("PCM_24" if extension in ("wav", "flac") else soundfile.default_subtype(file.format))
-        assert tags.items() <= file.copy_metadata().items()
+        written = {"title": "Für Elise (vocals)", "artist": "L. v. B.", "comment": WRITTEN_HERE}
+        assert written.items() <= file.copy_metadata().items()
 
 
 def test_wav_files_beyond_4_gigabytes_are_rf64(tmp_path):
@@ -222,7 +210,7 @@ def test_names_that_begin_with_a_dash_and_are_no_text(run):
 @pytest.mark.parametrize(
     "words",
     [
-        ["song.wav"],
+        ["-"],
         ["song.wav", "song2.wav", "voice.wav"],
         ["song.wav", "voice.wav", "--stems", "both"],
         ["song.wav", "voice.wav", "--format", "flac"],
@@ -301,35 +289,33 @@ def test_a_song_that_ends_early_leaves_neither_stem(run):
     assert list(Path("out").iterdir()) == []
 
 
-def script(*argv, **options) -> subprocess.Popen:
-    command = [sys.executable, str(ROOT / "separate_feedforward.py"), *map(str, argv)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, **options)
+def script(main: Callable[[list[str]], int], *argv) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / f"{main.__module__}.py"), *map(str, argv)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_full_disk_leaves_no_file(tmp_path):
     wavwrite(tmp_path / "song.wav", loud_song(20.0), RATE)
 
-    def small_files() -> None:
+    def small_files(argv: list[str]) -> int:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        return separate_feedforward.main(argv)
 
-    process = script(tmp_path / "song.wav", "-o", tmp_path / "out", "--stems", "both", preexec_fn=small_files)
+    process = Forked(small_files, tmp_path / "song.wav", "-o", tmp_path / "out", "--stems", "both")
     _, said = process.communicate(timeout=300)
     assert process.returncode == 1
     assert said.splitlines()[-1].startswith("error: ") and "cannot be written" in said and "Traceback" not in said
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_interrupted_or_killed_nothing_looks_finished(tmp_path, number):
+@pytest.mark.parametrize(("begin", "number"), [(script, signal.SIGINT), (Forked, signal.SIGKILL)])
+def test_interrupted_or_killed_nothing_looks_finished(tmp_path, begin, number):
     wavwrite(tmp_path / "song.wav", np.tile(loud_song(20.0), 30), RATE)
     (tmp_path / "out").mkdir()
-    process = script(tmp_path / "song.wav", "-o", tmp_path / "out", "--stems", "both")
-    started = time.monotonic()
-    while not list((tmp_path / "out").iterdir()) and time.monotonic() - started < 300:
-        time.sleep(0.01)
-    process.send_signal(number)
+    process = begin(separate_feedforward.main, tmp_path / "song.wav", "-o", tmp_path / "out", "--stems", "both")
+    wait_for(lambda: list((tmp_path / "out").iterdir()), 300)
+    os.kill(process.pid, number)
     _, said = process.communicate(timeout=300)
     assert process.returncode == (130 if number == signal.SIGINT else -9)
     assert "Traceback" not in said
@@ -354,15 +340,19 @@ def test_what_is_made_ahead_is_given_up_when_no_more_is_wanted():
 
 def test_memory_does_not_grow_with_the_song(trained, tmp_path):
     """Peak memory over 10 minutes within 10 MB of that over one; benchmarks/speed/separation.py measures two hours."""
-    code = "import sys, separate_feedforward; assert separate_feedforward.main(sys.argv[1:]) == 0;"
-    code += "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
-    peaks = []
-    for minutes in (1, 10):
-        wavwrite(tmp_path / "song.wav", np.tile(loud_song(20.0, peak=0.3), 3 * minutes), RATE)
-        options = ["--quiet", "--checkpoint", str(trained / "savedModel_feedforward_best.pt")]
-        command = [sys.executable, "-c", code, str(tmp_path / "song.wav"), str(tmp_path / "voice.wav"), *options]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=environment)
-        assert sound_info(tmp_path / "voice.wav").samples == 60 * minutes * RATE
-        peaks.append(int(done.stdout) / 1024)
-    assert peaks[1] - peaks[0] < 10
+    code = """
+import sys, separate_feedforward
+for song, voice in (sys.argv[1:3], sys.argv[3:5]):
+    assert separate_feedforward.main([song, voice, *sys.argv[5:]]) == 0
+    print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+    minutes, paths = (1, 10), []
+    for each in minutes:
+        paths += [tmp_path / f"{each}.wav", tmp_path / f"voice {each}.wav"]
+        wavwrite(paths[-2], np.tile(loud_song(20.0, peak=0.3), 3 * each), RATE)
+    options = ["--quiet", "--checkpoint", trained / "savedModel_feedforward_best.pt"]
+    command = [sys.executable, "-c", code, *map(str, [*paths, *options])]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [sound_info(path).samples for path in paths[1::2]] == [60 * each * RATE for each in minutes]
+    first, last = (int(line) / 1024 for line in done.stdout.split())
+    assert last - first < 10

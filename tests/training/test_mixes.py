@@ -2,16 +2,16 @@
 
 import argparse
 import collections
+import dataclasses
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soxr
 import torch
-from conftest import AUDIO_OPTIONS, QUICK, make_song
+from helpers import AUDIO_OPTIONS, QUICK, ROOT, make_song
 
 import train_feedforward
 import train_RNN
@@ -23,7 +23,6 @@ from training.bank import Track, measure, open_bank
 from training.mixes import LEVEL, Group, Mixes, Plan, Take
 from util import AudioConfig, load_network, wavread, wavwrite
 
-ROOT = Path(__file__).parent.parent
 AUDIO = AudioConfig(8000, 256, 128)
 RATE = 16000  # of the songs: not the network's
 OPTIONS = {
@@ -84,7 +83,8 @@ def groups(data, tmp_path_factory):
 
 
 def make_mixes(groups, audio: AudioConfig = AUDIO, **options) -> Mixes:
-    return Mixes(*groups, audio, argparse.Namespace(**OPTIONS | options), torch.device("cpu"))
+    opened, folders, alone = groups
+    return Mixes(opened, folders, alone, audio, argparse.Namespace(**OPTIONS | options), torch.device("cpu"))
 
 
 def take_of(sound: np.ndarray, rate: int, mixed: Mixes, **more) -> Take:
@@ -96,8 +96,7 @@ def take_of(sound: np.ndarray, rate: int, mixed: Mixes, **more) -> Take:
 
 
 def plan_of(voice: Take, accompaniment: Take, **more) -> Plan:
-    plain = {"name": "", "gain": 1.0, "equalizer": np.zeros((2, 9)), "room": None}
-    return Plan(voice=(voice,), accompaniment=(accompaniment,), **plain | more)
+    return dataclasses.replace(Plan("", (voice,), (accompaniment,), 1.0, np.zeros((2, 9)), None), **more)
 
 
 # ---------------------------------------------------------------------------------------------- the bank
@@ -311,8 +310,8 @@ def options_of(data, folder, *more: str) -> list[str]:
     return [*options, *QUICK, *more]
 
 
-def weights(folder, name: str) -> dict[str, torch.Tensor]:
-    return torch.load(folder / f"savedModel_{name}_last.pt", weights_only=True)["weights"]
+def weights(folder, name: str, which: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(folder / f"savedModel_{name}_{which}.pt", weights_only=True)["weights"]
 
 
 def test_both_networks_train_on_a_mix_and_hear_songs_as_they_are(data, tmp_path):
@@ -376,12 +375,14 @@ def test_the_recipe_makes_both_networks_and_goes_on_where_it_was_stopped(data, t
     assert "2 songs Train, 2 songs Valid" in first and "RNN network" in first
     facts = torch.load(tmp_path / "savedModel_RNN_best.pt", weights_only=True)
     assert facts["trained_on"].startswith("songs: 2 files") and "mir1k: 1 files" in facts["trained_on"]
-    made = [(tmp_path / f"savedModel_{name}_best.pt").read_bytes() for name in ("feedforward", "RNN")]
+    made = {name: weights(tmp_path, name, "best") for name in ("feedforward", "RNN")}
     (tmp_path / "savedModel_RNN_last.pt").unlink()
     (tmp_path / "savedModel_RNN_best.pt").unlink()
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     assert again.count("epoch 1/1") == 1  # the recurrent one's
-    assert made == [(tmp_path / f"savedModel_{name}_best.pt").read_bytes() for name in ("feedforward", "RNN")]
+    for name, before in made.items():
+        now = weights(tmp_path, name, "best")
+        assert all(torch.equal(now[key], value) for key, value in before.items())
 
 
 @pytest.mark.parametrize("layout", ["DSD100", "MUSDB18-HQ"])
@@ -401,3 +402,14 @@ def test_datasets_with_stems_give_their_stems(tmp_path, layout):
     for stem, sound in stems.items():
         np.testing.assert_allclose(sound[0], sounds[stem], atol=1e-4)
     assert len(songs["Train"][0].files) == 5
+
+
+def test_two_ranks_learn_what_one_learns(data, tmp_path):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert train_feedforward.main(options_of(data, alone, *AUDIO_OPTIONS)) == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, str(ROOT / "train_feedforward.py"), *options_of(data, together, *AUDIO_OPTIONS)]
+    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, check=True)
+    one, two = (weights(folder, "feedforward") for folder in (alone, together))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=1e-4, rtol=1e-3)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import teacher
 import torch
-from test_errors import fails
+from helpers import fails
 
 from songs.layouts import find_songs
 from util import wavread, wavwrite
@@ -28,7 +28,7 @@ def write_weights(path, drop: str = "") -> list[teacher.UNet]:
     for source in range(2):
         network = teacher.UNet()
         networks.append(network)
-        counts = {}
+        counts: dict[str, int] = {}
         order = [*network.down, network.mask, *network.up, *network.down_norms, *network.up_norms]
         for layer in order:
             kind = {"Conv2d": "conv2d", "ConvTranspose2d": "conv2d_transpose"}.get(type(layer).__name__)

@@ -1,0 +1,41 @@
+"""What every script does before it imports anything that takes long: `import process.start` comes first."""
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+STREAMS = {"stdin": "standard input", "stdout": "standard output", "stderr": "standard error"}
+CLOSED: set[str] = set()  # those that were closed when the script started, which lead nowhere now
+
+
+def open_closed_streams() -> None:
+    """Open standard input, output and error where they are closed: they lead nowhere.
+
+    Otherwise Python has no sys.stdout, and the next file that is opened takes its number and receives what is printed.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(number, True)
+    os.close(number)
+    for number, name in enumerate(STREAMS):
+        if getattr(sys, name) is None:
+            CLOSED.add(STREAMS[name])
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+
+
+def end_quietly(number: int, _: FrameType | None) -> NoReturn:
+    """Ctrl-C during an import, which an exception might leave half done."""
+    with contextlib.suppress(OSError):
+        os.write(2, b"interrupted\n")
+    os._exit(128 + number)
+
+
+open_closed_streams()
+started = getattr(sys.modules["__main__"], "__file__", None)
+is_script = started is not None and Path(started).resolve().parent == ROOT  # not a test, or another program's import
+if is_script and signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not under nohup
+    signal.signal(signal.SIGINT, end_quietly)

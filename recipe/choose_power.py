@@ -1,0 +1,67 @@
+"""Choose the power of a network's mask on songs that it has not learnt from, and keep it in the checkpoint.
+
+    python recipe/choose_power.py savedModel_RNN_best.pt MUSDB18
+
+The songs are those to validate on. The power is the one with which the mean SDR of the voice is highest (BSS_EVAL v3);
+separation then raises the network's mask to it.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from process.commandline import parser_from  # noqa: E402
+from process.errors import UserError, command  # noqa: E402
+from scoring.bss_eval import bss_eval_sources  # noqa: E402
+from scoring.systems import load_any_network  # noqa: E402
+from separation.separate import separate  # noqa: E402
+from songs.layouts import add_dataset_arguments, find_songs  # noqa: E402
+from songs.song import Song  # noqa: E402
+from training.loop import FACTS  # noqa: E402
+from util import AudioConfig, save_checkpoint  # noqa: E402
+
+POWERS = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
+
+
+def mean_sdr(network: torch.nn.Module, audio: AudioConfig, songs: list[Song]) -> float:
+    scores = []
+    for song in songs:
+        mixture, vocals = song.read()
+        if vocals.any():
+            [voice] = separate(network, mixture[None], song.rate, audio)
+            estimates = np.stack([voice, mixture - voice])
+            scores.append(bss_eval_sources(np.stack([vocals, mixture - vocals]), estimates).sdr[0])
+    return float(np.mean(scores))
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = parser_from(__doc__ or "")
+    parser.add_argument("checkpoint", type=Path, help="checkpoint to keep the power in")
+    add_dataset_arguments(parser)
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)  # more wait for each other, with frames this small
+    songs = find_songs(options.dataset, options.hold_out, options.include_test)["Valid"]
+    if not songs:
+        raise UserError(f"{options.dataset}: expected songs for validation, found none in Valid")
+    network: Any
+    network, audio, checkpoint = load_any_network(options.checkpoint)
+    config, scores = network.config, {}
+    for power in POWERS:
+        network.config = dataclasses.replace(config, power=power)
+        scores[power] = mean_sdr(network, audio, songs)
+        print(f"power {power}: {scores[power]:.3f} dB", flush=True)
+    network.config = dataclasses.replace(config, power=max(scores, key=lambda power: scores[power]))
+    facts = {name: checkpoint[name] for name in FACTS if name in checkpoint}
+    save_checkpoint(options.checkpoint, network, audio, **facts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

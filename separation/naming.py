@@ -1,0 +1,210 @@
+"""Which song goes where: the songs that a command line names, and the files of their stems."""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from process.errors import UserError, safe_name
+from separation.stems import ACCOMPANIMENT, PIPE, VOCALS, Job
+from sound.encoding import LOSSY
+from sound.files import SOUND_SUFFIXES
+from sound.streams import FFMPEG_SUFFIXES, RAW_TYPES, RawFormat
+from sound.tags import written_here
+
+STEMS = {VOCALS: (VOCALS,), ACCOMPANIMENT: (ACCOMPANIMENT,), "both": (VOCALS, ACCOMPANIMENT)}
+FORMATS = ("wav", "flac", "ogg", "mp3", "m4a", "opus")  # the last two with ffmpeg
+RARER = (
+    "aifc au snd caf w64 rf64 bwf wave voc oga spx mp1 mp2 mpga m4b m4r m4v 3gp ogv mpg mpeg mts m2ts flv wmv asf amr"
+)
+RARER += " dts eac3 mlp thd wv ape tta tak mpc shn dsf"  # most of them with ffmpeg
+# Of sound files in folders, and of outputs that are no folders.
+SUFFIXES = {*SOUND_SUFFIXES, *FFMPEG_SUFFIXES, *(f".{suffix}" for suffix in RARER.split())}
+NAMES = "{name}_{stem}"  # of files in an output folder
+
+
+@dataclasses.dataclass
+class Plan:
+    """What a command line asks for: the songs to separate, in order, what is left out, and why some cannot be.
+
+    make_folders: whether the stems' folders are made; refused: song -> the reason in one line.
+    """
+
+    jobs: list[Job]
+    make_folders: bool
+    left_out: list[str] = dataclasses.field(default_factory=list)
+    refused: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def make_plan(options: argparse.Namespace) -> Plan:
+    """Raises ValueError if the command line makes no sense, UserError if there is no song."""
+    inputs, output, stems, beside = inputs_and_output(options)
+    raw = raw_format(options.raw)
+    if raw and PIPE not in inputs:
+        raise ValueError("--raw describes standard input: expected - as INPUT")
+    if output == PIPE and options.format:
+        raise ValueError(f"--format {options.format}: standard output is WAV, or raw PCM with --raw")
+    folders = beside or Path(inputs[0]).is_dir() or output.endswith(os.sep)
+    a_file = options.output is None and not folders  # INPUT OUTPUT makes no folder
+    pattern = output if output == PIPE else output_pattern(output, options.format, a_file)
+    if options.bitrate and Path(pattern).suffix.lower() not in LOSSY:
+        raise ValueError(f"--bitrate: expected an output in {', '.join(LOSSY)}, found '{pattern}'")
+    left_out: list[str] = []
+    songs = [song for path in inputs for song in find_songs(path, left_out)]
+    if (len(songs) > 1 and "{name}" not in pattern) or (len(stems) > 1 and "{stem}" not in pattern):
+        raise ValueError(
+            f"--output {output}: expected a folder, or {{name}} and {{stem}} to tell songs and stems apart"
+        )
+    jobs = [
+        Job(
+            source,
+            {stem: fill(pattern, name, stem) for stem in stems},
+            raw,
+            options.float,
+            options.bidirectional,
+            options.keys,
+            options.bitrate,
+        )
+        for source, name in songs
+    ]
+    return Plan(jobs, not a_file, left_out, refusals(jobs, options.overwrite))
+
+
+def inputs_and_output(options: argparse.Namespace) -> tuple[list[str], str, tuple[str, ...], bool]:
+    """The songs and folders, the output, the stems, and whether stems go beside the songs: if INPUT is all there is."""
+    inputs, output = options.paths, options.output
+    if output is not None or len(inputs) == 2:
+        *inputs, output = inputs if output is None else [*inputs, output]
+        return inputs, output, STEMS[options.stems or VOCALS], False
+    if len(inputs) > 2 or inputs == [PIPE]:
+        raise ValueError("expected INPUT, INPUT OUTPUT, or any number of inputs and --output")
+    [path] = inputs
+    folder = path if Path(path).is_dir() else str(Path(path).parent)
+    return inputs, folder, STEMS[options.stems or "both"], True
+
+
+def raw_format(words: list[str] | None) -> RawFormat | None:
+    if words is None:
+        return None
+    rate, channels, kind = words
+    if not (rate.isdigit() and channels.isdigit() and int(rate) and int(channels) and kind in RAW_TYPES):
+        raise ValueError(
+            f"--raw {' '.join(words)}: expected sample rate in Hz, number of channels, type ({', '.join(RAW_TYPES)})"
+        )
+    return RawFormat(int(rate), int(channels), RAW_TYPES[kind])
+
+
+def output_pattern(output: str, file_format: str | None, a_file: bool) -> str:
+    """The pattern of the stems' names, with {name} and {stem}, that an output stands for: a folder, file or pattern.
+
+    a_file: whether a name that says neither is a file's, not a folder's.
+    """
+    suffix = Path(output).suffix.lower()
+    is_folder = Path(output).is_dir() or output.endswith(os.sep)
+    if is_folder or not (a_file or suffix in SUFFIXES or "{name}" in output or "{stem}" in output):
+        return str(Path(output) / f"{NAMES}.{file_format or FORMATS[0]}")
+    if suffix not in SUFFIXES and (file_format or not a_file):
+        return f"{output}.{file_format or FORMATS[0]}"
+    if file_format and suffix[1:] != file_format:
+        raise ValueError(f"--format {file_format}: expected an output of that format, found '{output}'")
+    return output
+
+
+def fill(pattern: str, name: str, stem: str) -> str:
+    """The name of a stem's file. The song's name may have folders in it, but never leads out of the pattern's."""
+    return pattern.replace("{stem}", stem).replace("{name}", "/".join(map(safe_name, Path(name).parts or ("",))))
+
+
+# ---------------------------------------------------------------------------------------------- songs in folders
+
+
+def find_songs(path: str, left_out: list[str]) -> list[tuple[str, str]]:
+    """(file, name) of a song, or of all songs in a folder and below it.
+
+    Stems from an earlier run, and folders that cannot be read, are left out and added to `left_out`.
+    """
+    if path == PIPE or not Path(path).is_dir():
+        return [(path, "stdin" if path == PIPE else Path(path).stem)]
+    files = sorted(file for file in files_below(Path(path), left_out) if file.suffix.lower() in SUFFIXES)
+    stems = {file for file in files if written_here(file)}
+    if stems:
+        left_out.append(f"{path}: {len(stems)} {'stem' if len(stems) == 1 else 'stems'} of an earlier run")
+    songs = [(str(file), str(file.relative_to(path).with_suffix(""))) for file in files if file not in stems]
+    if not songs:
+        what = "only stems of an earlier run" if stems else "none"
+        raise UserError(f"{path}: expected a folder with sound files, found {what} in it")
+    return songs
+
+
+def files_below(root: Path, left_out: list[str]) -> Iterator[Path]:
+    """All files in a folder and below it, but for hidden ones. Links are followed, each folder is entered once."""
+    entered: set[str] = set()
+    folders, links = [root], list[Path]()  # links come last: a folder is better named by its own path
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        if (real := os.path.realpath(folder)) in entered:
+            continue
+        entered.add(real)
+        try:
+            paths = sorted(folder.iterdir())
+        except OSError as error:
+            left_out.append(f"{folder}: {error.strerror}")
+            continue
+        for path in paths:
+            if path.name.startswith("."):
+                continue
+            if path.is_dir():
+                (links if path.is_symlink() else folders).append(path)
+            else:
+                yield path
+
+
+# ---------------------------------------------------------------------------------------------- what is not replaced
+
+
+def refusals(jobs: Iterable[Job], overwrite: bool) -> dict[str, str]:
+    """Song -> why it is not separated: a stem would replace a song, another song's stem, or a file of the user's."""
+    targets = [(job, target, identity(target)) for job in jobs for target in job.targets.values() if target != PIPE]
+    songs = {identity(job.source) for job in jobs if job.source != PIPE}
+    wanted: dict[tuple | str, list[str]] = {}  # file -> songs whose stem it would be
+    for job, _, file in targets:
+        wanted.setdefault(file, []).append(job.source)
+    refused: dict[str, str] = {}
+    for job, target, file in targets:
+        if file in songs:
+            reason = "expected an output other than the input, found the same file"
+        elif len(wanted[file]) > 1:
+            first, second, *_ = wanted[file]
+            reason = f"expected one song per file, found '{first}' and '{second}'"
+        elif not overwrite and is_file(target) and is_there(job.source) and not written_here(target):
+            reason = "exists, and no earlier run wrote it: --overwrite replaces it, --output writes elsewhere"
+        else:
+            continue
+        refused.setdefault(job.source, f"{target}: {reason}")
+    return refused
+
+
+def is_done(job: Job) -> bool:
+    """Whether all stems of a song exist. They get their names only when they are whole."""
+    return all(target != PIPE and is_file(target) for target in job.targets.values())
+
+
+def identity(path: str) -> tuple[int, int] | str:
+    """The same for all names of a file: links, and names that differ in case where that makes no difference."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return os.path.realpath(path)
+    return status.st_dev, status.st_ino
+
+
+def is_there(source: str) -> bool:
+    return source == PIPE or isinstance(identity(source), tuple)
+
+
+def is_file(path: str) -> bool:
+    with contextlib.suppress(OSError):  # such as a name that is too long
+        return Path(path).is_file()
+    return False

@@ -1,0 +1,79 @@
+"""The first moments of a script: streams that are closed, and Ctrl-C while it still imports."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers import RATE, ROOT, make_song
+
+from process.errors import UserError, whole_file
+from separation import stems
+from util import wavread, wavwrite
+
+SCRIPTS = ("separate_feedforward", "separate_RNN", "train_feedforward", "train_RNN", "evaluate")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_change_nothing(tmp_path, closed):
+    wavwrite(tmp_path / "song.wav", make_song("song", 0.5)[0], RATE)
+    line = f'"{sys.executable}" "{ROOT}/separate_feedforward.py" song.wav -o stems --stems both {closed}'
+    done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "") and "Traceback" not in done.stderr
+    assert ("1 song" in done.stderr or "song.wav -> " in done.stderr) == ("2>&-" not in closed)
+    voice, accompaniment = (wavread(tmp_path / f"stems/song_{stem}.wav")[0] for stem in ("vocals", "accompaniment"))
+    assert abs(voice + accompaniment - wavread(tmp_path / "song.wav")[0]).max() == 0
+
+
+def test_what_is_printed_on_a_closed_stream_lands_in_no_file(tmp_path):
+    code = "import process.start, sys; file = open('kept', 'w'); print('out'); print('err', file=sys.stderr)"
+    line = f'"{sys.executable}" -c "{code}" <&- >&- 2>&-'
+    done = subprocess.run(line, shell=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0 and (tmp_path / "kept").read_bytes() == b""
+
+
+@pytest.mark.parametrize("name", ["standard input", "standard output"])
+def test_sound_cannot_go_through_a_closed_stream(monkeypatch, tmp_path, name):
+    monkeypatch.setattr(stems, "CLOSED", {name})
+    with Path(os.devnull).open("rb") as nowhere, pytest.raises(UserError) as error:
+        stems._check_piped(nowhere, name)
+    assert str(error.value) == f"{name}: expected a pipe or a file, found it closed"
+
+
+# As `python SCRIPT` does, but with a folder before all others.
+AS_SCRIPT = """
+import sys
+from pathlib import Path
+_, __file__, first = sys.argv
+sys.path[:0] = [first, str(Path(__file__).parent)]
+exec(compile(Path(__file__).read_text(), __file__, "exec"))
+"""
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_ctrl_c_during_the_imports_ends_quietly(tmp_path, name):
+    """A torch whose import waits until it is interrupted."""
+    (tmp_path / "torch.py").write_text("import time\nopen('importing', 'w')\ntime.sleep(60)\n")
+    command = [sys.executable, "-c", AS_SCRIPT, str(ROOT / f"{name}.py"), str(tmp_path)]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "importing").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize("name", ["x" * 238 + ".wav", "ü" * 119 + ".wav", "歌" * 80 + ".wav", "x" * 251 + ".wav"])
+def test_long_names(tmp_path, name):
+    """The temporary name is no longer than the file's, and the stems of a song have different ones."""
+    other = name[:-5] + "y.wav"
+    with whole_file(tmp_path / name) as one, whole_file(tmp_path / other) as two:
+        assert one != two and one.suffix == ".wav"
+        one.write_text("one")
+        two.write_text("two")
+    assert [(tmp_path / path).read_text() for path in (name, other)] == ["one", "two"]
+    assert len(list(tmp_path.iterdir())) == 2
