@@ -261,6 +261,37 @@ def test_resume_needs_a_run_and_the_same_options(trained, dataset, tmp_path, cap
     assert "the run was started with seed = 0, cannot continue with 4" in line
 
 
+def test_resume_knows_its_songs_by_their_names_and_lengths_wherever_they_lie(tmp_path, capsys, monkeypatch):
+    """Another spelling of the folder is no other dataset; other songs under the same name are."""
+    monkeypatch.chdir(tmp_path)
+    data = write_dataset(tmp_path / "data")
+    (tmp_path / "voices").mkdir()
+    wavwrite(tmp_path / "voices" / "ada.wav", make_song("ada", 0.5)[1], RATE)
+    shared = [*QUICK, *AUDIO_OPTIONS, "--output", "out", "--voices"]
+    assert train_feedforward.main(["data", *shared, "voices"]) == 0
+    data.rename(tmp_path / "moved")
+    (tmp_path / "linked").symlink_to("moved")
+    for number, folder in enumerate(("./moved/", str(tmp_path / "moved"), "linked"), 3):
+        again = [folder, *shared, "./voices/", "--resume", "--epochs", str(number)]
+        assert train_feedforward.main(again) == 0
+    main, more = train_feedforward.main, ["--resume", "--epochs", "9"]
+
+    def told(what, *argv) -> bool:
+        line = fails(capsys, main, *argv, *more)
+        return f"savedModel_feedforward_last.pt: the run was started with other {what} than moved" in line
+
+    for part in ("Mixtures", "Sources"):
+        (tmp_path / "moved" / part / "Valid" / "dune").rename(tmp_path / "moved" / part / "Valid" / "other")
+    assert told("validation songs", "moved", *shared, "voices")
+    for part in ("Mixtures", "Sources"):
+        (tmp_path / "moved" / part / "Valid" / "other").rename(tmp_path / "moved" / part / "Valid" / "dune")
+    wavwrite(tmp_path / "voices" / "ada.wav", make_song("ada", 0.6)[1], RATE)
+    assert told("training songs", "moved", *shared, "voices")
+    wavwrite(tmp_path / "voices" / "ada.wav", make_song("ada", 0.5)[1], RATE)
+    assert told("training songs", "moved", *shared[:-1])
+    assert told("music", "moved", *shared, "voices", "--accompaniments", "voices")
+
+
 def test_resume_from_what_cannot_be_resumed(trained, dataset, tmp_path, capsys):
     shutil.copy(trained / "savedModel_feedforward_best.pt", tmp_path / "savedModel_feedforward_last.pt")
     line = fails(capsys, train_feedforward.main, dataset, *QUICK, *AUDIO_OPTIONS, "--output", tmp_path, "--resume")
