@@ -22,6 +22,16 @@ SECONDS = 10  # read at once at most: at a low sample rate, a block would become
 UNKNOWN_LENGTH = 1 << 62  # samples; libsndfile reports about 2**63 if the header gives no length
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 ADD_PEAK_CHUNK = 0x1050  # libsndfile's command for a chunk of float files that holds, among others, the current time
+WAV_IF_IT_FITS = 0x1210  # libsndfile's command to turn RF64 into WAV when the file is closed, if it is short enough
+# By the number of channels, where Vorbis and Opus keep those that WAV and FLAC put first, second, ...: they have the
+# centre between left and right, and the low frequencies last.
+VORBIS_ORDER = {
+    3: (0, 2, 1),
+    5: (0, 2, 1, 3, 4),
+    6: (0, 2, 1, 5, 3, 4),
+    7: (0, 2, 1, 6, 5, 3, 4),
+    8: (0, 2, 1, 7, 5, 6, 3, 4),
+}
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz; no music lies beyond, and resampling would take unlimited memory
 LOUDEST = 1e12  # times full scale: far beyond any integer, yet float32 can still sum a million of their squares
 MP3_BITRATES = (32, 320), (8, 160), (8, 64)  # kb/s, lowest and highest from 32 kHz on, from 16 kHz on, and below
@@ -176,7 +186,7 @@ def check_rate(rate: int, name: str | Path) -> None:
 
 def _read(file: soundfile.SoundFile, path: Path, dtype: str, start: int, samples: int | None) -> Iterator[np.ndarray]:
     expected = file.frames - start if samples is None else samples
-    wanted = expected
+    wanted, order = expected, VORBIS_ORDER.get(file.channels) if file.subtype in ("VORBIS", "OPUS") else None
     size = max(1, min(BLOCK // file.channels, SECONDS * file.samplerate))  # samples; the same memory for every file
     while wanted > 0:
         try:
@@ -188,6 +198,8 @@ def _read(file: soundfile.SoundFile, path: Path, dtype: str, start: int, samples
             raise UnknownFormat(path, error.error_string.rstrip("."), file.frames) from error
         if len(block) == 0:
             break
+        if order is not None:
+            block = block[:, order]
         check_finite(block, path)
         wanted -= len(block)
         yield block.T
@@ -348,14 +360,21 @@ def create_sound(
     if rate > most[0] or channels > most[1]:
         limits = f"{file_format} has up to {most[0]} Hz and {most[1]} channels"
         raise UserError(f"{path}: cannot be written ({rate} Hz, {channels} channels): {limits}")
-    if file_format == "WAV" and (samples or 0) * channels * BITS.get(subtype, 64) // 8 > LARGEST_WAV:
+    unknown_length = file_format == "WAV" and samples is None
+    if unknown_length or (
+        file_format == "WAV" and (samples or 0) * channels * BITS.get(subtype, 64) // 8 > LARGEST_WAV
+    ):
         file_format = "RF64"
 
     def failure(error: soundfile.LibsndfileError) -> UserError:
         cause = _refusal(temporary) or error.error_string
         return UserError(f"{path}: cannot be written ({rate} Hz, {channels} channels): {cause}")
 
+    order = np.argsort(VORBIS_ORDER[channels]) if subtype in ("VORBIS", "OPUS") and channels in VORBIS_ORDER else None
+
     def put(samples: np.ndarray) -> None:  # (samples, channels)
+        if order is not None:
+            samples = np.ascontiguousarray(samples[:, order])
         if subtype in BITS:  # libsndfile would truncate, not round
             samples = to_integers(samples, BITS[subtype]) << (32 - BITS[subtype])
         try:
@@ -373,6 +392,8 @@ def create_sound(
             raise failure(error) from error
         with contextlib.closing(file):
             soundfile._snd.sf_command(file._file, ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
+            if unknown_length:
+                soundfile._snd.sf_command(file._file, WAV_IF_IT_FITS, soundfile._ffi.NULL, 1)
             for name, value in texts_for_libsndfile(tags, file_format).items():
                 with contextlib.suppress(soundfile.LibsndfileError):  # a tag that the format does not have
                     setattr(file, name, value)
@@ -383,6 +404,8 @@ def create_sound(
             except soundfile.LibsndfileError as error:
                 raise failure(error) from error
         if needs_mutagen(tags):
+            if unknown_length and temporary.open("rb").read(4) == b"RIFF":
+                file_format = "WAV"
             write_tags(temporary, file_format, tags)
         _check_end(temporary, path, writer.samples)
 

@@ -15,7 +15,8 @@ from helpers import ROOT, needs_ffmpeg
 
 import separate_feedforward
 from process.errors import UserError
-from sound.files import SoundInfo, UnknownFormat, kept_subtype, open_sound, sound_info
+from sound.files import SoundInfo, UnknownFormat, create_sound, kept_subtype, open_sound, sound_info
+from sound.tags import Tags, read_tags
 from util import wavread, wavwrite
 
 SAMPLES = 20000
@@ -288,3 +289,38 @@ def test_a_named_pipe_is_read_as_a_stream(tmp_path, capsys, kind, status):
 def test_what_is_neither_a_file_nor_a_folder():
     with pytest.raises(UserError, match="/dev/null: expected a sound file, found a device"):
         wavread("/dev/null")
+
+
+# ---------------------------------------------------------------------------------------------- channels, long files
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("codec", "channels"),
+    [*(("libvorbis", channels) for channels in range(3, 9)), *(("libopus", channels) for channels in (3, 4, 6, 8))],
+)
+def test_channels_keep_their_places(tmp_path, channels, codec):
+    """Each channel has a tone of its own, in WAV and, as ffmpeg and as this program write them, in OGG."""
+    layout = {3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}[channels]
+    time = np.arange(48000) / 48000
+    tones = np.stack([0.3 * np.sin(2 * np.pi * 10 * (5 + channel) * time) for channel in range(channels)])
+    wavwrite(tmp_path / "song.wav", tones, 48000)
+    convert(
+        tmp_path / "song.wav", tmp_path / "foreign.ogg", "-af", f"channelmap=channel_layout={layout}", "-c:a", codec
+    )
+    wavwrite(tmp_path / "own.ogg", tones, 48000)
+    convert(tmp_path / "own.ogg", tmp_path / "back.wav")
+    for name in ("foreign.ogg", "own.ogg", "back.wav"):
+        found, _ = wavread(tmp_path / name)
+        spectra = np.abs(np.fft.rfft(found[:, 4000:44000] * np.hanning(40000)))
+        assert [round(peak * 48000 / 40000 / 10) for peak in spectra.argmax(axis=1)] == [5 + n for n in range(channels)]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+@pytest.mark.parametrize("tags", [Tags(), Tags({"title": ["Jóga"]})])
+def test_wav_of_unknown_length_is_rf64_only_if_it_must_be(tmp_path, subtype, tags):
+    with create_sound(tmp_path / "song.wav", 44100, 2, subtype, tags) as file:
+        file.write(NOISE)
+    assert (tmp_path / "song.wav").read_bytes()[:4] == b"RIFF" and "WAV" in sound_info(tmp_path / "song.wav").format
+    assert np.abs(wavread(tmp_path / "song.wav")[0] - NOISE).max() < 2**-15
+    assert read_tags(tmp_path / "song.wav") == tags
