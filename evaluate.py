@@ -54,11 +54,7 @@ def make_systems(options: argparse.Namespace, songs: list[Song]) -> list[System]
     folders = []
     for text in options.estimates:
         name, path = _named(text)
-        folder = Folder(name or path.resolve().name, path)
-        if not path.is_dir():
-            raise UserError(f"{path}: no such folder of estimates")
-        if not any(folder.paths(song)[0] for song in songs):
-            raise UserError(f"{path}: expected estimates named like the songs ('{songs[0].name}.wav'), found none")
+        folder = Folder.of(name or path.resolve().name, path, songs)
         folders.append(folder)
     audio = networks[0].audio if networks else AudioConfig()
     systems: list[System] = [Mixture(), *networks, *folders, *(IdealMask(name, audio) for name in IDEAL_MASKS)]
@@ -123,6 +119,8 @@ def evaluate(options: argparse.Namespace, typed: str) -> None:
     for system in systems:
         if isinstance(system, Network | Folder):
             print(f"{system.name}: {system.description}", file=sys.stderr)
+        if isinstance(system, Folder):
+            print(system.matches(songs), file=sys.stderr)
 
     started = time.perf_counter()
     workers = max(1, min(options.workers, len(songs)))

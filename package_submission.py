@@ -67,7 +67,7 @@ def collect(root: Path, networks: dict[str, Path]) -> dict[str, Path]:
         for name, path in files.items()
         if path.is_file()
         and path.suffix.lower() not in (*SOUND_SUFFIXES, ".mp4", ".pt", ".zip")
-        and not any(part.startswith((".", "__")) for part in Path(name).parts)
+        and not any(part.startswith(".") or part == "__pycache__" for part in Path(name).parts)
     }
     for script in SCRIPTS:
         if script not in files:

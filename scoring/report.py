@@ -16,7 +16,7 @@ from process.errors import UserError, whole_file
 from scoring import scores, summary
 from scoring.listening_page import excerpt
 from scoring.scores import SOURCES
-from scoring.systems import IDEAL_MASKS, Mixture, Recording, System
+from scoring.systems import DISPLACED, IDEAL_MASKS, Mixture, Recording, System
 from songs.song import KaraokeClip, Song
 from util import AudioConfig, stft
 
@@ -52,7 +52,14 @@ def make_report(options: argparse.Namespace, songs: list[Song], systems: list[Sy
             for row in rows
             if np.isnan(row[MAIN])
         ],
-        "adjusted estimates": sum(bool(row["note"]) and not np.isnan(row[MAIN]) for row in rows),
+        "adjusted estimates": sum(
+            bool(row["note"].partition(DISPLACED)[0]) and not np.isnan(row[MAIN]) for row in rows
+        ),
+        "displaced estimates": [
+            {"song": row["song"], "system": row["system"], "found": DISPLACED + row["note"].partition(DISPLACED)[2]}
+            for row in rows
+            if row["source"] == "vocals" and DISPLACED in row["note"]
+        ],
         "protocol": PROTOCOL + (FRAMEWISE_PROTOCOL if options.framewise else ""),
         "systems": {system.name: system.description for system in systems},
         "scores": {source: summary.summarise(rows, names, columns, source) for source in SOURCES if scored[source]},
@@ -115,6 +122,12 @@ def _counts(report: dict) -> str:
     text += "".join(f" Not scored: {source} of {count}, {reason}." for (source, reason), count in sorted(kinds.items()))
     if report["adjusted estimates"]:
         text += f" {report['adjusted estimates']} estimates had another sample rate or length: see their notes."
+    displaced: dict[str, list[dict]] = collections.defaultdict(list)
+    for estimate in report["displaced estimates"]:
+        displaced[estimate["system"]].append(estimate)
+    for system, own in displaced.items():
+        example = f"{own[0]['found']} ({own[0]['song']})"
+        text += f" {system}, {len(own)} songs: {example}, which counts as an error: see their notes."
     return text
 
 

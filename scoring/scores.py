@@ -59,13 +59,14 @@ def judge_song(
     references = recording.sources
     lap("reading")
 
-    estimates, notes = np.zeros((len(systems), *references.shape), np.float32), [problem] * len(systems)
+    estimates = np.zeros((len(systems), *references.shape), np.float32)
+    problems, notes = [problem] * len(systems), [""] * len(systems)
     for index, system in enumerate(systems):
         if not problem:
             try:
                 estimates[index], notes[index] = system.estimate(recording)
             except UserError as error:
-                notes[index] = str(error)
+                problems[index] = str(error)
         lap(system.name)
 
     columns = score(references, estimates, song.rate, framewise, check)
@@ -87,7 +88,7 @@ def judge_song(
                     "source": source,
                     "system": system.name,
                     **{name: float(values[index, number]) for name, values in columns.items()},
-                    "note": notes[index] or _oddity(references[number], estimates[index, number]),
+                    "note": problems[index] or _oddity(references[number], estimates[index, number]) or notes[index],
                 }
             )
     return rows, clock

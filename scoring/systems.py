@@ -10,6 +10,7 @@ are small, since they are sent to other processes. Networks are loaded there.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,15 +19,15 @@ import torch
 
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
-from process.errors import UserError
+from process.errors import UserError, printable
+from scoring.estimates import Estimate, displacement, find_estimates, read_estimate
 from separation.separate import describe, separate
-from songs.names import sound_file
 from songs.song import Song
 from sound.resampling import resample
-from util import AudioConfig, load_checkpoint, load_network, stft, wavread
+from util import AudioConfig, load_checkpoint, load_network, stft
 
 NETWORKS = {network_class.name: network_class for network_class in (FeedforwardNetwork, RecurrentNetwork)}
-ACCOMPANIMENT_NAMES = ("accompaniment", "no_vocals", "instrumental")  # Spleeter's, Demucs's, and by hand
+DISPLACED = "the voice is "  # begins the part of a note that tells lag and gain
 LENGTH_TOLERANCE = 0.1  # seconds that an estimate may be too long or short: coders and resamplers pad and cut
 
 Estimates = tuple[np.ndarray, str]
@@ -104,38 +105,53 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """Estimates that another program wrote: <folder>/<song>.wav (the voice) or <folder>/<song>/vocals.wav.
+    """Estimates that another program wrote, found by `find_estimates`.
 
-    Any sound format. The accompaniment is <folder>/<song>/accompaniment.wav, no_vocals.wav or instrumental.wav, or
-    else the mixture minus the voice. Estimates are mixed down to mono and resampled to the song's rate.
+    The accompaniment is the mixture minus the voice if there is no file of it. Estimates are mixed down to mono and
+    resampled to the song's rate. Lag and gain of the voice are noted where they matter, but not taken back.
     """
 
     name: str
     folder: Path
+    found: dict[str, Estimate]  # by song
+
+    @classmethod
+    def of(cls, name: str, folder: Path, songs: Sequence[Song]) -> "Folder":
+        """The estimates of these songs in a folder. Raises UserError if there are none."""
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder of estimates")
+        found = find_estimates(folder, [song.name for song in songs])
+        if not found:
+            names = f"('{songs[0].name}.wav' or '{songs[0].name}/vocals.wav')"
+            raise UserError(f"{folder}: expected estimates named like the songs {names}, found none")
+        return cls(name, folder, found)
 
     @property
     def description(self) -> str:
         return f"estimates in {self.folder}"
 
-    def paths(self, song: Song) -> tuple[Path | None, Path | None]:
-        """The files of voice and accompaniment, None for a missing one."""
-        inside = self.folder / song.name
-        voice = sound_file(self.folder, song.name) or sound_file(inside, "vocals")
-        return voice, next(filter(None, (sound_file(inside, name) for name in ACCOMPANIMENT_NAMES)), None)
+    def matches(self, songs: Sequence[Song]) -> str:
+        """A line for each song: the files of its estimates."""
+        files = {song.name: filter(None, self.found.get(song.name, ())) for song in songs}
+        lists = {name: ", ".join(str(path.relative_to(self.folder)) for path in paths) for name, paths in files.items()}
+        return "\n".join(printable(f"  {name}: {paths or 'none'}") for name, paths in lists.items())
 
     def estimate(self, recording: Recording) -> Estimates:
         song = recording.song
-        voice_path, accompaniment_path = self.paths(song)
-        if voice_path is None:
+        if song.name not in self.found:
             raise UserError(f"{self.folder}: expected an estimate '{song.name}.wav', found none")
+        voice_path, accompaniment_path = self.found[song.name]
         voice, note = self._read(voice_path, song)
+        displaced = displacement(recording.vocals, voice, song.rate)
         if accompaniment_path is None:
-            return recording.with_accompaniment(voice), note
-        accompaniment, other_note = self._read(accompaniment_path, song)
-        return np.stack([voice, accompaniment]), note or other_note
+            estimates, other_note = recording.with_accompaniment(voice), ""
+        else:
+            accompaniment, other_note = self._read(accompaniment_path, song)
+            estimates = np.stack([voice, accompaniment])
+        return estimates, ", ".join(filter(None, [note or other_note, displaced and DISPLACED + displaced]))
 
     def _read(self, path: Path, song: Song) -> tuple[np.ndarray, str]:
-        waveform, rate = wavread(path)
+        waveform, rate = read_estimate(path)
         estimate, notes = waveform.mean(axis=0), []
         if rate != song.rate:
             estimate = resample(estimate, rate, song.rate)

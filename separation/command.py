@@ -48,6 +48,8 @@ def parse_options(
     file_format = f"format of files whose name does not determine it (default: {FORMATS[0]})"
     add("--format", choices=FORMATS, help=file_format)
     add("--float", action="store_true", help="write float samples, which never clip (default: the song's bit depth)")
+    bitrate = "bit rate of MP3, M4A and Opus, in kb/s (default: MP3 of the best quality, M4A 256, Opus 160)"
+    add("--bitrate", type=int, choices=range(8, 513), metavar="KBPS", help=bitrate)
     raw = (
         "take standard input and output as raw PCM instead of WAV, with this sample rate in Hz, number of channels and "
     )
@@ -126,7 +128,10 @@ def separate_job(network, audio: AudioConfig, job: Job, progress: Progress) -> N
             bar.total = total
             bar.update(seconds - bar.n)
 
-        seconds, gain, peak = separate_song(network, audio, job, report)
+        def tell(text: str) -> None:
+            progress.say(f"{job.source}: {text}")
+
+        seconds, gain, peak = separate_song(network, audio, job, report, tell)
     took = time.perf_counter() - started
     progress.separated, progress.seconds = progress.separated + 1, progress.seconds + took
     if gain != 1:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from process.errors import UserError, safe_name
 from separation.stems import ACCOMPANIMENT, PIPE, VOCALS, Job
+from sound.encoding import LOSSY
 from sound.files import SOUND_SUFFIXES
 from sound.streams import FFMPEG_SUFFIXES, RAW_TYPES, RawFormat
 from sound.tags import written_here
 
 STEMS = {VOCALS: (VOCALS,), ACCOMPANIMENT: (ACCOMPANIMENT,), "both": (VOCALS, ACCOMPANIMENT)}
-FORMATS = ("wav", "flac", "ogg", "mp3")
+FORMATS = ("wav", "flac", "ogg", "mp3", "m4a", "opus")  # the last two with ffmpeg
 RARER = (
     "aifc au snd caf w64 rf64 bwf wave voc oga spx mp1 mp2 mpga m4b m4r m4v 3gp ogv mpg mpeg mts m2ts flv wmv asf amr"
 )
@@ -48,6 +49,8 @@ def make_plan(options: argparse.Namespace) -> Plan:
     folders = beside or Path(inputs[0]).is_dir() or output.endswith(os.sep)
     a_file = options.output is None and not folders  # INPUT OUTPUT makes no folder
     pattern = output if output == PIPE else output_pattern(output, options.format, a_file)
+    if options.bitrate and Path(pattern).suffix.lower() not in LOSSY:
+        raise ValueError(f"--bitrate: expected an output in {', '.join(LOSSY)}, found '{pattern}'")
     left_out: list[str] = []
     songs = [song for path in inputs for song in find_songs(path, left_out)]
     if (len(songs) > 1 and "{name}" not in pattern) or (len(stems) > 1 and "{stem}" not in pattern):
@@ -62,6 +65,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
             options.float,
             options.bidirectional,
             options.keys,
+            options.bitrate,
         )
         for source, name in songs
     ]

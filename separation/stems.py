@@ -18,6 +18,7 @@ from process.start import CLOSED
 from separation.bidirectional import Bidirectional
 from separation.separate import make_separator
 from separation.separator import Separator
+from sound.encoding import ENCODERS, create_with_ffmpeg, rate_to_write, resampled
 from sound.files import (
     BITS,
     Sound,
@@ -29,13 +30,14 @@ from sound.files import (
     output_format,
     round_to_bits,
 )
-from sound.streams import RawFormat, ffprobe_tags, open_with_ffmpeg, read_stream, write_stream
+from sound.streams import RawFormat, open_with_ffmpeg, probe, read_stream, write_stream
 from sound.tags import read_tags, stem_tags
 from util import AudioConfig
 
 PIPE = "-"  # standard input or output, in place of a file's name
 VOCALS, ACCOMPANIMENT = "vocals", "accompaniment"
 Report = Callable[[float, float | None], None]  # takes the seconds done, and the song's length in seconds if known
+Tell = Callable[[str], None]  # takes what the user should know about the song
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Job:
     """A song and its stems: names of files, or '-' for standard input and output.
 
     raw: the format of standard input and output, if not WAV; as_float: write float samples; bidirectional and keys:
-    see Bidirectional and Separator.
+    see Bidirectional and Separator; bitrate: of lossy stems, kb/s, if not the default.
     """
 
     source: str
@@ -52,15 +54,25 @@ class Job:
     as_float: bool = False
     bidirectional: bool = False
     keys: int = 1
+    bitrate: int | None = None
 
     @property
     def piped(self) -> bool:
         """Whether sound goes through a pipe, which allows no second attempt."""
-        return PIPE in (self.source, *self.targets.values())
+        return self.reads_pipe or PIPE in self.targets.values()
+
+    @property
+    def reads_pipe(self) -> bool:
+        """Whether the song is standard input or a named pipe, as a shell's <(...) is."""
+        return self.source == PIPE or Path(self.source).is_fifo()
 
 
 def separate_song(
-    network: torch.nn.Module, audio: AudioConfig, job: Job, report: Report = lambda seconds, total: None
+    network: torch.nn.Module,
+    audio: AudioConfig,
+    job: Job,
+    report: Report = lambda seconds, total: None,
+    tell: Tell = lambda text: None,
 ) -> tuple[float, float, float]:
     """Write a song's stems with its sample rate, channels and length, and its bit depth where the format has it.
 
@@ -70,12 +82,17 @@ def separate_song(
     Raises UserError if the song cannot be read or a stem cannot be written, and leaves no file then.
     """
     gain = 1.0
+    failed: UnknownFormat | None = None
     while True:
         try:
-            seconds, peak = _write_stems(network, audio, job, report, gain)
+            seconds, peak = _write_stems(network, audio, job, report, tell, gain, failed)
             return seconds, gain, peak
         except _Clips as clips:
             gain *= clips.gain
+        except UnknownFormat as error:  # to libsndfile: the next attempt is ffmpeg's
+            if failed or (job.piped and error.samples is not None):  # some of it is written already
+                raise
+            failed = error
 
 
 class _Clips(Exception):
@@ -86,13 +103,22 @@ class _Clips(Exception):
 
 
 def _write_stems(
-    network: torch.nn.Module, audio: AudioConfig, job: Job, report: Report, gain: float
+    network: torch.nn.Module,
+    audio: AudioConfig,
+    job: Job,
+    report: Report,
+    tell: Tell,
+    gain: float,
+    failed: UnknownFormat | None,
 ) -> tuple[float, float]:
     with contextlib.ExitStack() as stack:  # an error leaves no file, not even a stem that is complete
-        sound = stack.enter_context(_open_song(job.source, job.raw))
+        sound = stack.enter_context(_open_song(job.source, job.raw, failed))
         writers = {
             stem: stack.enter_context(_open_stem(job, stem, target, sound)) for stem, target in job.targets.items()
         }
+        rates = {rate_to_write(target, sound.info.rate) for target in job.targets.values()} - {sound.info.rate}
+        if rates and gain == 1:
+            tell(f"stems have {rates.pop()} Hz, since their format lacks the song's {sound.info.rate} Hz")
         info, subtype = sound.info, next(iter(writers.values())).subtype
         separator = make_separator(network, audio, info.rate, info.channels, job.bidirectional, job.keys)
         if job.piped:  # each block as soon as it arrives
@@ -162,20 +188,23 @@ def split(mixture: np.ndarray, voice: np.ndarray, gain: float, subtype: str) -> 
 
 
 @contextlib.contextmanager
-def _open_song(source: str, raw: RawFormat | None) -> Iterator[Sound]:
-    """Open standard input, or a file that libsndfile or, failing that, ffmpeg can read."""
+def _open_song(source: str, raw: RawFormat | None, failed: UnknownFormat | None) -> Iterator[Sound]:
+    """Open standard input, or a file: with libsndfile or, if that has failed, with ffmpeg."""
     with contextlib.ExitStack() as stack:
         if source == PIPE:
             _check_piped(sys.stdin.buffer, "standard input")
             sound = read_stream(sys.stdin.buffer, "standard input", raw)
+        elif Path(source).is_fifo():
+            sound = read_stream(stack.enter_context(Path(source).open("rb")), source, raw)
+        elif failed:
+            tags, subtype = probe(Path(source))
+            sound = stack.enter_context(
+                open_with_ffmpeg(Path(source), failed.reason, subtype=subtype, samples=failed.samples)
+            )
+            sound.tags = read_tags(source) or tags
         else:
-            try:
-                sound = stack.enter_context(open_sound(source))
-            except UnknownFormat as error:
-                sound = stack.enter_context(open_with_ffmpeg(Path(source), error.reason))
-                sound.tags = read_tags(source) or ffprobe_tags(Path(source))
-            else:
-                sound.tags = read_tags(source)
+            sound = stack.enter_context(open_sound(source))
+            sound.tags = read_tags(source)
         yield sound
 
 
@@ -185,12 +214,18 @@ def _open_stem(job: Job, stem: str, target: str, sound: Sound) -> contextlib.Abs
         _check_piped(sys.stdout.buffer, "standard output")
         subtype = job.raw.subtype if job.raw else "FLOAT"
         return contextlib.nullcontext(write_stream(sys.stdout.buffer, info.rate, info.channels, subtype, bool(job.raw)))
-    file_format = output_format(target)
     if job.source != PIPE and Path(target).exists() and Path(target).samefile(job.source):
         raise UserError(f"{target}: expected an output other than the input, found the same file")
-    as_float = job.as_float or (job.source == PIPE and soundfile.check_format(file_format, "FLOAT"))
-    subtype = "FLOAT" if as_float else kept_subtype(info, file_format)
-    return create_sound(target, info.rate, info.channels, subtype, stem_tags(sound.tags, stem), info.samples)
+    rate, tags = rate_to_write(target, info.rate), stem_tags(sound.tags, stem)
+    if Path(target).suffix.lower() in ENCODERS:
+        file = create_with_ffmpeg(target, rate, info.channels, tags, job.bitrate)
+    else:
+        file_format = output_format(target)
+        as_float = job.as_float or (job.reads_pipe and soundfile.check_format(file_format, "FLOAT"))
+        subtype = "FLOAT" if as_float else kept_subtype(info, file_format)
+        samples = info.samples if rate == info.rate else None
+        file = create_sound(target, rate, info.channels, subtype, tags, samples, job.bitrate)
+    return file if rate == info.rate else resampled(file, info.rate, rate, info.channels)
 
 
 def _check_piped(stream: BinaryIO, name: str) -> None:

@@ -262,12 +262,13 @@ def _find_course(root: Path, names: Iterable[str] = SPLITS) -> tuple[list[Found]
         mixtures, sources = inside(root, "Mixtures", split), inside(root, "Sources", split)
         for folder in folders(mixtures):
             places = {MIXTURE: folder, VOCALS: inside(sources, folder.name)}
+            paths = {part: sound_files(place) for part, place in places.items()}
             try:
                 # A missing file is reported when the song is opened.
-                files = [only_file(sound_files(place), part) or place / f"{part}.wav" for part, place in places.items()]
+                files = [only_file(paths[part], part) or place / f"{part}.wav" for part, place in places.items()]
                 found.append(Found(folder.name, split, Song, tuple(files)))
             except UserError as error:
-                found.append(Found(folder.name, split, Song, (), str(error)))
+                found.append(Found(folder.name, split, Song, (*paths[MIXTURE], *paths[VOCALS]), str(error)))
         for folder in folders(sources):
             if not inside(mixtures, folder.name).is_dir():
                 reasons |= dict.fromkeys(sound_files(folder) or [folder], f"no song of this name in {mixtures}")
@@ -324,7 +325,7 @@ def _find_folder(root: Path, split: str = UNDIVIDED) -> tuple[list[Found], Reaso
         try:
             mixture, vocals = (only_file(paths, part, lambda path: pair_of(path)[1]) for part in (MIXTURE, VOCALS))
         except UserError as error:
-            found.append(Found(name, split, Song, (), str(error)))
+            found.append(Found(name, split, Song, tuple(paths), str(error)))
             continue
         if mixture and vocals:
             found.append(Found(pair_of(mixture)[0], split, Song, (mixture, vocals)))
@@ -347,7 +348,7 @@ def _find_in_folder(folder: Path, split: str) -> tuple[list[Found], Reasons]:
         if vocals and (stems := _stems(paths, vocals)):
             return [Found(folder.name, split, StemFolder, (vocals, *stems))], {}
     except UserError as error:
-        return [Found(folder.name, split, Song, (), str(error))], {}
+        return [Found(folder.name, split, Song, tuple(paths), str(error))], {}
     reason = "no mixture and no other stems beside it" if vocals else "no voice beside it, such as vocals.wav"
     return [], dict.fromkeys(paths, reason)
 

@@ -1,5 +1,6 @@
 """Sound files opened with libsndfile: by their content, whatever their name says, and silently."""
 
+import io
 import os
 import threading
 from pathlib import Path
@@ -31,6 +32,12 @@ class _Silence:
 
 
 silence = _Silence()
+
+
+def open_part(part: io.RawIOBase) -> soundfile.SoundFile:
+    """Open a part of a file, given as something like a file."""
+    with silence:
+        return soundfile.SoundFile(part)
 
 
 def open_to_read(path: Path) -> soundfile.SoundFile:

@@ -40,6 +40,7 @@ RAW_TYPES = {  # ffmpeg's name of a sample type: libsndfile's name
     "f32le": "FLOAT",
     "f64le": "DOUBLE",
 }
+WIDTHS = ((8, "PCM_U8"), (16, "PCM_16"), (24, "PCM_24"), (32, "PCM_32"))  # bits at most, and what holds them
 SAMPLE_BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 
 
@@ -192,11 +193,17 @@ def _arrived(stream: IO[bytes], most: int) -> bytes:
 
 @contextlib.contextmanager
 def open_with_ffmpeg(
-    path: Path, reason: str, seek: Sequence[str] = (), tracks: Sequence[str] = ("-map", "0:a:0")
+    path: Path,
+    reason: str,
+    seek: Sequence[str] = (),
+    tracks: Sequence[str] = ("-map", "0:a:0"),
+    subtype: str = "unknown",
+    samples: int | None = None,
 ) -> Iterator[Sound]:
     """Decode, on demand, the first sound track of a file that libsndfile cannot read for this `reason`.
 
-    seek, tracks: ffmpeg's options for where to begin and which tracks to decode instead.
+    seek, tracks: ffmpeg's options for where to begin and which tracks to decode instead; subtype: the sample type, if
+    `probe` knows it; samples: how many must come, if the header tells.
     Raises UserError if ffmpeg is not installed or cannot read the file, either.
     """
     program = shutil.which("ffmpeg")
@@ -205,8 +212,9 @@ def open_with_ffmpeg(
             f"{path}: cannot be read as sound: {reason}; files other than WAV, FLAC, OGG, MP3 and AIFF need the "
             "program ffmpeg, which is not installed"
         )
+    codec = "pcm_s32le" if subtype == "PCM_32" else "pcm_f32le"  # which holds 24 bits exactly
     arguments = [program, "-v", "error", "-nostdin", "-xerror", *FFMPEG_INPUT]
-    arguments += [*seek, "-i", f"file:{path}", *tracks, "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
+    arguments += [*seek, "-i", f"file:{path}", *tracks, "-c:a", codec, "-f", "wav", "pipe:1"]
     with (
         tempfile.TemporaryFile() as messages,
         subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process,
@@ -218,9 +226,14 @@ def open_with_ffmpeg(
             return UserError(f"{path}: cannot be read as sound (ffmpeg tried, too): {lines[-1]}")
 
         def blocks() -> Iterator[np.ndarray]:
-            yield from sound.blocks
+            found = 0
+            for block in sound.blocks:
+                found += block.shape[1]
+                yield block
             if process.wait():
                 raise failure()
+            if found < (samples or 0):
+                raise UserError(f"{path}: cut off: expected {samples} samples, found {found}: {reason}")
 
         assert process.stdout is not None  # it is a pipe
         try:
@@ -231,28 +244,33 @@ def open_with_ffmpeg(
                     raise
                 process.wait()
                 raise failure() from error
-            # Usually it was lossy, so its sample type says nothing about the one to write.
-            info = dataclasses.replace(sound.info, format="ffmpeg", subtype="unknown")
+            info = dataclasses.replace(sound.info, format="ffmpeg", subtype=subtype)
             yield Sound(info, blocks(), sound.tags)
         finally:
             process.kill()  # if it still runs: nobody wants the rest
 
 
-def ffprobe_tags(path: Path) -> Tags:
-    """The tags of a container that only ffmpeg knows, such as Matroska; none without ffprobe, a part of ffmpeg."""
+def probe(path: Path) -> tuple[Tags, str]:
+    """What ffprobe, a part of ffmpeg, tells: the tags, and libsndfile's name of the sample type, if nothing is lost in
+    it. 'unknown' for lossy codecs, whose sample type says nothing about the one to write, and without ffprobe."""
     program = shutil.which("ffprobe")
     if program is None:
-        return Tags()
-    command = [program, "-v", "error", *FFMPEG_INPUT, "-select_streams", "a:0", "-of", "json"]
-    run = subprocess.run([*command, "-show_entries", "format_tags:stream_tags", f"file:{path}"], capture_output=True)
-    with contextlib.suppress(ValueError):
+        return Tags(), "unknown"
+    command = [program, "-v", "error", *FFMPEG_INPUT, "-select_streams", "a:0", "-of", "json", "-show_entries"]
+    fields = "format_tags:stream_tags:stream=codec_name,sample_fmt,bits_per_raw_sample"
+    run = subprocess.run([*command, fields, f"file:{path}"], capture_output=True)
+    try:
         found = json.loads(run.stdout)
-        sources = [
-            *(stream.get("tags", {}) for stream in found.get("streams", [])),
-            found.get("format", {}).get("tags", {}),
-        ]
-        return Tags(texts_of((name, [value]) for source in sources for name, value in source.items()))
-    return Tags()
+    except ValueError:
+        return Tags(), "unknown"
+    holders = [found.get("format", {}), *found.get("streams", [])]
+    tags = Tags(texts_of((name, [value]) for one in holders for name, value in one.get("tags", {}).items()))
+    stream: dict[str, str] = next(iter(found.get("streams", [])), {})
+    codec, kind = stream.get("codec_name", ""), stream.get("sample_fmt", "")
+    bits = int(stream.get("bits_per_raw_sample", 0))
+    if codec.startswith(("pcm_f", "wavpack")) and kind.startswith(("flt", "dbl")):
+        return tags, "FLOAT"
+    return tags, next((name for most, name in WIDTHS if 0 < bits <= most), "unknown")
 
 
 # ---------------------------------------------------------------------------------------------- writing

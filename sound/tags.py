@@ -103,7 +103,16 @@ OTHER_NAMES = {  # in APE, ASF and Matroska, in lower case, without spaces, hyph
 KNOWN = {*ID3_TAGS.values(), "comment", "lyrics"}
 # Beginnings, spelt as above, of what is true of the file that was read, but not of its stems: how it was encoded, how
 # loud and how long it is. Pictures are read apart.
-NOT_OF_STEMS = ("encod", "software", "vendor", "length", "duration", "majorbrand", "minorversion", "compatiblebrands")
+NOT_OF_STEMS: tuple[str, ...] = (
+    "encod",
+    "software",
+    "vendor",
+    "length",
+    "duration",
+    "majorbrand",
+    "minorversion",
+    "compatiblebrands",
+)
 NOT_OF_STEMS += ("itunsmpb", "itunnorm", "itunpgap", "handlername", "replaygain", "r128", "mp3gain", "creationtime")
 NOT_OF_STEMS += ("statistics", "numberof", "bps", "waveformatextensible", "accurateripdiscid", "md5signature")
 NOT_OF_STEMS += ("coverart", "metadatablockpicture", "picture")
@@ -148,9 +157,10 @@ def stem_tags(tags: Tags, stem: str) -> Tags:
 
 def written_here(path: str | Path) -> bool:
     """Whether a file is a stem that the separation scripts have written."""
+    path, texts = Path(path), {}
     with contextlib.suppress(soundfile.LibsndfileError, OSError):
-        return any(WRITTEN_HERE in comment for comment in _libsndfile_texts(Path(path)).get("comment", []))
-    return False
+        texts = read_tags(path).texts if path.suffix.lower() in (".m4a", ".opus") else _libsndfile_texts(path)
+    return any(WRITTEN_HERE in comment for comment in texts.get("comment", []))
 
 
 # ---------------------------------------------------------------------------------------------- reading
@@ -343,7 +353,7 @@ def _from_id3(tags: Any) -> Tags:
 
 
 def _from_mp4(tags: Any) -> Tags:
-    pairs = []
+    pairs: list[tuple[str, Any]] = []
     for name, values in tags.items():
         if name in ("trkn", "disk"):  # pairs of a number and how many there are
             pairs.append((MP4_TAGS[name], ["/".join(str(number) for number in pair if number) for pair in values]))

@@ -52,7 +52,7 @@ def test_zip_runs_from_where_it_is_unpacked(submission, tmp_path, capsys):
         "pretrained/savedModel_feedforward_best.pt",
         "pretrained/savedModel_RNN_best.pt",
     }
-    assert not [name for name in inside if name.endswith((".wav", ".flac", ".mp3", ".zip")) or "__" in name]
+    assert not [name for name in inside if name.endswith((".wav", ".flac", ".mp3", ".zip")) or "__pycache__" in name]
 
 
 def test_what_is_missing_is_named(submission, capsys):

@@ -2,9 +2,11 @@
 
 import argparse
 import dataclasses
+import hashlib
 import multiprocessing
 import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,7 @@ def parse_options(
     if len(options.equalizer) > 2 or not all(0 <= spread <= 100 for spread in options.equalizer):
         parser.error(f"--equalizer must be one or two numbers from 0 to 100, found {options.equalizer}")
     options.equalizer = [options.equalizer[0], options.equalizer[-1]]
+    options.data = {}  # fingerprints of its songs
     options.before = ""  # training data of the checkpoint that the run starts from
     options.command = shlex.join([f"train_{network_class.name}.py", *(sys.argv[1:] if argv is None else argv)])
     return options
@@ -184,10 +187,36 @@ def resumed_checkpoint(run: Run, options: argparse.Namespace) -> dict | None:
     if not {"options", "history", *STATE} <= checkpoint.keys():
         raise UserError(f"{run.last}: expected a checkpoint to resume from, found one with weights only")
     for name, value in lasting(options).items():
-        if checkpoint["options"].get(name) != value:
+        if name != "data" and checkpoint["options"].get(name) != value:
             found = checkpoint["options"].get(name)
             raise UserError(f"{run.last}: the run was started with {name} = {found}, cannot continue with {value}")
     return checkpoint
+
+
+def fingerprints(valid: Sequence[Song], loader: Loader | Mixes) -> dict[str, str]:
+    """What a run learns from, wherever it lies: a checksum of each kind of songs, their lengths and their shares."""
+    data: dict[str, object] = {"validation songs": _facts(valid)}
+    if isinstance(loader, Mixes):
+        groups = [(group.share, [song.name for song in group.songs]) for group in loader.desk.groups]
+        data["mix"] = [groups, loader.bank.fingerprint]
+    else:
+        data |= {"training songs": _facts(loader.dataset.songs), "music": _facts(loader.dataset.accompaniments)}
+    return {what: hashlib.sha256(repr(facts).encode()).hexdigest() for what, facts in data.items()}
+
+
+def _facts(songs: Sequence[Song]) -> list[tuple[str, int, int]]:
+    return [(song.name, song.samples, song.rate) for song in songs]
+
+
+def check_data(run: Run, checkpoint: dict, data: dict[str, str], options: argparse.Namespace) -> None:
+    """Raise UserError if a run would go on with other songs; checkpoints of earlier versions do not tell theirs."""
+    before = checkpoint["options"].get("data", data)
+    for what in [*before, *data]:
+        if before.get(what) != data.get(what):
+            raise UserError(
+                f"{run.last}: the run was started with other {what} than {options.dataset} and the options give now: "
+                "expected the same names and lengths"
+            )
 
 
 def starts_from_scratch(starts_from: type[Any] | None, options: argparse.Namespace) -> bool:
@@ -336,6 +365,9 @@ def start(
     if resumed is None and starts_from_scratch(starts_from, options):
         measure_input(network, train_loader)
 
+    options.data = fingerprints(songs["Valid"], train_loader)
+    if resumed is not None:
+        check_data(run, resumed, options.data, options)
     if options.overwrite and leads():
         for path in (run.last, run.best):
             path.unlink(missing_ok=True)  # so that nothing of the old run passes for the new one's

@@ -308,6 +308,7 @@ def train(
 
 MAY_CHANGE = {"output", "epochs", "patience", "device", "keep", "workers", "threads", "resume", "overwrite"}
 MAY_CHANGE |= {"command", "before"}
+MAY_CHANGE |= {"dataset", "voices", "accompaniments", "mix"}  # folders, which may move; `data` tells what is in them
 
 
 def lasting(options: argparse.Namespace) -> dict:

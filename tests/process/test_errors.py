@@ -47,9 +47,6 @@ def broken_files(folder, song) -> dict:
     write_float(folder / "nan.wav", np.array([0, np.nan, 0], np.float32))
     write_float(folder / "inf.wav", np.array([0, np.inf, 0], np.float32))
     wavwrite(folder / "none.wav", np.zeros(0, np.float32), RATE)
-    stream = bytearray((folder / "whole.flac").read_bytes())
-    stream[21] &= 0xF0  # the number of samples, 36 bits of the header's first block, set to 0 for 'unknown'
-    stream[22:26] = bytes(4)
     return {
         "no such file": folder / "missing.wav",
         "expected a folder with sound files, found none": folder / "a folder.wav",
@@ -60,8 +57,7 @@ def broken_files(folder, song) -> dict:
         "cut.ogg: cut off: expected the last page of an OGG stream, found none": write_bytes(
             folder / "cut.ogg", (folder / "whole.ogg").read_bytes()[:-3000]
         ),
-        "stream.flac: expected a length in the header": write_bytes(folder / "stream.flac", stream),
-        "song.raw: expected a sound file with a header": write_bytes(folder / "song.raw", whole),
+        "song.raw: cannot be read as sound": write_bytes(folder / "song.raw", whole[44:]),
         "expected sound, found a file with no samples": folder / "none.wav",
         "nan.wav: expected finite samples, found NaN or infinity": folder / "nan.wav",
         "inf.wav: expected finite samples, found NaN or infinity": folder / "inf.wav",
@@ -127,10 +123,10 @@ def test_errors_of_the_file_system_are_one_line_too(trained, tmp_path, capsys):
 
 
 def test_rate_that_the_format_does_not_have(trained, tmp_path, capsys):
-    mixture, _ = make_song("song", 0.5, 96000)
-    wavwrite(tmp_path / "song.wav", mixture, 96000)
-    argv = [tmp_path / "song.wav", tmp_path / "voice.mp3", "--checkpoint", trained / "savedModel_RNN_best.pt"]
-    assert "voice.mp3: cannot be written (96000 Hz, 1 channels)" in fails(capsys, separate_RNN.main, *argv)
+    mixture, _ = make_song("song", 0.5, 250000)
+    wavwrite(tmp_path / "song.wav", mixture, 250000)
+    argv = [tmp_path / "song.wav", tmp_path / "voice.ogg", "--checkpoint", trained / "savedModel_RNN_best.pt"]
+    assert "voice.ogg: cannot be written (250000 Hz, 1 channels)" in fails(capsys, separate_RNN.main, *argv)
     assert [path.name for path in tmp_path.iterdir()] == ["song.wav"]
 
 
@@ -263,6 +259,37 @@ def test_resume_needs_a_run_and_the_same_options(trained, dataset, tmp_path, cap
     assert "no such checkpoint" in fails(capsys, train_feedforward.main, *argv, "--output", tmp_path)
     line = fails(capsys, train_feedforward.main, *argv, "--output", trained, "--seed", "4")
     assert "the run was started with seed = 0, cannot continue with 4" in line
+
+
+def test_resume_knows_its_songs_by_their_names_and_lengths_wherever_they_lie(tmp_path, capsys, monkeypatch):
+    """Another spelling of the folder is no other dataset; other songs under the same name are."""
+    monkeypatch.chdir(tmp_path)
+    data = write_dataset(tmp_path / "data")
+    (tmp_path / "voices").mkdir()
+    wavwrite(tmp_path / "voices" / "ada.wav", make_song("ada", 0.5)[1], RATE)
+    shared = [*QUICK, *AUDIO_OPTIONS, "--output", "out", "--voices"]
+    assert train_feedforward.main(["data", *shared, "voices"]) == 0
+    data.rename(tmp_path / "moved")
+    (tmp_path / "linked").symlink_to("moved")
+    for number, folder in enumerate(("./moved/", str(tmp_path / "moved"), "linked"), 3):
+        again = [folder, *shared, "./voices/", "--resume", "--epochs", str(number)]
+        assert train_feedforward.main(again) == 0
+    main, more = train_feedforward.main, ["--resume", "--epochs", "9"]
+
+    def told(what, *argv) -> bool:
+        line = fails(capsys, main, *argv, *more)
+        return f"savedModel_feedforward_last.pt: the run was started with other {what} than moved" in line
+
+    for part in ("Mixtures", "Sources"):
+        (tmp_path / "moved" / part / "Valid" / "dune").rename(tmp_path / "moved" / part / "Valid" / "other")
+    assert told("validation songs", "moved", *shared, "voices")
+    for part in ("Mixtures", "Sources"):
+        (tmp_path / "moved" / part / "Valid" / "other").rename(tmp_path / "moved" / part / "Valid" / "dune")
+    wavwrite(tmp_path / "voices" / "ada.wav", make_song("ada", 0.6)[1], RATE)
+    assert told("training songs", "moved", *shared, "voices")
+    wavwrite(tmp_path / "voices" / "ada.wav", make_song("ada", 0.5)[1], RATE)
+    assert told("training songs", "moved", *shared[:-1])
+    assert told("music", "moved", *shared, "voices", "--accompaniments", "voices")
 
 
 def test_resume_from_what_cannot_be_resumed(trained, dataset, tmp_path, capsys):

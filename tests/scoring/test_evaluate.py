@@ -3,10 +3,11 @@
 import csv
 import json
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
-from helpers import RATE, make_song
+from helpers import RATE, make_song, needs_ffmpeg
 
 import evaluate
 from Model_RNN import RecurrentNetwork
@@ -249,6 +250,63 @@ def test_estimates_of_another_rate_or_length(three_songs, tmp_path):
     assert min(column(rows, "tool")) > 15 and report["songs scored"]["vocals"] == 3
 
 
+@needs_ffmpeg
+def test_estimates_in_formats_that_ffmpeg_reads_are_found_and_listed(three_songs, tmp_path, capsys):
+    data, songs = three_songs
+    (tmp_path / "tool" / "htdemucs").mkdir(parents=True)
+    for name, (_, vocals) in songs.items():
+        wavwrite(tmp_path / "voice.wav", vocals, RATE)
+        ending = "_(Vocals)_model.m4a" if name == "one" else "_vocals.mka"
+        output = tmp_path / "tool" / "htdemucs" / f"{name}{ending}"
+        coder = "alac" if name == "one" else "flac"
+        command = ["ffmpeg", "-v", "error", "-i", tmp_path / "voice.wav", "-c:a", coder, output]
+        subprocess.run(command, check=True)
+    output.unlink()
+    report, rows = run(data, tmp_path, "--estimates", str(tmp_path / "tool"))
+    assert report["songs scored"]["vocals"] == 2
+    assert (
+        min(float(row["SDR v3 images"]) for row in rows if row["system"] == "tool" and row["SDR v3 images"] != "nan")
+        > 40
+    )
+    lines = capsys.readouterr().err.splitlines()
+    assert "  one: htdemucs/one_(Vocals)_model.m4a" in lines and "  three: none" in lines
+    assert "  two. b: htdemucs/two. b_vocals.mka" in lines
+
+
+def test_lag_and_gain_of_estimates_are_reported(three_songs, tmp_path):
+    data, songs = three_songs
+    (tmp_path / "tool").mkdir()
+    for name, (mixture, vocals) in songs.items():
+        estimate = vocals + 0.1 * (mixture - vocals)
+        estimate = {"one": np.roll(estimate, 200), "two. b": 0.1 * estimate, "three": estimate}[name]
+        wavwrite(tmp_path / "tool" / f"{name}.wav", estimate, RATE, "FLOAT")
+    report, rows = run(data, tmp_path, "--estimates", str(tmp_path / "tool"))
+    notes = {row["song"]: row["note"] for row in rows if row["system"] == "tool"}
+    late, soft = "the voice is 200 samples (25.0 ms) late", "the voice is at 0.1 times its level"
+    assert notes == {"one": late, "two. b": soft, "three": ""} and report["adjusted estimates"] == 0
+    found = [(entry["song"], entry["system"], entry["found"]) for entry in report["displaced estimates"]]
+    assert found == [("one", "tool", late), ("two. b", "tool", soft)]
+    text = (tmp_path / "evaluation.md").read_text()
+    assert f"tool, 2 songs: {late} (one), which counts as an error" in text
+
+
+def test_the_reason_for_no_score_is_not_that_an_estimate_was_adjusted(three_songs, tmp_path):
+    data, songs = three_songs
+    (tmp_path / "tool").mkdir()
+    for name, (_, vocals) in songs.items():
+        silent = name != "three"
+        estimate = np.zeros(2 * len(vocals)) if silent else vocals
+        wavwrite(tmp_path / "tool" / f"{name}.wav", estimate, 2 * RATE if silent else RATE, "FLOAT")
+    write_plain_song(data / "rest", songs["one"][0], 0 * songs["one"][1])
+    wavwrite(tmp_path / "tool" / "rest.wav", songs["one"][1][:-50], RATE, "FLOAT")
+    report, _ = run(data, tmp_path, "--estimates", str(tmp_path / "tool"))
+    reasons = {(r["song"], r["system"]): r["reason"] for r in report["not scored"] if r["source"] == "vocals"}
+    assert reasons["one", "tool"] == reasons["two. b", "tool"] == "silent estimate"
+    assert {reason for (song, _), reason in reasons.items() if song == "rest"} == {"silent reference"}
+    text = (tmp_path / "evaluation.md").read_text()
+    assert "vocals of 1, silent reference." in text and "vocals of 2, silent estimate (tool)." in text
+
+
 def spoil(path, value: float) -> None:
     """Write `value` over the last sample of a WAV file of floats."""
     path.write_bytes(path.read_bytes()[:-4] + np.float32(value).tobytes())
@@ -328,7 +386,10 @@ def test_errors(three_songs, tmp_path, trained, capsys):
     (tmp_path / "empty").mkdir()
     for more, line in (
         (["--estimates", str(tmp_path / "nowhere")], "no such folder of estimates"),
-        (["--estimates", str(tmp_path / "empty")], "expected estimates named like the songs ('one.wav'), found none"),
+        (
+            ["--estimates", str(tmp_path / "empty")],
+            "expected estimates named like the songs ('one.wav' or 'one/vocals.wav'), found none",
+        ),
         (["--checkpoint", checkpoint, checkpoint], "found 2 called 'RNN': write NAME=PATH"),
         (["--checkpoint", f"mixture={checkpoint}"], "found 2 called 'mixture'"),
         (["--checkpoint", "nothing.pt"], "nothing.pt: no such checkpoint"),

@@ -1,0 +1,115 @@
+"""Lossy sound files: the sample rates and bit rates they have, and M4A and Opus, which the ffmpeg program encodes."""
+
+import contextlib
+import functools
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from process.errors import UserError, whole_file
+from sound.files import SoundWriter
+from sound.resampling import Resampler
+from sound.tags import Tags
+
+ENCODERS = {".m4a": ("aac", "ipod", 256), ".opus": ("libopus", "opus", 160)}  # ffmpeg's encoder and container, kb/s
+LOSSY = (".mp3", *ENCODERS)  # those whose bit rate can be chosen
+RATES = {  # Hz; Opus always plays at 48 kHz
+    ".mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
+    ".m4a": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000),
+    ".opus": (48000,),
+}
+ANY_RATE = 48000  # Hz, for sounds whose own rate the format lacks
+FFMPEG_NAMES = {
+    "tracknumber": "track",
+    "discnumber": "disc",
+    "albumartist": "album_artist",
+    "organization": "publisher",
+}
+
+
+def rate_to_write(path: str | Path, rate: int) -> int:
+    """The sample rate of a file that is to hold sound of this rate, in Hz: another one where the format lacks it."""
+    return rate if rate in RATES.get(Path(path).suffix.lower(), (rate,)) else ANY_RATE
+
+
+@contextlib.contextmanager
+def resampled(
+    file: contextlib.AbstractContextManager[SoundWriter], from_rate: int, to_rate: int, channels: int
+) -> Iterator[SoundWriter]:
+    """A file open for writing, which takes sound of another rate than it has."""
+    with file as writer:
+        resampler = Resampler(from_rate, to_rate, channels)
+        outer = Resampled(writer, resampler)
+        yield outer
+        writer.write(resampler.push(np.zeros((channels, 0), np.float32), last=True))
+        outer.peak = writer.peak
+
+
+class Resampled(SoundWriter):
+    def __init__(self, writer: SoundWriter, resampler: Resampler):
+        super().__init__(writer.name, writer.subtype, writer.put)
+        self.writer, self.resampler = writer, resampler
+
+    def write(self, waveform: np.ndarray) -> None:
+        self.writer.write(self.resampler.push(waveform.astype(np.float32, copy=False)))
+        self.peak, self.samples = self.writer.peak, self.writer.samples
+
+
+@contextlib.contextmanager
+def create_with_ffmpeg(
+    path: str | Path, rate: int, channels: int, tags: Tags, bitrate: int | None = None
+) -> Iterator[SoundWriter]:
+    """Write an M4A or Opus file; it gets its name only when it is whole. bitrate: kb/s (default: the best that helps).
+
+    Raises UserError if ffmpeg is not installed, or cannot write it, and then leaves no file.
+    """
+    encoder, container, usual = ENCODERS[Path(path).suffix.lower()]
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise UserError(f"{path}: cannot be written: {container} files need the program ffmpeg, which is not installed")
+    if not Path(path).parent.is_dir():
+        raise UserError(f"{path}: no such folder: '{Path(path).parent}'")
+    command = [program, "-v", "error", "-f", "f32le", "-ar", str(rate), "-ac", str(channels), "-i", "pipe:0"]
+    command += ["-c:a", encoder, "-b:a", f"{bitrate or usual}k"]
+    for name, values in tags.texts.items():
+        command += ["-metadata", f"{FFMPEG_NAMES.get(name, name)}={'; '.join(values)}"]
+    with (
+        whole_file(path) as temporary,
+        tempfile.TemporaryFile() as messages,
+        subprocess.Popen(
+            [*command, "-f", container, "-y", f"file:{temporary}"], stdin=subprocess.PIPE, stderr=messages
+        ) as process,
+    ):
+
+        def check(lost: bool) -> None:
+            if lost or process.returncode:
+                messages.seek(0)
+                lines = messages.read().decode(errors="replace").strip().splitlines() or ["it ended early"]
+                raise UserError(f"{path}: cannot be written ({rate} Hz, {channels} channels): {lines[-1]}")
+
+        def to_pipe(action: Callable[[], object]) -> None:
+            try:
+                action()
+            except BrokenPipeError:
+                process.wait()
+                check(lost=True)
+
+        assert process.stdin is not None  # it is a pipe
+        pipe = process.stdin
+
+        def put(samples: np.ndarray) -> None:  # (samples, channels)
+            to_pipe(functools.partial(pipe.write, samples.astype("<f4").tobytes()))
+
+        try:
+            yield SoundWriter(path, encoder, put)
+            to_pipe(pipe.close)
+            process.wait()
+            check(lost=False)
+        finally:
+            process.kill()  # if it still runs: what it wrote is not wanted
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()

@@ -1,0 +1,120 @@
+"""Finding other programs' estimates by the names they write, and measuring how they are shifted or scaled."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+from helpers import RATE, make_song
+
+from process.errors import UserError
+from scoring.estimates import displacement, find_estimates
+
+SONGS = ("One", "One More (Live)", "Björk - Jóga", "AC_DC: T.N.T.")
+
+
+def found(folder, *files: str, songs=SONGS) -> dict[str, tuple]:
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"not looked into")
+    return {
+        song: tuple(path and str(path.relative_to(folder)) for path in paths)
+        for song, paths in find_estimates(folder, songs).items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("voice", "accompaniment"),
+    [
+        ("{}.wav", None),
+        ("{}.m4a", None),
+        ("{}.WAV", "{}/accompaniment.ogg"),
+        ("{}/vocals.wav", "{}/accompaniment.wav"),  # Spleeter
+        ("{}/Vocals.MP3", "{}/Instrumental.mp3"),
+        ("htdemucs_ft/{}/vocals.mp3", "htdemucs_ft/{}/no_vocals.mp3"),  # Demucs
+        ("{}_umxhq/vocals.wav", "{}_umxhq/accompaniment.wav"),  # Open-Unmix
+        ("{}_my_model/vocals.flac", None),
+        ("test/{}/vocals.wav", "test/{}/accompaniment.wav"),  # museval
+        ("{}_(Vocals)_UVR-MDX-NET-Inst_HQ_3.flac", "{}_(Instrumental)_UVR-MDX-NET-Inst_HQ_3.flac"),  # audio-separator
+        ("{}_(vocals)_model_bs_roformer.m4a", None),
+        ("1_{}_(Vocals).wav", "1_{}_(Instrumental).wav"),  # Ultimate Vocal Remover
+        ("12_{}_MDX23C-InstVoc HQ_(Vocals).wav", "12_{}_MDX23C-InstVoc HQ_(No Vocals).wav"),
+        ("1_{}_(Vocals)_(No Other).wav", None),
+        ("{}_vocals.wav", "{}_instrumental.wav"),
+        ("{}-vocals.opus", "{}-no_vocals.opus"),
+        ("{}_vocals_mdx23c.flac", "{}_instrumental_mdx23c.flac"),
+        ("{}_vocals.wav", "{}_accompaniment.wav"),  # the separation scripts
+        ("Test/{}/mixture_vocals.wav", "Test/{}/mixture_accompaniment.wav"),
+        ("out/{}/mixture/vocals.wav", "out/{}/mixture/accompaniment.wav"),
+        ("{}/mixture_(Vocals)_htdemucs.wav", "{}/mixture_(Instrumental)_htdemucs.wav"),
+        ("vocals/{}.wav", "instrumental/{}.wav"),
+    ],
+)
+def test_names_that_programs_write(tmp_path, voice, accompaniment):
+    written = ("One", "One More (Live)", "Björk - Jóga", "AC_DC_ T.N.T")  # the last without what files cannot have
+    expected = {
+        song: (voice.format(name), accompaniment and accompaniment.format(name))
+        for song, name in zip(SONGS, written, strict=True)
+    }
+    files = [name for own in expected.values() for name in own if name]
+    beside = ("mixture.wav", "One_(Drums)_vocals.wav", "Two_vocals.wav", "Two/vocals.wav", ".One.wav", "One_vocals.txt")
+    assert found(tmp_path, *files, *beside) == expected
+
+
+def test_names_ignore_case_and_how_accents_are_composed(tmp_path):
+    decomposed = unicodedata.normalize("NFD", "BJÖRK - Jóga")
+    assert found(tmp_path, f"{decomposed}_VOCALS.wav") == {"Björk - Jóga": (f"{decomposed}_VOCALS.wav", None)}
+
+
+def test_what_belongs_to_another_song_or_is_no_voice_is_not_taken(tmp_path):
+    files = (
+        "One More_vocals.wav",
+        "One More.wav",
+        "One (Live)_vocals.wav",
+        "One_(Drums).wav",
+        "One/drums.wav",
+        "One/mixture.wav",
+    )
+    assert found(tmp_path, *files, "mixtures/One.wav", "One/One.wav", "drums/One.wav", "Another One_vocals.wav") == {}
+
+
+def test_the_plainest_name_is_taken_and_of_two_alike_none(tmp_path):
+    files = ("One.wav", "One/vocals.wav", "One/vocals.flac", "One_umx/vocals.wav")
+    assert found(tmp_path, *files) == {"One": ("One.wav", None)}
+    (tmp_path / "One.wav").unlink()
+    assert found(tmp_path) == {"One": ("One/vocals.wav", None)}
+    for model in ("htdemucs", "mdx"):
+        (tmp_path / "two" / model / "One").mkdir(parents=True)
+        (tmp_path / "two" / model / "One" / "vocals.wav").write_bytes(b"")
+    with pytest.raises(
+        UserError, match=r"expected one estimate of the vocals of 'One', found 'htdemucs/One/vocals.wav'"
+    ):
+        find_estimates(tmp_path / "two", SONGS)
+
+
+# ---------------------------------------------------------------------------------------------- shifted or scaled
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+@pytest.mark.parametrize("lag", [0, 1105, -300, 20])
+@pytest.mark.parametrize(
+    ("gain", "told"), [(1, ""), (0.5, "at 0.5 times its level"), (2, "at 2 times its level"), (0.9, "")]
+)
+def test_lag_and_gain_are_told_where_they_matter(noise, lag, gain, told):
+    mixture, vocals = make_song("song", 4.0)
+    estimate = np.roll(gain * (vocals + noise * (mixture - vocals)), lag)
+    estimate[: max(0, lag)], estimate[len(estimate) + min(0, lag) :] = 0, 0
+    text = displacement(vocals, estimate, RATE)
+    late = f"{abs(lag)} samples ({1000 * abs(lag) / RATE:.1f} ms) {'late' if lag > 0 else 'early'}" if lag else ""
+    assert text.startswith(late) and (bool(late) or not text.startswith(("20", "1", "3")))
+    if told and not lag:
+        assert text.replace("0.49", "0.5").replace("0.51", "0.5") == told
+    assert bool(text) == bool(lag or told)
+
+
+def test_what_has_no_lag_or_gain_to_tell():
+    mixture, vocals = make_song("song", 2.0)
+    other = make_song("another", 2.0)[1]
+    for estimate in (vocals, mixture, 0 * vocals, other, 0.05 * np.random.default_rng(0).standard_normal(len(vocals))):
+        assert displacement(vocals, estimate.astype(np.float32), RATE) == ""
+    assert displacement(0 * vocals, vocals, RATE) == "" and displacement(vocals[:1], vocals[:1], RATE) == ""
+    assert displacement(vocals, -vocals, RATE) == "with its polarity reversed"
