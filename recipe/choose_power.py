@@ -1,12 +1,15 @@
 """Choose the power of a network's mask on songs that it has not learnt from, and keep it in the checkpoint.
 
     python recipe/choose_power.py savedModel_RNN_best.pt MUSDB18
+    python recipe/choose_power.py savedModel_RNN_best.pt MUSDB18 --or savedModel_RNN_last.pt
 
 The songs are those to validate on. The power is the one with which the mean SDR of the voice is highest (BSS_EVAL v3);
-separation then raises the network's mask to it.
+separation then raises the network's mask to it. With another checkpoint of the run, its weights are taken if they do
+better: the loss is lowest in one epoch, the SDR highest perhaps in another.
 """
 
 import dataclasses
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,19 +49,24 @@ def main(argv: list[str] | None = None) -> None:
     parser = parser_from(__doc__ or "")
     parser.add_argument("checkpoint", type=Path, help="checkpoint to keep the power in")
     add_dataset_arguments(parser)
+    other = "take this checkpoint's weights if they do better"
+    parser.add_argument("--or", dest="other", type=Path, metavar="CHECKPOINT", help=other)
     options = parser.parse_args(argv)
     torch.set_num_threads(1)  # more wait for each other, with frames this small
     songs = find_songs(options.dataset, options.hold_out, options.include_test)["Valid"]
     if not songs:
         raise UserError(f"{options.dataset}: expected songs for validation, found none in Valid")
-    network: Any
-    network, audio, checkpoint = load_any_network(options.checkpoint)
-    config, scores = network.config, {}
-    for power in POWERS:
-        network.config = dataclasses.replace(config, power=power)
-        scores[power] = mean_sdr(network, audio, songs)
-        print(f"power {power}: {scores[power]:.3f} dB", flush=True)
-    network.config = dataclasses.replace(config, power=max(scores, key=lambda power: scores[power]))
+    best = -math.inf
+    for path in dict.fromkeys(filter(None, (options.checkpoint, options.other))):
+        network: Any
+        network, audio, checkpoint = load_any_network(path)
+        for power in POWERS:
+            network.config = dataclasses.replace(network.config, power=power)
+            score = mean_sdr(network, audio, songs)
+            print(f"{path.name}, power {power}: {score:.3f} dB", flush=True)
+            if score > best:
+                best, chosen = score, (network, audio, checkpoint, network.config)
+    network, audio, checkpoint, network.config = chosen
     facts = {name: checkpoint[name] for name in FACTS if name in checkpoint}
     save_checkpoint(options.checkpoint, network, audio, **facts)
 

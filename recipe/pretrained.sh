@@ -45,6 +45,7 @@ train train_feedforward.py feedforward --encoder bands --bands 30 --sample-rate 
   --excerpt 3 --batch-size 16 --steps 100 --epochs 18 "$@"
 train train_RNN.py RNN --memory 96 --excerpt 4 --batch-size 8 --steps 200 --epochs 42 "$@"
 for name in feedforward RNN; do
-  "$python" "$here/recipe/choose_power.py" "$output/savedModel_${name}_best.pt" "${songs[@]}"
+  "$python" "$here/recipe/choose_power.py" "$output/savedModel_${name}_best.pt" "${songs[@]}" \
+    --or "$output/savedModel_${name}_last.pt"
 done
 echo "made in $(((SECONDS - started) / 60)) minutes: $output/savedModel_feedforward_best.pt, savedModel_RNN_best.pt"

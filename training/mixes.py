@@ -286,7 +286,7 @@ class Mixes:
         self.octave = place.long().clamp(max=len(OCTAVES) - 2)
         self.within = place - self.octave
         self.bank, self.alone = bank, alone
-        self.begin(1)
+        self.epoch, self.share = 1, slice(None)  # until it begins, whole batches
 
     def begin(self, epoch: int) -> None:
         """See training.loop.Loader."""

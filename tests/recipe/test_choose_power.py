@@ -1,6 +1,7 @@
 """The mask's power: chosen on songs held out, kept in the checkpoint, heard in separation."""
 
 import choose_power
+import torch
 from helpers import fails
 
 from Model_RNN import RecurrentNetwork
@@ -15,10 +16,30 @@ def test_the_best_power_is_kept_with_everything_else(trained, dataset, tmp_path,
     save_checkpoint(path, network, audio, **kept)
     monkeypatch.setattr(choose_power, "mean_sdr", lambda network, audio, songs: -abs(network.config.power - 1.5))
     assert choose_power.main([str(path), str(dataset)]) == 0
-    assert "power 1.4: -0.100 dB" in capsys.readouterr().out
+    assert "best.pt, power 1.4: -0.100 dB" in capsys.readouterr().out
     after = load_checkpoint(path)
     assert after["config"] == facts["config"] | {"power": 1.4}
     assert {name: after[name] for name in kept} == kept
+
+
+def test_another_epochs_weights_are_taken_if_they_do_better(trained, dataset, tmp_path, monkeypatch):
+    for which in ("best", "last"):
+        network, audio, facts = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
+        with torch.no_grad():
+            network.compression.mean.fill_(which == "last")
+        kept = {name: facts[name] for name in choose_power.FACTS} | {"epoch": 7 if which == "last" else 5}
+        save_checkpoint(tmp_path / f"{which}.pt", network, audio, **kept)
+    for better, epoch in ((0.0, 5), (1.0, 7)):
+
+        def closeness(network, audio, songs, better=better):
+            return -abs(network.compression.mean[0].item() - better) - network.config.power
+
+        monkeypatch.setattr(choose_power, "mean_sdr", closeness)
+        arguments = [str(tmp_path / "best.pt"), str(dataset), "--or", str(tmp_path / "last.pt")]
+        assert choose_power.main(arguments) == 0
+        found = load_checkpoint(tmp_path / "best.pt")
+        assert (found["epoch"], found["config"]["power"]) == (epoch, 1.0)
+        assert found["weights"]["compression.mean"][0] == better
 
 
 def test_the_power_is_chosen_by_sdr(trained, dataset):
