@@ -6,7 +6,6 @@ import itertools
 import os
 import random
 import re
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -86,7 +85,7 @@ def find_songs(
     for error in dataset.errors:
         raise error
     left_out = f"; sound files not used: {len(dataset.unused)}, listed by Data.py" if dataset.unused else ""
-    print(f"{root}: layout {dataset.layout}{left_out}", file=sys.stderr)
+    print(f"{root}: layout {dataset.layout}{left_out}", flush=True)
     return dataset.songs
 
 

@@ -360,7 +360,7 @@ def test_memory_does_not_grow():
     assert max(held) < 1.2 * held[1]
 
 
-def test_a_mask_is_raised_to_the_power_of_its_network():
+def test_a_mask_is_raised_to_the_power_of_its_network(down_to_0_hz):
     class Half(torch.nn.Module):
         config = argparse.Namespace(power=2.0)
 
