@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Makes the pretrained networks: the single-frame one, then the recurrent one from its weights. What is there is kept,
+# Trains networks for real songs: the single-frame one, then the recurrent one from its weights. What is there is kept,
 # and a run that was stopped goes on.
 #
 #   bash recipe/pretrained.sh DATA OUTPUT [--device cuda] [more options of both training scripts]
 #
 # DATA holds songs/ (any layout that the training scripts read, such as MUSDB18-HQ or DSD100 as it was downloaded) and,
 # as far as there are any, taught/ (songs by label_songs.py), estimated/ (more of them, excerpts in mono), mir1k/
-# (MIR-1K), voices/ (singing alone) and accompaniments/ (music without a voice). HOLD_OUT names songs or artists of songs/ to validate on, one a line;
-# without it, songs/ says itself which they are. LEAVE_OUT names others that are not to be trained on.
+# (MIR-1K), voices/ (singing alone) and accompaniments/ (music without a voice). HOLD_OUT names songs or artists of
+# songs/ to validate on, one a line; without it, songs/ says itself which they are. LEAVE_OUT names others that are not
+# to be trained on.
 set -euo pipefail
 data=$1 output=$2
 shift 2

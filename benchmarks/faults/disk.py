@@ -36,7 +36,7 @@ from util import load_checkpoint, wavread
 
 forked.SECONDS = 60  # an evaluation starts more processes
 INSIDE = "FAULTS_DISK"  # environment variable, set where disks can be mounted
-CAUSES = ("No space left on device", "of free disk, found", "as on a full disk")
+CAUSES = ("No space left on device", "of free disk space, found", "as on a full disk")
 PLENTY = 256 << 20  # bytes, enough for any run, even a training with its last checkpoint and the one before
 
 
