@@ -10,10 +10,10 @@ from helpers import make_song
 
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork, RNNConfig
-from networks.hearing import Hearing, longest_block
+from networks.hearing import Hearing, can_be_sung, longest_block
 from separation.bidirectional import Bidirectional
 from separation.separate import separate
-from separation.separator import Separator, can_be_sung, top_octave
+from separation.separator import Separator, top_octave
 from sound.resampling import Resampler, resample
 from util import AudioConfig, istft, overlap_add, overlap_windows, stft
 
@@ -360,7 +360,7 @@ def test_memory_does_not_grow():
     assert max(held) < 1.2 * held[1]
 
 
-def test_a_mask_is_raised_to_the_power_of_its_network():
+def test_a_mask_is_raised_to_the_power_of_its_network(down_to_0_hz):
     class Half(torch.nn.Module):
         config = argparse.Namespace(power=2.0)
 
