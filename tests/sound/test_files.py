@@ -294,26 +294,30 @@ def test_what_is_neither_a_file_nor_a_folder():
 # ---------------------------------------------------------------------------------------------- channels, long files
 
 
+def loudest_tones(path: Path) -> list[int]:
+    """Hz, by channel."""
+    spectra = np.abs(np.fft.rfft(wavread(path)[0][:, 4000:44000] * np.hanning(40000)))
+    return [round(peak * 48000 / 40000 / 10) * 10 for peak in spectra.argmax(axis=1)]
+
+
 @needs_ffmpeg
-@pytest.mark.parametrize(
-    ("codec", "channels"),
-    [*(("libvorbis", channels) for channels in range(3, 9)), *(("libopus", channels) for channels in (3, 4, 6, 8))],
-)
+@pytest.mark.parametrize("channels", range(3, 9))
+@pytest.mark.parametrize("codec", ["libvorbis", "libopus"])
 def test_channels_keep_their_places(tmp_path, channels, codec):
     """Each channel has a tone of its own, in WAV and, as ffmpeg and as this program write them, in OGG."""
     layout = {3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}[channels]
     time = np.arange(48000) / 48000
-    tones = np.stack([0.3 * np.sin(2 * np.pi * 10 * (5 + channel) * time) for channel in range(channels)])
-    wavwrite(tmp_path / "song.wav", tones, 48000)
-    convert(
-        tmp_path / "song.wav", tmp_path / "foreign.ogg", "-af", f"channelmap=channel_layout={layout}", "-c:a", codec
-    )
-    wavwrite(tmp_path / "own.ogg", tones, 48000)
+    hertz = [50 + 10 * channel for channel in range(channels)]
+    wavwrite(tmp_path / "song.wav", np.stack([0.3 * np.sin(2 * np.pi * tone * time) for tone in hertz]), 48000)
+    to_layout = ("-af", f"channelmap=channel_layout={layout}")
+    convert(tmp_path / "song.wav", tmp_path / "foreign.ogg", *to_layout, "-c:a", codec)
+    convert(tmp_path / "foreign.ogg", tmp_path / "foreign.wav")  # for Opus, ffmpeg itself moves 5 and 7 channels
+    assert loudest_tones(tmp_path / "foreign.ogg") == loudest_tones(tmp_path / "foreign.wav")
+    moved = codec == "libopus" and channels in (5, 7)
+    assert moved or loudest_tones(tmp_path / "foreign.ogg") == hertz
+    wavwrite(tmp_path / "own.ogg", wavread(tmp_path / "song.wav")[0], 48000)
     convert(tmp_path / "own.ogg", tmp_path / "back.wav")
-    for name in ("foreign.ogg", "own.ogg", "back.wav"):
-        found, _ = wavread(tmp_path / name)
-        spectra = np.abs(np.fft.rfft(found[:, 4000:44000] * np.hanning(40000)))
-        assert [round(peak * 48000 / 40000 / 10) for peak in spectra.argmax(axis=1)] == [5 + n for n in range(channels)]
+    assert loudest_tones(tmp_path / "own.ogg") == loudest_tones(tmp_path / "back.wav") == hertz
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
