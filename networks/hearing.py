@@ -28,6 +28,7 @@ TAKEN_BACK = 2 / 3  # share of a song's colour that is undone: the rest may be i
 MOST = np.log(4)  # at most 12 dB of it, so that no silent band is blown up
 WIDTH = 0.5  # octaves, standard deviation of the Gaussian that smooths colour
 POINTS = 4  # per octave at which colour is estimated
+LOWEST_SUNG = 20.0  # Hz; below, there is rumble and a constant offset, and no voice
 KEYS = (1, 3, 5)  # numbers of keys that a song can be heard in
 MASK_FLOOR = 1e-4  # masks are clamped to it, and to 1 minus it, before their logits are averaged over keys
 
@@ -177,6 +178,14 @@ class Colour:
         return magnitude * torch.exp(torch.from_numpy(gain).float().to(magnitude.device) @ self.spread)
 
 
+def can_be_sung(audio: AudioConfig) -> torch.Tensor:
+    """0 for bins that show what is below LOWEST_SUNG, 1 for all others: (bins,).
+
+    The window spreads a frequency over the two nearest bins, so the first bin above LOWEST_SUNG shows it, too.
+    """
+    return (torch.arange(audio.bins) > LOWEST_SUNG / audio.bin_width + 1).float()
+
+
 def adapts(network: torch.nn.Module) -> bool:
     """Whether a network hears songs in tune and in the colour it knows, as it was trained: unless its config denies."""
     return hasattr(network, "compression") and getattr(getattr(network, "config", None), "adapts", True)
@@ -197,6 +206,8 @@ class Hearing:
         compression = getattr(network, "compression", None)
         self.learnt = compression is not None
         self.adapts = adapts(network)
+        self.power: float = getattr(getattr(network, "config", None), "power", 1.0)  # of its mask
+        self.sung = can_be_sung(audio)
         self.semitones = range(-(keys // 2), keys // 2 + 1) if self.learnt else range(1)
         if compression is not None and self.adapts:
             self.tuning, self.colour = Tuning(audio), Colour(compression, audio)
@@ -215,11 +226,10 @@ class Hearing:
         return self.colour.follow(magnitude) if self.adapts else magnitude
 
     def put_back(self, mask: torch.Tensor) -> torch.Tensor:
-        """The mask (keys x channels, frames, bins) of what was heard last -> the sound's, (channels, frames, bins)."""
-        if not self.adapts and len(self.semitones) == 1:
-            return mask
-        masks = from_tune(mask, self.blocks, self.audio)
-        if len(self.semitones) == 1:
-            return masks
-        masks = masks.unflatten(0, (len(self.semitones), -1))  # (keys, channels, frames, bins)
-        return torch.logit(masks, MASK_FLOOR).mean(0).sigmoid()
+        """The mask (keys x channels, frames, bins) of what was heard last -> the voice's, (channels, frames, bins)."""
+        if self.adapts or len(self.semitones) > 1:
+            mask = from_tune(mask, self.blocks, self.audio)
+        if len(self.semitones) > 1:
+            mask = mask.unflatten(0, (len(self.semitones), -1))  # (keys, channels, frames, bins)
+            mask = torch.logit(mask, MASK_FLOOR).mean(0).sigmoid()
+        return mask**self.power * self.sung.to(mask.device)

@@ -11,7 +11,6 @@ from sound.resampling import Resampler
 from util import AudioConfig, overlap_add, overlap_windows, stft
 
 FRAMES = 256  # per call of the network, over all channels: more take more memory and are not faster
-LOWEST = 20.0  # Hz; below, there is rumble and a constant offset, and no voice
 
 
 class Separator:
@@ -31,8 +30,6 @@ class Separator:
         self.network, self.audio = network, audio
         self.device = next(network.parameters(), torch.empty(0)).device
         self.hearing = Hearing(network, audio, keys)
-        self.power: float = getattr(getattr(network, "config", None), "power", 1.0)  # of its mask
-        self.sung = can_be_sung(audio).to(self.device)
         rows = channels * len(self.hearing.semitones)  # of the network's batch
         # On the CPU each row gets a thread of its own. Threads within a matrix product wait for each other all the
         # time; these do not, and so lose nothing on a busy machine.
@@ -111,7 +108,6 @@ class Separator:
             spectrum = stft(seen[:, self.longest - block :], self.audio, pad=False)  # (channels, count, bins)
             magnitude = spectrum.abs()
             mask = self.hearing.put_back(self._network_mask(self.hearing.hear(seen, magnitude)))
-            mask = mask**self.power * self.sung
             gain = top_octave(mask, magnitude)  # (channels, count)
             masked, weight = overlap_add(spectrum * (mask - gain[..., None]), self.audio)
             self._add(torch.cat([masked, overlap_windows(gain, self.audio)]), weight)
@@ -147,14 +143,6 @@ class Separator:
         start = max(0, -self.done)
         self.done += samples
         return sums[:, start:samples] / weights[start:samples]
-
-
-def can_be_sung(audio: AudioConfig) -> torch.Tensor:
-    """0 for bins that show what is below LOWEST, 1 for all others: (bins,).
-
-    The window spreads a frequency over the two nearest bins, so the first bin above LOWEST shows it, too.
-    """
-    return (torch.arange(audio.bins) > LOWEST / audio.bin_width + 1).float()
 
 
 def top_octave(mask: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:

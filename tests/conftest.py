@@ -16,8 +16,8 @@ from helpers import AUDIO_OPTIONS, QUICK, write_dataset, write_no_picture
 
 import train_feedforward
 import train_RNN
+from networks import hearing
 from scoring import scores
-from separation import separator
 from training import loop
 
 # The shell's background jobs ignore Ctrl-C, and so would the scripts that the tests start.
@@ -56,7 +56,7 @@ def forked_judges(monkeypatch):
 @pytest.fixture
 def down_to_0_hz(monkeypatch):
     """No frequency is too low for a voice, so that a mask of ones gives the mixture back."""
-    monkeypatch.setattr(separator, "LOWEST", -np.inf)
+    monkeypatch.setattr(hearing, "LOWEST_SUNG", -np.inf)
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from helpers import make_song
 
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork, RNNConfig
-from networks.hearing import Hearing, longest_block
+from networks.hearing import Hearing, can_be_sung, longest_block
 from separation.bidirectional import Bidirectional
 from separation.separate import separate
-from separation.separator import Separator, can_be_sung, top_octave
+from separation.separator import Separator, top_octave
 from sound.resampling import Resampler, resample
 from util import AudioConfig, istft, overlap_add, overlap_windows, stft
 
