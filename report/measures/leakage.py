@@ -17,7 +17,6 @@ import torch
 from scipy.ndimage import median_filter
 
 from networks.hearing import Hearing, longest_block
-from separation.separator import can_be_sung
 from songs.song import Song
 from sound.resampling import resample
 from util import AudioConfig, istft, stft
@@ -46,7 +45,6 @@ def read_sources(song: Song, rate: int) -> np.ndarray:
 
 def mask_of(network: torch.nn.Module, audio: AudioConfig) -> Mask:
     """A network's mask of a whole song, as in separation."""
-    power: float = getattr(network.config, "power", 1.0)
 
     def mask(spectra: torch.Tensor) -> torch.Tensor:
         mixture = spectra.sum(0)[None]  # (1, frames, bins)
@@ -54,8 +52,7 @@ def mask_of(network: torch.nn.Module, audio: AudioConfig) -> Mask:
         half = audio.block // 2
         sound = torch.nn.functional.pad(sound, (longest_block(audio) - half, half))
         hearing = Hearing(network, audio)
-        heard = hearing.put_back(network(hearing.hear(sound, mixture.abs()))[0])[0]
-        return heard**power * can_be_sung(audio)
+        return hearing.put_back(network(hearing.hear(sound, mixture.abs()))[0])[0]
 
     return mask
 
