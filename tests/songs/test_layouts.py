@@ -270,7 +270,7 @@ def test_ordinary_stereo_songs_are_not_taken_for_clips_of_mir1k(tmp_path, capsys
     assert sorted(dataset.unused) == sorted(tmp_path / name for name in songs)
     find_songs(tmp_path)
     told = f"{tmp_path}: layout MIR-1K; sound files not used: 5, listed by Data.py\n"
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().out == told
 
 
 def test_every_sound_file_that_is_not_used_is_named_with_a_reason(tmp_path):
