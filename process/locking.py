@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from process.errors import UserError, make_folder
 
+WAIT = 1.0  # seconds for the lock: one forked at the moment its parent was killed has not let go of it yet
 LOCK = ".in_use"  # the locked file; it names its holder after the first byte, which Windows lets nobody else read
 
 
@@ -24,9 +25,9 @@ def only_writer(folder: str | Path) -> Iterator[Path]:
     folder = Path(folder)
     is_new = not folder.exists()
     path = make_folder(folder) / LOCK
-    lock = FileLock(path, blocking=False, fallback_to_soft=False)  # soft locks outlive a program that is killed
+    lock = FileLock(path, timeout=WAIT, fallback_to_soft=False)  # soft locks outlive a program that is killed
     try:
-        lock.acquire()
+        lock.acquire(poll_interval=0.05)
     except Timeout as error:
         raise UserError(f"{folder}: expected a folder to write into, found it in use by {_holder(path)}") from error
     except OSError as error:
