@@ -5,8 +5,6 @@ It knows a network only by its contract: forward(magnitude, state=None) -> (mask
 
 import argparse
 import copy
-import csv
-import dataclasses
 import itertools
 import math
 import sys
@@ -16,27 +14,21 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from torchvision.transforms import Compose
 from tqdm import tqdm
 
 from Data import (
     Batches,
     DSD100Dataset,
-    InTune,
-    MakeMagnitudeSpectrum,
     collate_fn,
 )
-from networks.hearing import adapts
-from pictures.plots import plot_losses, plot_spectrograms
-from process.errors import UserError, whole_file
-from songs.song import Song
+from process.errors import UserError
+from training.files import Run
 from training.loss import SmoothedLoss, kl_divergence, mean_over_frames
 from training.mixes import Mixes
+from training.options import lasting
 from training.parallel import average_gradients, hidden, leads, ranks, same_everywhere, seed_epoch, share, sums
 from util import AudioConfig, save_checkpoint
 
-FACTS = ("epoch", "best_valid_loss", "history", "trained_on", "command")  # in the best and the last checkpoint
-STATE = ("weights_of_last_step", "optimizer", "rng_state", "cuda_rng_states")  # only in the last, to resume from
 CLIP_NORM = 1.0  # of the gradient over all weights; training normally stays below it
 AVERAGED_STEPS = 1000  # the validated and saved weights average over at most this many steps
 STATISTICS_BATCHES = 20  # batches from which the input's mean and deviation are measured
@@ -161,64 +153,6 @@ def follow(average: torch.nn.Module, network: torch.nn.Module, step: int) -> Non
 # ---------------------------------------------------------------------------------------------- one run
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """The files of a training run, all in one folder."""
-
-    folder: Path
-    name: str
-
-    def path(self, ending: str) -> Path:
-        return self.folder / f"savedModel_{self.name}_{ending}"
-
-    @property
-    def best(self) -> Path:
-        return self.path("best.pt")
-
-    @property
-    def last(self) -> Path:
-        return self.path("last.pt")
-
-    def write_results(
-        self, facts: dict, network: torch.nn.Module, audio: AudioConfig, song: Song, device: torch.device
-    ) -> None:
-        """Write what follows from the last checkpoint: the curves and, after the best epoch so far, the best checkpoint
-        and a picture.
-
-        The last checkpoint is written before, so that a run that is killed in between writes these when resumed.
-        """
-        history = facts["history"]
-        if min(history, key=lambda row: row["valid_loss"])["epoch"] == len(history):
-            save_checkpoint(self.best, network, audio, **{name: facts[name] for name in FACTS})
-            self.draw_song(network, song, audio, device)
-        self.write_curves(history)
-
-    def remove_parts(self) -> None:
-        """Remove the half-written files of a run that was killed."""
-        for path in self.folder.glob(f".{self.path('*').name}.part.*"):
-            path.unlink()
-
-    def write_curves(self, history: list[dict]) -> None:
-        with whole_file(self.path("loss.csv")) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, history[0].keys())
-            writer.writeheader()
-            writer.writerows(history)
-        plot_losses(self.path("loss.png"), history, f"{self.name}: {len(history)} epochs")
-
-    def draw_song(self, network: torch.nn.Module, song: Song, audio: AudioConfig, device: torch.device) -> None:
-        """Draw the first 30 seconds of a song: mixture, voice and the network's estimate."""
-        adapt = [InTune()] if adapts(network) else []
-        make_sample = Compose([*adapt, MakeMagnitudeSpectrum()])
-        sample = DSD100Dataset([song], audio, make_sample, excerpt_seconds=30)[0, 0]
-        network.eval()
-        with torch.no_grad():
-            mask, _ = network(sample["mixture"][None].to(device))
-        estimate = mask[0].cpu() * sample["mixture"]
-        pictures = {"mixture": sample["mixture"], "voice": sample["vocals"], "estimated voice": estimate}
-        pictures = {name: magnitude.numpy() for name, magnitude in pictures.items()}
-        plot_spectrograms(self.path("spectrograms.png"), pictures, audio, f"{self.name}: {song.name}")
-
-
 def measure_input(network: torch.nn.Module, loader: Loader | Mixes) -> None:
     """Set the statistics of the network's input compression from the first training batches."""
     compression: Any = network.compression
@@ -304,13 +238,3 @@ def train(
         if leads():
             save_checkpoint(run.last, average, audio, **facts, **state)
             run.write_results(facts, average, audio, valid_loader.dataset.songs[0], device)
-
-
-MAY_CHANGE = {"output", "epochs", "patience", "device", "keep", "workers", "threads", "resume", "overwrite"}
-MAY_CHANGE |= {"command", "before"}
-MAY_CHANGE |= {"dataset", "voices", "accompaniments", "mix"}  # folders, which may move; `data` tells what is in them
-
-
-def lasting(options: argparse.Namespace) -> dict:
-    """The options that shape the weights, which a resumed run must not change."""
-    return {name: value for name, value in vars(options).items() if name not in MAY_CHANGE}

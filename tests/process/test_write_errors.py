@@ -22,7 +22,7 @@ from process.errors import UserError
 from scoring.report import write_results
 from sound.files import create_sound
 from sound.tags import Tags
-from training.loop import Run
+from training.files import Run
 
 HISTORY = [{"epoch": 1, "train_loss": 2.0, "valid_loss": 1.0, "learning_rate": 0.1, "seconds": 1.0}]
 

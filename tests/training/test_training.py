@@ -20,6 +20,7 @@ from Model_RNN import RecurrentNetwork
 from songs.layouts import find_songs
 from training import command, loop
 from training.loop import carry_state, learning_rate
+from training.options import parse_options
 from util import AudioConfig, load_network, wavwrite
 
 ENDINGS = {"best.pt", "last.pt", "loss.csv", "loss.png", "spectrograms.png"}
@@ -146,7 +147,7 @@ def test_input_statistics_are_those_of_the_real_frames(dataset):
     """Excerpts of unequal length are padded in a batch; the padding is not measured."""
     songs, audio = find_songs(dataset)["Train"], AudioConfig(RATE, 256, 128)
     whole = DSD100Dataset(songs, audio, MakeMagnitudeSpectrum(), excerpt_seconds=100)
-    options = command.parse_options(FeedforwardNetwork, "", [str(dataset), "--batch-size", "3"], None)
+    options = parse_options(FeedforwardNetwork, "", [str(dataset), "--batch-size", "3"], None)
     network = FeedforwardNetwork(FeedforwardConfig(bins=audio.bins))
     loop.measure_input(network, loop.make_loader(whole, options, shuffle=True))
     expected = FeedforwardNetwork(FeedforwardConfig(bins=audio.bins))
@@ -180,7 +181,7 @@ def test_progress_shows_the_smoothed_loss_and_frames_per_second(dataset, monkeyp
 
     monkeypatch.setattr(loop, "tqdm", Bar)
     pieces = DSD100Dataset(find_songs(dataset)["Train"], AudioConfig(RATE, 256, 128), MakeMagnitudeSpectrum(), 0.5)
-    options = command.parse_options(FeedforwardNetwork, "", [str(dataset), "--batch-size", "4"], None)
+    options = parse_options(FeedforwardNetwork, "", [str(dataset), "--batch-size", "4"], None)
     network = FeedforwardNetwork(FeedforwardConfig(bins=129))
     loop.run_epoch(network, loop.make_loader(pieces, options, shuffle=True), torch.device("cpu"), "test")
     assert len(shown) == 4
@@ -215,7 +216,7 @@ def test_what_is_judged_and_saved_is_the_average(dataset, tmp_path, monkeypatch)
     assert not all(torch.equal(average[key], network[key]) for key in network)
     network, audio, _ = load_network(tmp_path / "savedModel_feedforward_last.pt", FeedforwardNetwork)
     valid = DSD100Dataset(find_songs(dataset)["Valid"], audio, MakeMagnitudeSpectrum(), 0.3, whole_songs=True)
-    options = command.parse_options(FeedforwardNetwork, "", [str(dataset)], None)
+    options = parse_options(FeedforwardNetwork, "", [str(dataset)], None)
     loss = loop.run_epoch(network, loop.make_loader(valid, options, False), torch.device("cpu"), "")
     assert last["history"][-1]["valid_loss"] == pytest.approx(loss, rel=1e-4)
 
@@ -242,7 +243,7 @@ def test_whole_songs_are_validated_with_the_state_carried(trained, dataset):
     losses = []
     for seconds in (0.3, 100):
         pieces = DSD100Dataset(songs, audio, MakeMagnitudeSpectrum(), seconds, whole_songs=True)
-        options = command.parse_options(RecurrentNetwork, "", [str(dataset), "--batch-size", "2"], FeedforwardNetwork)
+        options = parse_options(RecurrentNetwork, "", [str(dataset), "--batch-size", "2"], FeedforwardNetwork)
         loader = loop.make_loader(pieces, options, shuffle=False)
         losses.append(loop.run_epoch(network, loader, torch.device("cpu"), "test"))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -444,5 +445,5 @@ def test_overwrite_replaces_a_run(dataset, tmp_path):
 
 def test_command_in_the_checkpoint_is_the_one_typed(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train_RNN.py", "songs", "--epochs", "3"])
-    options = command.parse_options(RecurrentNetwork, "", None, FeedforwardNetwork)
+    options = parse_options(RecurrentNetwork, "", None, FeedforwardNetwork)
     assert options.command == "train_RNN.py songs --epochs 3" and options.epochs == 3
