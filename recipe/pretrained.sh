@@ -44,7 +44,7 @@ started=$SECONDS
 mkdir -p "$output"
 train train_feedforward.py feedforward --encoder bands --bands 30 --sample-rate 32000 --block 4096 --hop 1024 \
   --excerpt 3 --batch-size 16 --steps 100 --epochs 18 "$@"
-train train_RNN.py RNN --memory 96 --excerpt 4 --batch-size 8 --steps 200 --epochs 42 "$@"
+train train_RNN.py RNN --hidden-size 96 --excerpt 4 --batch-size 8 --steps 200 --epochs 42 "$@"
 for name in feedforward RNN; do
   "$python" "$here/recipe/choose_power.py" "$output/savedModel_${name}_best.pt" "${songs[@]}" \
     --or "$output/savedModel_${name}_last.pt"

@@ -52,7 +52,7 @@ def make_network(
     given = {name: getattr(options, name) for name in ("sample_rate", "block", "hop", "encoder", "bands")}
     given = {name: value for name, value in given.items() if value is not None}
     sizes = {"dropout": options.dropout, "adapts": not options.mix}
-    sizes |= {"memory": options.memory} if starts_from else {}
+    sizes |= {"memory": options.hidden_size} if starts_from else {}
     if starts_from_scratch(starts_from, options):
         sizes |= {name: given.pop(name) for name in ("encoder", "bands") if name in given}
         audio = AudioConfig(**given)
@@ -98,7 +98,7 @@ def make_training_set(
     # The memory goes to training songs: validation reads each song only once per epoch.
     reading = tqdm([*songs, *voices, *accompaniments], "reading", leave=False, disable=hidden(), unit="song")
     copies = ranks() * (1 if multiprocessing.get_start_method() == "fork" else 1 + options.workers)
-    kept = iter(list(keep(reading, options.keep / copies)))
+    kept = iter(list(keep(reading, options.cache / copies)))
     songs, voices, accompaniments = ([next(kept) for _ in part] for part in (songs, voices, accompaniments))
     whole_songs = options.sequences == "songs"
     return DSD100Dataset(

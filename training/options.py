@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from networks.encoders import ENCODERS
-from process.commandline import parser_from
+from process.commandline import parser_from, renamed
 from songs.layouts import add_dataset_arguments
 from training.files import Run
 from training.mixes import folder_and_share
@@ -23,7 +23,7 @@ RANGES: dict[str, tuple[float, float]] = {  # limits of the numeric options
     "remix": (0, 1),
     "effects": (0, 1),
     "transpose": (0, 12),
-    "keep": (0, 1_000_000),
+    "cache": (0, 1_000_000),
     "workers": (0, 256),
     "steps": (1, 1_000_000),
     "bands": (1, 1000),
@@ -33,7 +33,7 @@ RANGES: dict[str, tuple[float, float]] = {  # limits of the numeric options
     "learning_rate": (1e-9, 100),
     "weight_decay": (0, 100),
     "dropout": (0, 1),
-    "memory": (1, 65536),
+    "hidden_size": (1, 65536),
     "seed": (0, 2**63 - 1),
     "threads": (1, 256),
 }
@@ -82,14 +82,15 @@ def parse_options(
     add("--effects", type=float, metavar="P", default=0.0, help=effects)
     equalizer = "spread of a random equaliser's octave bands, in dB; two numbers for vocals and music (default: 2)"
     add("--equalizer", type=float, nargs="+", metavar="DB", default=[2.0], help=equalizer)
-    kept = "keep up to this many MB of decoded songs in memory, read the others as needed (default: %(default)s)"
-    add("--keep", type=int, metavar="MB", default=2000, help=kept)
+    cache = "keep up to this many MB of decoded songs in memory, read the others as needed (default: %(default)s)"
+    add("--cache", type=int, metavar="MB", default=2000, help=cache)
+    renamed(parser, "--keep", "--cache")
     workers = "number of extra processes that read and transform songs, or of threads with --mix (default: %(default)s)"
     add("--workers", type=int, default=0, help=workers)
     mix = "draw excerpts' vocals from these folders, of songs or of solo vocals, in these shares: training/mixes.py"
-    add("--mix", nargs="+", type=folder_and_share, default=[], metavar="FOLDER=SHARE", help=mix)
+    add("--mix", nargs="+", action="extend", type=folder_and_share, default=[], metavar="FOLDER=SHARE", help=mix)
     left_out = "songs, artists or solo vocals of those folders that are not trained on"
-    add("--leave-out", nargs="+", default=[], metavar="NAME", help=left_out)
+    add("--leave-out", nargs="+", action="extend", default=[], metavar="NAME", help=left_out)
     steps = "number of batches in an epoch, with --mix (default: %(default)s)"
     add("--steps", type=int, default=200, help=steps)
 
@@ -102,8 +103,9 @@ def parse_options(
     bands = f"number of bands of an encoder by band (default: {network_class.Config.bands}{or_first})"
     add("--bands", type=int, metavar="N", help=bands)
     if starts_from is not None:
-        memory = "hidden size of the LSTM, for each band if the encoder has bands (default: %(default)s)"
-        add("--memory", type=int, metavar="UNITS", default=network_class.Config.memory, help=memory)
+        size = "hidden size of the LSTM, for each band if the encoder has bands (default: %(default)s)"
+        add("--hidden-size", type=int, metavar="UNITS", default=network_class.Config.memory, help=size)
+        renamed(parser, "--memory", "--hidden-size")
         default = f"{Run(Path(), starts_from.name).best} in the output folder"
     else:
         default = "scratch"
@@ -115,7 +117,8 @@ def parse_options(
     add("--patience", type=int, default=20, help=patience)
     size = "number of excerpts, or of whole songs side by side, in a batch (default: %(default)s)"
     add("--batch-size", type=int, default=batch_size, help=size)
-    add("--learning-rate", type=float, default=1e-3, help="learning rate of the first epoch (default: %(default)s)")
+    rate = "learning rate of the first epoch (default: %(default)s)"
+    add("--learning-rate", "--lr", type=float, default=1e-3, help=rate)
     add("--weight-decay", type=float, default=1e-2, help="weight decay of AdamW (default: %(default)s)")
     add("--dropout", type=float, default=0.0, help="probability of dropping a hidden unit (default: %(default)s)")
     target = "estimate the vocals' magnitude, or its projection on the mixture's phase (default: %(default)s)"
@@ -149,7 +152,7 @@ def parse_options(
     return options
 
 
-MAY_CHANGE = {"output", "epochs", "patience", "device", "keep", "workers", "threads", "resume", "overwrite"}
+MAY_CHANGE = {"output", "epochs", "patience", "device", "cache", "workers", "threads", "resume", "overwrite"}
 MAY_CHANGE |= {"command", "before"}
 MAY_CHANGE |= {"dataset", "voices", "accompaniments", "mix"}  # folders, which may move; `data` tells what is in them
 

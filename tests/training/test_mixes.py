@@ -317,7 +317,7 @@ def weights(folder, name: str, which: str = "last") -> dict[str, torch.Tensor]:
 def test_both_networks_train_on_a_mix_and_hear_songs_as_they_are(data, tmp_path):
     assert train_feedforward.main(options_of(data, tmp_path, *AUDIO_OPTIONS, "--encoder", "bands", "--bands", "8")) == 0
     made = (tmp_path / "bank.i16").stat().st_mtime_ns
-    assert train_RNN.main(options_of(data, tmp_path, "--memory", "16")) == 0
+    assert train_RNN.main(options_of(data, tmp_path, "--hidden-size", "16")) == 0
     assert (tmp_path / "bank.i16").stat().st_mtime_ns == made
     network, audio, checkpoint = load_network(tmp_path / "savedModel_RNN_best.pt", train_RNN.RecurrentNetwork)
     assert not network.config.adapts and network.config.bands == 8

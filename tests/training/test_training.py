@@ -324,7 +324,7 @@ def test_encoder_and_memory_arrive(dataset, tmp_path, monkeypatch):
         assert intercepted(monkeypatch, [*base, *more], script)["network"].config.encoder == "dense"
         seen = intercepted(monkeypatch, [*base, *more, "--encoder", "conv"], script)
         assert seen["network"].config.encoder == "conv"
-    seen = intercepted(monkeypatch, [*base, *more, "--encoder", "bands", "--memory", "17"], train_RNN)
+    seen = intercepted(monkeypatch, [*base, *more, "--encoder", "bands", "--hidden-size", "17"], train_RNN)
     assert (seen["network"].config.encoder, seen["network"].lstm.hidden_size) == ("bands", 17)
     assert seen["network"].config.bin_width == RATE / 256
 
