@@ -35,7 +35,7 @@ from training.loop import Loader, make_loader, measure_input, train
 from training.mixes import Mixes, open_mixes
 from training.options import parse_options
 from training.parallel import hidden, joined, leads, ranks
-from training.resuming import check_data, fingerprints, resumed_checkpoint
+from training.resuming import check_data, fingerprints, resumed_checkpoint, take_over
 from util import AudioConfig, choose_device, load_checkpoint, load_network, set_seed
 
 CORNER = 700.0  # Hz, below which an encoder's bands are about equally wide, as on the mel scale
@@ -163,7 +163,11 @@ def start(
     resumed = resumed_checkpoint(run, options)
     if leads():
         run.remove_parts()
-    torch.set_num_threads(options.threads)
+    if resumed is not None:
+        network, audio, _ = load_network(run.last, network_class)
+        take_over(options, resumed, network, audio, run)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     set_seed(options.seed)
     device = choose_device(options.device)
 
@@ -171,9 +175,7 @@ def start(
     for split in ("Train", "Valid"):
         if not songs[split]:
             raise UserError(f"{options.dataset}: expected songs for training and validation, found none in {split}")
-    if resumed is not None:
-        network, audio, _ = load_network(run.last, network_class)
-    else:
+    if resumed is None:
         network, audio = make_network(network_class, starts_from, options, folder)
 
     make_spectrum = MakeMagnitudeSpectrum(projected=options.target == "projection")

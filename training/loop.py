@@ -25,7 +25,7 @@ from process.errors import UserError
 from training.files import Run
 from training.loss import SmoothedLoss, kl_divergence, mean_over_frames
 from training.mixes import Mixes
-from training.options import lasting
+from training.options import kept
 from training.parallel import average_gradients, hidden, leads, ranks, same_everywhere, seed_epoch, share, sums
 from util import AudioConfig, save_checkpoint
 
@@ -233,7 +233,7 @@ def train(
             "optimizer": optimizer.state_dict(),
             "rng_state": torch.get_rng_state(),
             "cuda_rng_states": torch.cuda.get_rng_state_all(),
-            "options": lasting(options),
+            "options": kept(options),
         }
         if leads():
             save_checkpoint(run.last, average, audio, **facts, **state)

@@ -42,13 +42,17 @@ RANGES: dict[str, tuple[float, float]] = {  # limits of the numeric options
 def parse_options(
     network_class: type[Any], documentation: str, argv: list[str] | None, starts_from: type[Any] | None
 ) -> argparse.Namespace:
-    """The options of a run. A wrong command line ends here with exit status 2. documentation: the script's."""
+    """The options of a run, and in `given` the names of those that were typed. documentation: the script's docstring.
+
+    A wrong command line ends here with exit status 2.
+    """
     parser = parser_from(documentation)
     add_dataset_arguments(parser)
     add = parser.add_argument
     output = "write checkpoints, curves and pictures into this folder (default: the current one)"
     add("--output", metavar="FOLDER", default=".", help=output)
-    add("--resume", action="store_true", help="continue the run in the output folder")
+    resume = "continue the run in the output folder with its own options; begin one if there is none"
+    add("--resume", action="store_true", help=resume)
     add("--overwrite", action="store_true", help="replace the run in the output folder")
 
     add = parser.add_argument_group("data").add_argument
@@ -129,16 +133,18 @@ def parse_options(
     seed = "seed of weights, order and random transforms (default: %(default)s)"
     add("--seed", type=int, default=0, help=seed)
     add("--device", default="auto", help="train on cpu, cuda, mps, or the best available (default: %(default)s)")
-    threads = "number of CPU threads of the network (default here: %(default)s)"
-    add("--threads", type=int, default=torch.get_num_threads(), help=threads)
+    threads = f"number of CPU threads of the network (default here: {torch.get_num_threads()})"
+    add("--threads", type=int, help=threads)
 
     options = parser.parse_args(argv)
+    blank = argparse.Namespace(**dict.fromkeys(vars(options)))  # instead of the defaults
+    options.given = {name for name, value in vars(parser.parse_args(argv, blank)).items() if value is not None}
     if options.resume and options.overwrite:
         parser.error("--resume and --overwrite exclude each other")
     for name, (least, most) in RANGES.items():
         value = getattr(options, name, None)
         if value is not None and not least <= value <= most:  # in this order NaN is refused, too
-            parser.error(f"--{name.replace('_', '-')} must be from {least} to {most}, found {value}")
+            parser.error(f"{flag(name)} must be from {least} to {most}, found {value}")
     if not 0.1 <= options.speed[0] <= options.speed[1] <= 10:
         parser.error(f"--speed must be LOW <= HIGH, both from 0.1 to 10, found {options.speed}")
     if not -100 <= options.gain[0] <= options.gain[1] <= 100:
@@ -152,11 +158,26 @@ def parse_options(
     return options
 
 
-MAY_CHANGE = {"output", "epochs", "patience", "device", "cache", "workers", "threads", "resume", "overwrite"}
-MAY_CHANGE |= {"command", "before"}
-MAY_CHANGE |= {"dataset", "voices", "accompaniments", "mix"}  # folders, which may move; `data` tells what is in them
+OF_THE_CALL = {"dataset", "output", "resume", "overwrite", "given", "command", "before"}  # not of the run
+HOW_LONG = {"epochs", "patience"}
+FOLDERS = {"voices", "accompaniments", "mix"}  # which may move; `data` tells what is in them
+MAY_CHANGE = HOW_LONG | FOLDERS | {"device", "cache", "workers", "threads"}  # all other options shape the weights
 
 
-def lasting(options: argparse.Namespace) -> dict:
-    """The options that shape the weights, which a resumed run must not change."""
-    return {name: value for name, value in vars(options).items() if name not in MAY_CHANGE}
+def kept(options: argparse.Namespace) -> dict:
+    """The options that a checkpoint keeps, for the run to go on with."""
+    return {name: value for name, value in vars(options).items() if name not in OF_THE_CALL}
+
+
+def flag(name: str) -> str:
+    """An option as it is typed."""
+    return f"--{name.replace('_', '-')}"
+
+
+def worded(name: str, value: object) -> str:
+    """An option's value in a sentence: 'with --gain -6 6', 'without --bfloat16'."""
+    if value is True:
+        return f"with {flag(name)}"
+    if value is None or value is False or value == []:
+        return f"without {flag(name)}"
+    return f"with {flag(name)} {' '.join(map(str, value if isinstance(value, list) else [value]))}"

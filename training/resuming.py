@@ -3,31 +3,59 @@
 import argparse
 import hashlib
 from collections.abc import Sequence
+from typing import Any
+
+import torch
 
 from process.errors import UserError
 from songs.song import Song
-from training.files import STATE, Run
+from training.files import FACTS, STATE, Run
 from training.loop import Loader
 from training.mixes import Mixes
-from training.options import lasting
-from util import load_checkpoint
+from training.options import FOLDERS, HOW_LONG, MAY_CHANGE, flag, kept, worded
+from util import AudioConfig, load_checkpoint
 
 
 def resumed_checkpoint(run: Run, options: argparse.Namespace) -> dict | None:
     """The checkpoint to continue from, None for a new run. Raises UserError if one run would harm another."""
+    existing = next((path for path in (run.last, run.best) if path.exists()), None)
     if not options.resume:
-        existing = next((path for path in (run.last, run.best) if path.exists()), None)
         if existing and not options.overwrite:
             raise UserError(f"{existing}: a run is already there; expected --resume, --overwrite or another --output")
         return None
+    if existing is None:
+        print(f"{run.folder}: no run of the {run.name} network to resume: a new one begins")
+        return None
+    if existing != run.last:
+        raise UserError(f"{run.last}: expected a checkpoint to resume from, found only {existing.name}")
     checkpoint = load_checkpoint(run.last, run.name)
-    if not {"options", "history", *STATE} <= checkpoint.keys():
+    if not {"options", *FACTS, *STATE} <= checkpoint.keys():
         raise UserError(f"{run.last}: expected a checkpoint to resume from, found one with weights only")
-    for name, value in lasting(options).items():
-        if name != "data" and checkpoint["options"].get(name) != value:
-            found = checkpoint["options"].get(name)
-            raise UserError(f"{run.last}: the run was started with {name} = {found}, cannot continue with {value}")
     return checkpoint
+
+
+def take_over(
+    options: argparse.Namespace, checkpoint: dict, network: torch.nn.Module, audio: AudioConfig, run: Run
+) -> None:
+    """Give `options` the values that the run was started with, but for what was typed now and may change.
+
+    Raises UserError for what was typed and may not.
+    """
+    config: Any = network.config
+    before = checkpoint["options"]
+    sizes = {**vars(config), **vars(audio), "hidden_size": getattr(config, "memory", None)}  # whatever was typed
+    true = before | {name: sizes[name] for name in sizes.keys() & vars(options).keys()}
+    changed = [name for name in kept(options) if name in options.given and true.get(name) != getattr(options, name)]
+    for name in changed:
+        if name not in MAY_CHANGE:
+            was, now = worded(name, true.get(name)), worded(name, getattr(options, name))
+            raise UserError(f"{run.last}: the run was started {was}, cannot continue {now}; leave {flag(name)} out")
+    untold = sorted((HOW_LONG | FOLDERS) - before.keys() - options.given)
+    if untold:
+        told = ", ".join(map(flag, untold))
+        print(f"{run.last}: of an earlier version, which did not keep {told}; they have their defaults unless typed")
+    vars(options).update({name: before[name] for name in before.keys() & kept(options).keys() - options.given})
+    options.command = "; ".join([checkpoint["command"], *([options.command] if changed else [])])
 
 
 def fingerprints(valid: Sequence[Song], loader: Loader | Mixes) -> dict[str, str]:
