@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from networks.hearing import adapts
 from pictures.plots import plot_losses, plot_spectrograms
 from process.errors import whole_file
 from songs.song import Song
+from training.loss import LossCurve
 from util import AudioConfig, save_checkpoint
 
 FACTS = ("epoch", "best_valid_loss", "history", "trained_on", "command")  # in the best and the last checkpoint
@@ -37,7 +39,13 @@ class Run:
         return self.path("last.pt")
 
     def write_results(
-        self, facts: dict, network: torch.nn.Module, audio: AudioConfig, song: Song, device: torch.device
+        self,
+        facts: dict,
+        curve: LossCurve,
+        network: torch.nn.Module,
+        audio: AudioConfig,
+        song: Song,
+        device: torch.device,
     ) -> None:
         """Write what follows from the last checkpoint: the curves and, after the best epoch so far, the best checkpoint
         and a picture.
@@ -48,19 +56,25 @@ class Run:
         if min(history, key=lambda row: row["valid_loss"])["epoch"] == len(history):
             save_checkpoint(self.best, network, audio, **{name: facts[name] for name in FACTS})
             self.draw_song(network, song, audio, device)
-        self.write_curves(history)
+        self.write_curves(history, curve)
 
     def remove_parts(self) -> None:
         """Remove the half-written files of a run that was killed."""
         for path in self.folder.glob(f".{self.path('*').name}.part.*"):
             path.unlink()
 
-    def write_curves(self, history: list[dict]) -> None:
-        with whole_file(self.path("loss.csv")) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, history[0].keys())
-            writer.writeheader()
-            writer.writerows(history)
-        plot_losses(self.path("loss.png"), history, f"{self.name}: {len(history)} epochs")
+    def write_curves(self, history: list[dict], curve: LossCurve) -> None:
+        """Write the epochs' losses so far, the smoothed loss over batches, and a picture of both."""
+        if history:
+            names = list(history[-1])  # rows of earlier versions lack some
+            self._write_table("loss.csv", [names, *([row.get(name, "") for name in names] for row in history)])
+        points = [(batch, f"{epochs:.6g}", f"{loss:.6g}") for batch, epochs, loss in curve.points]
+        self._write_table("batches.csv", [("batch", "epochs", "smoothed_loss"), *points])
+        plot_losses(self.path("loss.png"), history, f"{self.name}: {len(history)} epochs", curve.points)
+
+    def _write_table(self, ending: str, rows: Sequence[Sequence]) -> None:
+        with whole_file(self.path(ending)) as temporary, temporary.open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
 
     def draw_song(self, network: torch.nn.Module, song: Song, audio: AudioConfig, device: torch.device) -> None:
         """Draw the first 30 seconds of a song: mixture, voice and the network's estimate."""

@@ -9,6 +9,7 @@ import itertools
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,15 @@ from Data import (
 )
 from process.errors import UserError
 from training.files import Run
-from training.loss import SmoothedLoss, kl_divergence, mean_over_frames
+from training.loss import LossCurve, SmoothedLoss, kl_divergence, mean_over_frames
 from training.mixes import Mixes
 from training.options import kept
-from training.parallel import average_gradients, hidden, leads, ranks, same_everywhere, seed_epoch, share, sums
+from training.parallel import average_gradients, hidden, leads, same_everywhere, seed_epoch, share, sums
 from util import AudioConfig, save_checkpoint
 
 CLIP_NORM = 1.0  # of the gradient over all weights; training normally stays below it
 AVERAGED_STEPS = 1000  # the validated and saved weights average over at most this many steps
+REDRAWN = 60.0  # seconds after which the curves are written anew within an epoch
 STATISTICS_BATCHES = 20  # batches from which the input's mean and deviation are measured
 
 
@@ -94,20 +96,22 @@ def run_epoch(
     optimizer: torch.optim.Optimizer | None = None,
     reverse: bool = False,
     bfloat16: bool = False,
+    note: Callable[[float, int], float] | None = None,
 ) -> float:
     """Go through the loader once: train if there is an optimizer, else validate. Returns the mean loss per frame.
 
     reverse: the loss is the reverse divergence; bfloat16: train, but do not validate, with 16-bit matrix products.
+    note: is told each batch's loss, over all ranks, and its number, from 1; returns the smoothed loss to show.
     With whole songs, the state is carried from batch to batch and detached (truncated back-propagation through time).
     Each rank goes through its share of every batch. Raises UserError at a non-finite loss.
     """
     network.train(optimizer is not None)
-    total, frames, smoothed, state = 0.0, 0, SmoothedLoss(), None
+    total, frames, smoothed, state = 0.0, 0.0, SmoothedLoss(), None
     started = time.perf_counter()
     progress = tqdm(loader, title, file=sys.stderr, leave=False, disable=hidden(), unit="batch")
     with torch.set_grad_enabled(optimizer is not None):
         for number, batch in enumerate(progress, 1):
-            count = 0
+            value, count = 0.0, 0
             if optimizer is not None:
                 optimizer.zero_grad()
             if batch:  # a rank's share of the last batch may be empty
@@ -120,17 +124,19 @@ def run_epoch(
                 if not math.isfinite(value):
                     songs = ", ".join(sorted(set(batch["names"])))
                     raise UserError(f"{title}, batch {number}: expected a finite loss, found {value} (songs: {songs})")
-                total, frames = total + value * count, frames + count
-                rate = ranks() * frames / (time.perf_counter() - started)
-                progress.set_postfix_str(f"loss {smoothed.update(value):.4g}, {rate:.0f} frames/s", refresh=False)
             if optimizer is not None:
                 if count:
                     loss.backward()
                 average_gradients(network, count)
                 torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
                 optimizer.step()
-    total_loss, total_frames = sums(total, frames)
-    return total_loss / total_frames
+            batch_total, batch_frames = sums(value * count, count)
+            total, frames = total + batch_total, frames + batch_frames
+            mean = batch_total / batch_frames
+            shown = note(mean, number) if note else smoothed.update(mean)
+            rate = frames / (time.perf_counter() - started)
+            progress.set_postfix_str(f"loss {shown:.4g}, {rate:.0f} frames/s", refresh=False)
+    return total / frames
 
 
 def learning_rate(peak: float, epoch: int, epochs: int) -> float:
@@ -175,7 +181,7 @@ def train(
     """Train to the last epoch, or until validation has not improved for `patience` epochs. Save after every epoch.
 
     The weights that are validated and saved are an average over the last steps, see `follow`.
-    resumed: the run's last checkpoint. A resumed run ends with the same weights as one that was never stopped.
+    resumed: the run's last checkpoint. A resumed run ends with the same weights and curves as one never stopped.
     """
     network.to(device)
     same_everywhere(network)
@@ -184,7 +190,8 @@ def train(
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
     )  # fused: a third of the time, with the small batches that learn best
-    history = []
+    first = next(network.parameters())
+    history, curve = [], LossCurve()
     trained_on = train_loader.describe(options) + options.before  # in words, shown when the network is used
     if resumed is not None:
         trained_on = resumed["trained_on"]
@@ -193,11 +200,21 @@ def train(
         torch.set_rng_state(resumed["rng_state"])
         torch.cuda.set_rng_state_all(resumed["cuda_rng_states"])
         history = resumed["history"]
+        earlier = {"batches": int(optimizer.state[first]["step"])}  # of a version that kept no curve
+        curve = LossCurve(**resumed.get("loss_curve", earlier))
         if leads():  # in case it was killed before it could write these
-            run.write_results(resumed, average, audio, valid_loader.dataset.songs[0], device)
-    first = next(network.parameters())
+            run.write_results(resumed, curve, average, audio, valid_loader.dataset.songs[0], device)
     optimizer.register_step_post_hook(lambda *_: follow(average, network, int(optimizer.state[first]["step"])))
     reverse = options.divergence == "reverse"
+    batches, written = 0, time.monotonic()
+
+    def note(loss: float, number: int) -> float:
+        nonlocal written
+        smoothed = curve.add(loss, len(history) + number / batches)
+        if leads() and time.monotonic() - written > REDRAWN:
+            run.write_curves(history, curve)
+            written = time.monotonic()
+        return smoothed
 
     while len(history) < options.epochs:
         epoch = len(history) + 1
@@ -211,11 +228,12 @@ def train(
         started = time.perf_counter()
         title = f"epoch {epoch}/{options.epochs}"
         train_loader.begin(epoch)
+        batches = len(train_loader)
         seed_epoch(options.seed, epoch)
-        train_loss = run_epoch(network, train_loader, device, title, optimizer, reverse, options.bfloat16)
+        train_loss = run_epoch(network, train_loader, device, title, optimizer, reverse, options.bfloat16, note)
         valid_loss = run_epoch(average, valid_loader, device, f"{title}, validation", reverse=reverse)
         seconds = round(time.perf_counter() - started, 1)
-        losses = {"train_loss": train_loss, "valid_loss": valid_loss}
+        losses = {"train_loss": train_loss, "valid_loss": valid_loss, "smoothed_loss": curve.value}
         history.append({"epoch": epoch, **losses, "learning_rate": rate, "seconds": seconds})
         better = valid_loss < best["valid_loss"]
         mark = " *" if better else ""
@@ -234,7 +252,8 @@ def train(
             "rng_state": torch.get_rng_state(),
             "cuda_rng_states": torch.cuda.get_rng_state_all(),
             "options": kept(options),
+            "loss_curve": vars(curve),
         }
         if leads():
             save_checkpoint(run.last, average, audio, **facts, **state)
-            run.write_results(facts, average, audio, valid_loader.dataset.songs[0], device)
+            run.write_results(facts, curve, average, audio, valid_loader.dataset.songs[0], device)

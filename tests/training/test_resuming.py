@@ -1,5 +1,6 @@
 """Going on with a run: whose options hold, and which runs cannot go on."""
 
+import csv
 import shutil
 
 import pytest
@@ -57,6 +58,7 @@ def test_resume_alone_takes_every_option_from_the_checkpoint(dataset, tmp_path, 
     one, other = (torch.load(tmp_path / name / LAST, weights_only=True) for name in ("straight", "stopped"))
     assert one["epoch"] == other["epoch"] == 3 and one["options"] == other["options"]
     assert all(torch.equal(one["weights"][name], other["weights"][name]) for name in one["weights"])
+    assert one["loss_curve"] == other["loss_curve"]
     assert other["command"] == one["command"].replace("straight", "stopped")
 
 
@@ -124,3 +126,18 @@ def test_a_checkpoint_of_an_earlier_version_goes_on(goes_on_with, run, capsys):
     assert (options.epochs, options.patience, options.excerpt, options.hidden_size) == (5, 20, 0.5, 200)
     said = capsys.readouterr().out
     assert "of an earlier version, which did not keep --accompaniments, --mix, --patience, --voices; they" in said
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_curve(dataset, run):
+    path = run / LAST
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["loss_curve"]
+    for row in checkpoint["history"]:
+        del row["smoothed_loss"]
+    torch.save(checkpoint, path)
+    assert train_feedforward.main([str(dataset), "--output", str(run), "--resume", "--epochs", "3"]) == 0
+    with (run / "savedModel_feedforward_batches.csv").open() as file:
+        assert [row["batch"] for row in csv.DictReader(file)] == ["9", "10", "11", "12"]
+    with (run / "savedModel_feedforward_loss.csv").open() as file:
+        smoothed = [row["smoothed_loss"] for row in csv.DictReader(file)]
+    assert smoothed[:2] == ["", ""] and float(smoothed[2]) > 0

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import AUDIO_OPTIONS, QUICK, RATE
+from helpers import AUDIO_OPTIONS, QUICK, RATE, write_no_picture
 
 import train_feedforward
 import train_RNN
@@ -18,12 +18,12 @@ from Data import DSD100Dataset, MakeMagnitudeSpectrum
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
 from songs.layouts import find_songs
-from training import command, loop
+from training import command, files, loop
 from training.loop import carry_state, learning_rate
 from training.options import parse_options
 from util import AudioConfig, load_network, wavwrite
 
-ENDINGS = {"best.pt", "last.pt", "loss.csv", "loss.png", "spectrograms.png"}
+ENDINGS = {"best.pt", "last.pt", "loss.csv", "batches.csv", "loss.png", "spectrograms.png"}
 
 
 def weights_of(folder, name: str, which: str = "last") -> dict[str, torch.Tensor]:
@@ -44,6 +44,12 @@ def test_a_run_writes_checkpoints_and_curves(trained, dataset, name):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
+    with (trained / f"savedModel_{name}_batches.csv").open() as file:
+        batches = list(csv.DictReader(file))
+    assert [(row["batch"], row["epochs"]) for row in batches] == [(str(n), f"{n / 4:g}") for n in range(1, 9)]
+    for row, last in zip(rows, (batches[3], batches[7]), strict=True):
+        assert float(last["smoothed_loss"]) == pytest.approx(float(row["smoothed_loss"]), rel=1e-5)
+    assert float(rows[0]["smoothed_loss"]) == pytest.approx(float(rows[0]["train_loss"]), rel=0.1)
     for ending in ("loss.png", "spectrograms.png"):
         assert (trained / f"savedModel_{name}_{ending}").read_bytes().startswith(b"\x89PNG")
 
@@ -106,6 +112,23 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(dataset, tmp_path,
         assert same(straight, stopped)
     loss = [row["valid_loss"] for row in csv.DictReader((tmp_path / "stopped" / f"savedModel_{name}_loss.csv").open())]
     assert len(loss) == 4
+    straight, stopped = (tmp_path / folder / f"savedModel_{name}_batches.csv" for folder in ("straight", "stopped"))
+    assert straight.read_text() == stopped.read_text()
+
+
+def test_curves_are_drawn_anew_within_an_epoch_but_not_too_often(dataset, tmp_path, monkeypatch):
+    argv = [str(dataset), *QUICK, *AUDIO_OPTIONS, "--output"]
+    for seconds, expected in ((0, [(0, 1), (0, 2), (0, 3), (0, 4), (1, 4), (1, 5)]), (1000, [(1, 4), (2, 8)])):
+        drawn = []
+
+        def note(path, history, title, points, drawn=drawn):
+            drawn.append((len(history), len(points)))
+            write_no_picture(path)
+
+        monkeypatch.setattr(files, "plot_losses", note)
+        monkeypatch.setattr(loop, "REDRAWN", seconds)
+        assert train_feedforward.main([*argv, str(tmp_path / str(seconds))]) == 0
+        assert drawn[: len(expected)] == expected
 
 
 def test_same_seed_same_weights_other_seed_other_weights(dataset, tmp_path):
@@ -392,7 +415,7 @@ def test_learning_options_arrive(dataset, tmp_path, monkeypatch):
             kept.update(settings)
             super().__init__(parameters, **settings)
 
-    def run_epoch(network, loader, device, title, optimizer=None, reverse=False, bfloat16=False):
+    def run_epoch(network, loader, device, title, optimizer=None, reverse=False, bfloat16=False, note=None):
         kept.update({"reverse": reverse, "title": title})
         if optimizer is not None:
             kept.update({"lr": optimizer.param_groups[0]["lr"], "bfloat16": bfloat16})
