@@ -51,7 +51,7 @@ def make_network(
     """A new network: with random weights, or with those of a `starts_from` or of one of its own kind."""
     given = {name: getattr(options, name) for name in ("sample_rate", "block", "hop", "encoder", "bands")}
     given = {name: value for name, value in given.items() if value is not None}
-    sizes = {"dropout": options.dropout, "adapts": not options.mix}
+    sizes = {"dropout": options.dropout, "adapts": not (options.mix or options.plain)}
     sizes |= {"memory": options.hidden_size} if starts_from else {}
     if starts_from_scratch(starts_from, options):
         sizes |= {name: given.pop(name) for name in ("encoder", "bands") if name in given}
@@ -71,6 +71,8 @@ def make_network(
     own_kind = first_class is network_class
     first: Any  # the network to start from
     first, audio, checkpoint = load_network(path, first_class)
+    if options.plain and not checkpoint.get("plain"):
+        raise UserError(f"{path}: expected a network that was trained with --plain, too, found another")
     config = dataclasses.asdict(first.config)
     for name, value in given.items():
         found = config[name] if name in config else getattr(audio, name)
@@ -119,10 +121,14 @@ def make_train_loader(
     shuffle_frames: bool,
     options: argparse.Namespace,
 ) -> Loader:
-    """Excerpts of songs and voices through the course's transforms."""
-    transforms = [InTune(), RandomTranspose(options.transpose), RandomShift(), RandomSpeed(*options.speed)]
-    transforms += [RandomEqualizer(*options.equalizer), Rescale(), Remix(options.remix, *options.gain)]
-    transforms += [RandomEffects(options.effects), make_spectrum]
+    """Excerpts of songs and voices through the course's transforms and, unless it is to be plain, all others."""
+    if options.plain:
+        transforms = [RandomShift(), Rescale()]
+    else:
+        transforms = [InTune(), RandomTranspose(options.transpose), RandomShift(), RandomSpeed(*options.speed)]
+        transforms += [RandomEqualizer(*options.equalizer), Rescale(), Remix(options.remix, *options.gain)]
+        transforms += [RandomEffects(options.effects)]
+    transforms.append(make_spectrum)
     if shuffle_frames:
         transforms.append(ShuffleFrameOrder())
     return make_loader(make_training_set(songs, audio, Compose(transforms), options), options, shuffle=True)

@@ -16,7 +16,7 @@ from songs.song import Song
 from training.loss import LossCurve
 from util import AudioConfig, save_checkpoint
 
-FACTS = ("epoch", "best_valid_loss", "history", "trained_on", "command")  # in the best and the last checkpoint
+FACTS = ("epoch", "best_valid_loss", "history", "trained_on", "plain", "command")  # in the best and the last checkpoint
 STATE = ("weights_of_last_step", "optimizer", "rng_state", "cuda_rng_states")  # only in the last, to resume from
 
 
@@ -54,7 +54,7 @@ class Run:
         """
         history = facts["history"]
         if min(history, key=lambda row: row["valid_loss"])["epoch"] == len(history):
-            save_checkpoint(self.best, network, audio, **{name: facts[name] for name in FACTS})
+            save_checkpoint(self.best, network, audio, **{name: facts[name] for name in FACTS if name in facts})
             self.draw_song(network, song, audio, device)
         self.write_curves(history, curve)
 

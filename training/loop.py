@@ -60,7 +60,8 @@ class Loader(DataLoader):
         for what in ("voices", "accompaniments"):
             if folder := getattr(options, what):
                 data += f" with the {what} of {Path(folder).resolve().name}"
-        return f"{data}, in {'whole songs' if self.whole_songs else 'excerpts'}"
+        data += f", in {'whole songs' if self.whole_songs else 'excerpts'}"
+        return f"{data}, with the course's settings (--plain)" if options.plain else data
 
 
 def make_loader(dataset: DSD100Dataset, options: argparse.Namespace, shuffle: bool) -> Loader:
@@ -180,12 +181,13 @@ def train(
 ) -> None:
     """Train to the last epoch, or until validation has not improved for `patience` epochs. Save after every epoch.
 
-    The weights that are validated and saved are an average over the last steps, see `follow`.
+    The weights that are validated and saved are an average over the last steps, see `follow`; with options.plain, they
+    are those of the last step, and the learning rate is constant.
     resumed: the run's last checkpoint. A resumed run ends with the same weights and curves as one never stopped.
     """
     network.to(device)
     same_everywhere(network)
-    average = copy.deepcopy(network)
+    average = network if options.plain else copy.deepcopy(network)
     valid_loader.begin(0)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
@@ -204,7 +206,8 @@ def train(
         curve = LossCurve(**resumed.get("loss_curve", earlier))
         if leads():  # in case it was killed before it could write these
             run.write_results(resumed, curve, average, audio, valid_loader.dataset.songs[0], device)
-    optimizer.register_step_post_hook(lambda *_: follow(average, network, int(optimizer.state[first]["step"])))
+    if average is not network:
+        optimizer.register_step_post_hook(lambda *_: follow(average, network, int(optimizer.state[first]["step"])))
     reverse = options.divergence == "reverse"
     batches, written = 0, time.monotonic()
 
@@ -222,7 +225,9 @@ def train(
         if epoch - best["epoch"] > options.patience:
             print(f"stopped early: validation loss has not improved in {options.patience} epochs")
             break
-        rate = learning_rate(options.learning_rate, epoch, options.epochs)
+        rate = options.learning_rate
+        if not options.plain:
+            rate = learning_rate(rate, epoch, options.epochs)
         for group in optimizer.param_groups:
             group["lr"] = rate
         started = time.perf_counter()
@@ -244,6 +249,7 @@ def train(
             "best_valid_loss": min(valid_loss, best["valid_loss"]),
             "history": history,
             "trained_on": trained_on,
+            "plain": options.plain,
             "command": options.command,
         }
         state = {

@@ -38,6 +38,25 @@ RANGES: dict[str, tuple[float, float]] = {  # limits of the numeric options
     "threads": (1, 256),
 }
 
+PLAIN = {  # what --plain stands for, with a constant learning rate, no average of weights and no adaptation to songs
+    "voices": None,
+    "accompaniments": None,
+    "mix": [],
+    "remix": 0.0,
+    "gain": [-6.0, 6.0],
+    "speed": [1.0, 1.0],
+    "transpose": 0,
+    "effects": 0.0,
+    "equalizer": [0.0, 0.0],
+    "encoder": "dense",
+    "learning_rate": 1e-4,
+    "weight_decay": 0.0,
+    "dropout": 0.0,
+    "target": "magnitude",
+    "divergence": "forward",
+    "bfloat16": False,
+}
+
 
 def parse_options(
     network_class: type[Any], documentation: str, argv: list[str] | None, starts_from: type[Any] | None
@@ -54,6 +73,9 @@ def parse_options(
     resume = "continue the run in the output folder with its own options; begin one if there is none"
     add("--resume", action="store_true", help=resume)
     add("--overwrite", action="store_true", help="replace the run in the output folder")
+    plain = "train as the course does: Adam at a constant 1e-4, Rescale and RandomShift, nothing else that varies or "
+    plain += "adapts songs; a control to compare with"
+    add("--plain", action="store_true", help=plain)
 
     add = parser.add_argument_group("data").add_argument
     course = AudioConfig()
@@ -152,6 +174,10 @@ def parse_options(
     if len(options.equalizer) > 2 or not all(0 <= spread <= 100 for spread in options.equalizer):
         parser.error(f"--equalizer must be one or two numbers from 0 to 100, found {options.equalizer}")
     options.equalizer = [options.equalizer[0], options.equalizer[-1]]
+    for name, value in PLAIN.items() if options.plain else ():
+        if name in options.given and getattr(options, name) != value:
+            parser.error(f"--plain trains {worded(name, value)}: leave {flag(name)} out")
+        setattr(options, name, value)
     options.data = {}  # fingerprints of its songs
     options.before = ""  # training data of the checkpoint that the run starts from
     options.command = shlex.join([f"train_{network_class.name}.py", *(sys.argv[1:] if argv is None else argv)])

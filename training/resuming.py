@@ -9,7 +9,7 @@ import torch
 
 from process.errors import UserError
 from songs.song import Song
-from training.files import FACTS, STATE, Run
+from training.files import STATE, Run
 from training.loop import Loader
 from training.mixes import Mixes
 from training.options import FOLDERS, HOW_LONG, MAY_CHANGE, flag, kept, worded
@@ -29,7 +29,7 @@ def resumed_checkpoint(run: Run, options: argparse.Namespace) -> dict | None:
     if existing != run.last:
         raise UserError(f"{run.last}: expected a checkpoint to resume from, found only {existing.name}")
     checkpoint = load_checkpoint(run.last, run.name)
-    if not {"options", *FACTS, *STATE} <= checkpoint.keys():
+    if not {"options", "history", "trained_on", "command", *STATE} <= checkpoint.keys():
         raise UserError(f"{run.last}: expected a checkpoint to resume from, found one with weights only")
     return checkpoint
 

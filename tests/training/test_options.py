@@ -50,3 +50,26 @@ def test_options_of_several_values_given_twice_add_up():
     assert parsed("--mix", "a=1", "--mix", "b=2", "c=3").mix == [("a", 1), ("b", 2), ("c", 3)]
     none = parsed()
     assert none.hold_out == none.leave_out == none.mix == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("--remix 0.5", "--plain trains with --remix 0.0: leave --remix out"),
+        ("--lr 1e-3", "--plain trains with --learning-rate 0.0001: leave --learning-rate out"),
+        ("--speed 0.9 1.1", "--plain trains with --speed 1.0 1.0: leave --speed out"),
+        ("--encoder bands", "--plain trains with --encoder dense: leave --encoder out"),
+        ("--bfloat16", "--plain trains without --bfloat16: leave --bfloat16 out"),
+        ("--mix a=1", "--plain trains without --mix: leave --mix out"),
+        ("--voices folder", "--plain trains without --voices: leave --voices out"),
+    ],
+)
+def test_plain_excludes_what_it_is_not(typed, told, capsys):
+    assert refused(capsys, "--plain", *typed.split()) == told
+
+
+def test_plain_is_the_courses_settings():
+    options = parsed("--plain", "--lr", "1e-4", "--speed", "1", "1")
+    assert (options.learning_rate, options.weight_decay, options.dropout, options.encoder) == (1e-4, 0, 0, "dense")
+    assert (options.remix, options.transpose, options.effects, options.equalizer) == (0, 0, 0, [0, 0])
+    assert not parsed().plain and parsed().learning_rate == 1e-3

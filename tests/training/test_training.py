@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import AUDIO_OPTIONS, QUICK, RATE, write_no_picture
+from helpers import AUDIO_OPTIONS, QUICK, RATE, fails, write_no_picture
 
 import train_feedforward
 import train_RNN
@@ -17,6 +17,7 @@ from benchmarks.speed.training import Products16
 from Data import DSD100Dataset, MakeMagnitudeSpectrum
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
+from networks.hearing import Hearing
 from songs.layouts import find_songs
 from training import command, files, loop
 from training.loop import carry_state, learning_rate
@@ -290,6 +291,44 @@ def intercepted(monkeypatch, argv: list[str], script=train_feedforward):
 def transform(seen: dict, kind: str, loader: str = "loader"):
     steps = seen[loader].dataset.transform.transforms
     return next((step for step in steps if type(step).__name__ == kind), None)
+
+
+def test_plain_training_is_the_courses(dataset, tmp_path, monkeypatch):
+    argv = [str(dataset), *AUDIO_OPTIONS, "--output", str(tmp_path), "--plain", "--excerpt", "0.5", "--epochs"]
+    with monkeypatch.context() as patch:
+        seen = intercepted(patch, [*argv, "3"])
+    kinds = [type(step).__name__ for step in seen["loader"].dataset.transform.transforms]
+    assert kinds == ["RandomShift", "Rescale", "MakeMagnitudeSpectrum", "ShuffleFrameOrder"]
+    assert not transform(seen, "InTune", "valid") and not seen["network"].config.adapts
+
+    assert train_feedforward.main([*argv, "3"]) == 0
+    last, best = (
+        torch.load(tmp_path / f"savedModel_feedforward_{which}.pt", weights_only=True) for which in ("last", "best")
+    )
+    assert [row["learning_rate"] for row in last["history"]] == [1e-4] * 3
+    assert all(torch.equal(last["weights"][key], last["weights_of_last_step"][key]) for key in last["weights"])
+    assert last["optimizer"]["param_groups"][0]["weight_decay"] == 0
+    assert best["plain"] and best["trained_on"].endswith("in excerpts, with the course's settings (--plain)")
+    resume = [str(dataset), "--output", str(tmp_path), "--resume", "--epochs", "4"]
+    assert train_feedforward.main(resume) == 0
+    assert train_feedforward.main([*argv, "4", "--output", str(tmp_path / "straight")]) == 0
+    assert same(weights_of(tmp_path, "feedforward"), weights_of(tmp_path / "straight", "feedforward"))
+
+    network, audio, _ = load_network(tmp_path / "savedModel_feedforward_best.pt", FeedforwardNetwork)
+    magnitude = torch.rand(1, 5, audio.bins)
+    assert Hearing(network, audio).hear(torch.rand(1, 1000), magnitude) is magnitude  # neither tuned nor coloured
+
+
+def test_a_plain_network_starts_from_a_plain_one(dataset, trained, tmp_path, capsys, monkeypatch):
+    argv = [str(dataset), *QUICK, "--plain", "--output", str(tmp_path)]
+    line = fails(capsys, train_RNN.main, *argv, "--init", trained / "savedModel_feedforward_best.pt")
+    assert (
+        "savedModel_feedforward_best.pt: expected a network that was trained with --plain, too, found another" in line
+    )
+    assert train_feedforward.main([*argv, *AUDIO_OPTIONS, "--epochs", "1"]) == 0
+    network = intercepted(monkeypatch, argv, train_RNN)["network"]
+    first = weights_of(tmp_path, "feedforward", "best")
+    assert not network.config.adapts and torch.equal(network.encoder[0].weight, first["encoder.0.weight"])
 
 
 def test_options_arrive(dataset, tmp_path, monkeypatch):
