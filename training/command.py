@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import multiprocessing
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,27 @@ from training.resuming import check_data, fingerprints, resumed_checkpoint, take
 from util import AudioConfig, choose_device, load_checkpoint, load_network, set_seed
 
 CORNER = 700.0  # Hz, below which an encoder's bands are about equally wide, as on the mel scale
+
+
+def songs_to_learn_from(options: argparse.Namespace) -> dict[str, list[Song]]:
+    """The dataset's songs by split, some in Train and some in Valid. Raises UserError if there are none to train on."""
+    songs = find_songs(options.dataset, options.hold_out, options.include_test)
+    if not songs["Train"]:
+        found = "found none"
+        if songs["Test"]:
+            found = f"found {len(songs['Test'])} in Test alone; --include-test trains on them"
+        elif songs["Valid"]:
+            found = "found none that is not held out"
+        raise UserError(f"{options.dataset}: expected songs to train on, {found}")
+    if not songs["Valid"]:
+        warn(f"{options.dataset}: there is one song only, so it validates on itself, which shows no overfitting")
+        songs["Valid"] = songs["Train"]
+    return songs
+
+
+def warn(text: str) -> None:
+    if leads():
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def starts_from_scratch(starts_from: type[Any] | None, options: argparse.Namespace) -> bool:
@@ -177,10 +199,7 @@ def start(
     set_seed(options.seed)
     device = choose_device(options.device)
 
-    songs = find_songs(options.dataset, options.hold_out, options.include_test)
-    for split in ("Train", "Valid"):
-        if not songs[split]:
-            raise UserError(f"{options.dataset}: expected songs for training and validation, found none in {split}")
+    songs = songs_to_learn_from(options)
     if resumed is None:
         network, audio = make_network(network_class, starts_from, options, folder)
 
@@ -208,5 +227,9 @@ def start(
         f"{options.dataset}: {', '.join(f'{len(songs[split])} songs {split}' for split in ('Train', 'Valid'))}",
         flush=True,
     )
-    train(network, audio, train_loader, make_loader(valid_set, options, shuffle=False), device, options, run, resumed)
+    valid_loader = make_loader(valid_set, options, shuffle=False)
+    for what, loader in (("to train on", train_loader), ("to validate on", valid_loader)):
+        if leads() and loader.is_silent():
+            warn(f"{options.dataset}: all vocals {what} are silent; expected singing, else there is nothing to learn")
+    train(network, audio, train_loader, valid_loader, device, options, run, resumed)
     print(f"best checkpoint: {run.best}\ncurves: {run.path('loss.png')}, {run.path('loss.csv')}")

@@ -23,6 +23,7 @@ from Data import (
     collate_fn,
 )
 from process.errors import UserError
+from songs.inspection import is_silent
 from training.files import Run
 from training.loss import LossCurve, SmoothedLoss, kl_divergence, mean_over_frames
 from training.mixes import Mixes
@@ -52,6 +53,10 @@ class Loader(DataLoader):
     def begin(self, epoch: int) -> None:
         """From now on, give the batches of this epoch, and of every batch this rank's share."""
         self.batch_sampler.epoch, self.batch_sampler.share = epoch, share()
+
+    def is_silent(self) -> bool:
+        """Whether nobody sings in any of its songs."""
+        return all(map(is_silent, self.dataset.songs))
 
     def describe(self, options: argparse.Namespace) -> str:
         """What it holds, in words."""

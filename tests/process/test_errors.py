@@ -200,8 +200,6 @@ def test_bad_dataset_folders(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert "empty: expected a dataset" in fails(capsys, train_feedforward.main, tmp_path / "empty", *train)
     write_song(tmp_path / "halves", "Train", "song", 0.5)
-    line = fails(capsys, train_feedforward.main, tmp_path / "halves", *train)
-    assert "halves: expected songs for training and validation, found none in Valid" in line
     line = fails(capsys, evaluate.main, tmp_path / "halves", "--output", tmp_path / "run")
     assert "halves: expected songs in Test, found none" in line
     line = fails(capsys, train_feedforward.main, tmp_path / "halves", *train, "--hold-out", "nobody")

@@ -350,6 +350,19 @@ def test_a_mix_stopped_and_resumed_equals_one_uninterrupted_bit_for_bit(data, tm
     assert all(torch.equal(straight[name], stopped[name]) for name in straight)
 
 
+def test_a_mix_in_which_nobody_sings_is_told(groups):
+    mixed = make_mixes(groups)
+    assert not mixed.is_silent()
+    mixed.desk.groups = [
+        dataclasses.replace(group, songs=[hushed(song) for song in group.songs]) for group in mixed.desk.groups
+    ]
+    assert mixed.is_silent()
+
+
+def hushed(song):
+    return dataclasses.replace(song, vocals=dataclasses.replace(song.vocals, level=9e-4)) if song.vocals else song
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import AUDIO_OPTIONS, QUICK, RATE, fails, write_no_picture
+from helpers import AUDIO_OPTIONS, QUICK, RATE, fails, write_no_picture, write_song, write_stems
 
 import train_feedforward
 import train_RNN
@@ -271,6 +271,48 @@ def test_whole_songs_are_validated_with_the_state_carried(trained, dataset):
         loader = loop.make_loader(pieces, options, shuffle=False)
         losses.append(loop.run_epoch(network, loader, torch.device("cpu"), "test"))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------- what there is
+
+
+def test_a_folder_without_splits_needs_include_test(tmp_path, capsys, monkeypatch):
+    for name in ("Ann - One", "Ben - Two"):
+        write_stems(tmp_path / "mine" / name, name, "mixture", "vocals")
+    argv = [str(tmp_path / "mine"), *QUICK, *AUDIO_OPTIONS, "--output", str(tmp_path)]
+    line = fails(capsys, train_feedforward.main, *argv)
+    assert line.endswith("mine: expected songs to train on, found 2 in Test alone; --include-test trains on them")
+    line = fails(capsys, train_feedforward.main, *argv, "--hold-out", "Ann")
+    assert line.endswith("or artist 'Ann' to hold out, found it in Test alone; --include-test adds Test to training")
+    line = fails(capsys, train_feedforward.main, *argv, "--hold-out", "Ann", "Ben", "--include-test")
+    assert line.endswith("mine: expected songs to train on, found none that is not held out")
+    seen = intercepted(monkeypatch, [*argv, "--include-test"])
+    assert [len(seen[loader].dataset.songs) for loader in ("loader", "valid")] == [1, 1]
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["mine", "mine/song"])
+def test_one_song_is_enough_and_validates_on_itself(tmp_path, capsys, folder):
+    write_stems(tmp_path / "mine" / "song", "song", "mixture", "vocals")
+    argv = [str(tmp_path / folder), *QUICK, *AUDIO_OPTIONS, "--include-test", "--output", str(tmp_path / "out")]
+    assert train_feedforward.main(argv) == 0
+    said = capsys.readouterr().err
+    assert "warning: " in said and "there is one song only, so it validates on itself" in said
+    assert (tmp_path / "out" / "savedModel_feedforward_best.pt").exists()
+
+
+@pytest.mark.parametrize("sung", [(), ("b",), ("b", "v")])
+def test_silent_vocals_throughout_are_told_before_the_first_epoch(tmp_path, capsys, monkeypatch, sung):
+    for split, name in (("Train", "a"), ("Train", "b"), ("Valid", "v")):
+        write_song(tmp_path, split, name, 0.3)
+        if name not in sung:
+            wavwrite(
+                tmp_path / "Sources" / split / name / "vocals.wav", 1e-4 * np.ones(round(0.3 * RATE)), RATE, "FLOAT"
+            )
+    intercepted(monkeypatch, [str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--output", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert ("warning: " in said and "all vocals to train on are silent" in said) == ("b" not in sung)
+    assert ("warning: " in said and "all vocals to validate on are silent" in said) == ("v" not in sung)
 
 
 # ---------------------------------------------------------------------------------------------- options arrive
