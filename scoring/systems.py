@@ -129,7 +129,7 @@ class Folder:
         """The estimates of these songs in a folder. Raises UserError if there are none."""
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder of estimates")
-        found = find_estimates(folder, [song.name for song in songs])
+        found = find_estimates(folder, songs)
         if not found:
             names = f"('{songs[0].name}.wav' or '{songs[0].name}/vocals.wav')"
             raise UserError(f"{folder}: expected estimates named like the songs {names}, found none")

@@ -116,8 +116,8 @@ def assert_terminal_shows(text: str, report: dict) -> None:
         assert re.split(r" {2,}", line) == [title, *own]
     means = {name: f"{report['scores']['vocals'][name][SDR]['mean']:.2f}" for name in SYSTEMS}
     assert lines[-1] == (
-        f"mean SDR of the voice, BSS_EVAL v3, 2 songs: single frame {means['feedforward']}, recurrent {means['RNN']} dB "
-        f"(mixture {means['mixture']}, ideal ratio mask {means['ideal ratio mask']})"
+        f"mean SDR of the voice, BSS_EVAL v3, 2 songs: single frame {means['feedforward']}, "
+        f"recurrent {means['RNN']} dB (mixture {means['mixture']}, ideal ratio mask {means['ideal ratio mask']})"
     )
     assert "SIR" not in text and " | " not in text
 
