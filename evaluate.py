@@ -150,7 +150,7 @@ def evaluate(options: argparse.Namespace, typed: str) -> None:
     print(", ".join(f"{what}: {options.output / name}" for what, name in files.items()))
     print("pictures: " + ", ".join(str(path) for path in pictures))
     if options.page:
-        names, columns = [system.name for system in systems], [name for name in rows[0] if name in COLUMNS]
+        names, columns = [title(system.name) for system in systems], [name for name in rows[0] if name in COLUMNS]
         page = write_page(options.page, report["data"], report["protocol"], rows, names, columns)
         print(f"to listen: open {page} in a browser")
     print(homework_line(report))

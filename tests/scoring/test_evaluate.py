@@ -250,7 +250,7 @@ def test_listening_page(three_songs, tmp_path):
     for song, sdr in zip(shown["songs"], column(rows, "ideal ratio mask"), strict=True):
         assert song["scores"]["vocals"][1][0] == pytest.approx(sdr, abs=1e-3)
         sound = (tmp_path / "page" / "songs" / f"{song['id']}.js").read_text()
-        assert "ideal ratio mask: accompaniment" in sound and '"mixture: vocals"' not in sound
+        assert "ideal ratio mask: accompaniment" in sound and '"mixture: voice"' not in sound
 
 
 # ---------------------------------------------------------------------------------------------- which systems
