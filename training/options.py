@@ -70,11 +70,10 @@ def parse_options(
     add = parser.add_argument
     output = "write checkpoints, curves and pictures into this folder (default: the current one)"
     add("--output", metavar="FOLDER", default=".", help=output)
-    resume = "continue the run in the output folder with its own options; begin one if there is none"
+    resume = "continue the run in the output folder with the options it was started with; begin one if there is none"
     add("--resume", action="store_true", help=resume)
     add("--overwrite", action="store_true", help="replace the run in the output folder")
-    plain = "train as the course does: Adam at a constant 1e-4, Rescale and RandomShift, nothing else that varies or "
-    plain += "adapts songs; a control to compare with"
+    plain = "train as the course does, as a control: Adam at a constant 1e-4, Rescale and RandomShift only, no tuning"
     add("--plain", action="store_true", help=plain)
 
     add = parser.add_argument_group("data").add_argument
