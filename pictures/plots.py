@@ -1,6 +1,7 @@
 """PNG pictures of training and evaluation: loss curves, spectrograms, scores of songs."""
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -12,26 +13,45 @@ from util import AudioConfig
 matplotlib.use("Agg")  # no screen needed
 
 from matplotlib import pyplot
+from matplotlib.ticker import LogLocator, NullLocator
 
 matplotlib.rcParams["text.parse_math"] = False  # a dollar sign in a song's name is no formula
 
 LOWEST_DB = -80.0
+WIDE = 4.0  # range of losses from which on they are drawn on a logarithmic axis
 LOWEST_HZ = 50.0  # of spectrograms
 FREQUENCY_ROWS = 400
 FREQUENCY_TICKS = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)  # Hz
 SONGS_FOR_A_LINE = 10  # fewer show no trend
 
 
-def plot_losses(path: str | Path, history: list[dict], title: str) -> None:
-    """Draw training and validation loss over epochs. history: one dict per epoch, as in the checkpoint."""
+def plot_losses(
+    path: str | Path, history: list[dict], title: str, smoothed: Sequence[tuple[int, float, float]] = ()
+) -> None:
+    """Draw training and validation loss over epochs, and the smoothed training loss over batches.
+
+    history: one dict per epoch, as in the checkpoint, none in the first; smoothed: (batch, epochs passed, loss).
+    """
     epochs = [row["epoch"] for row in history]
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    axes.plot(epochs, [row["train_loss"] for row in history], "o-", markersize=3, label="training")
-    axes.plot(epochs, [row["valid_loss"] for row in history], "s--", markersize=3, label="validation")
-    best = min(history, key=lambda row: row["valid_loss"])
-    label = f"best: {best['valid_loss']:.4g} in epoch {best['epoch']}"
-    axes.plot(best["epoch"], best["valid_loss"], "o", markersize=11, fillstyle="none", color="black", label=label)
-    axes.locator_params("x", integer=True)
+    if smoothed:
+        _, passed, losses = zip(*smoothed, strict=True)
+        label = f"training, smoothed over batches ({smoothed[-1][0]} so far)"
+        axes.plot(passed, losses, linewidth=1, color="C0", alpha=0.5, label=label)
+    if history:
+        axes.plot(epochs, [row["train_loss"] for row in history], "o-", color="C0", markersize=3, label="training")
+        valid = [row["valid_loss"] for row in history]
+        axes.plot(epochs, valid, "s--", color="C1", markersize=3, label="validation")
+        best = min(history, key=lambda row: row["valid_loss"])
+        label = f"best: {best['valid_loss']:.4g} in epoch {best['epoch']}"
+        axes.plot(best["epoch"], best["valid_loss"], "o", markersize=11, fillstyle="none", color="black", label=label)
+    axes.locator_params("x", integer=bool(history))
+    shown = np.concatenate([line.get_ydata() for line in axes.lines])
+    if shown.min() > 0 and shown.max() > WIDE * shown.min():  # the first batches would leave the others no room
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
     axes.set(xlabel="epoch", ylabel="KL divergence per frame", title=title)
     axes.grid(alpha=0.3)
     axes.legend()
