@@ -29,7 +29,8 @@ from process.locking import LOCK, only_writer
 from songs.inspection import Levels, decibels, find_problems, in_parallel, overview, print_problems
 from songs.layouts import LAYOUTS, SPLIT_SEED, read_dataset
 from songs.song import Song
-from sound.files import create_sound, sound_info
+from sound.files import sound_info
+from sound.writing import create_sound
 from util import AudioConfig
 
 MANIFEST = "dataset.json"

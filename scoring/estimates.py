@@ -18,12 +18,12 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
 from process.errors import UserError
-from songs.names import ACCOMPANIMENT, MIXTURE, NO_VOICE, OTHER_SUFFIXES, STEM, VOCALS, WORDS, part_named, plain
-from sound.files import SOUND_SUFFIXES, UnknownFormat
-from sound.streams import open_with_ffmpeg
+from songs.names import ACCOMPANIMENT, MIXTURE, NO_VOICE, STEM, VOCALS, WORDS, part_named, plain
+from sound.ffmpeg import open_with_ffmpeg
+from sound.files import UnknownFormat
+from sound.names import SUFFIXES
 from util import wavread
 
-SUFFIXES = (*SOUND_SUFFIXES, *OTHER_SUFFIXES)
 Estimate = tuple[Path, Path | None]  # files of voice and, if there is one, accompaniment
 
 _PLAIN = {name.replace(" ", "_") for name in {*WORDS[VOCALS], *WORDS[ACCOMPANIMENT], *NO_VOICE}}

@@ -10,18 +10,12 @@ from pathlib import Path
 from process.errors import UserError, safe_name
 from separation.stems import ACCOMPANIMENT, PIPE, VOCALS, Job
 from sound.encoding import LOSSY
-from sound.files import SOUND_SUFFIXES
-from sound.streams import FFMPEG_SUFFIXES, RAW_TYPES, RawFormat
-from sound.tags import written_here
+from sound.names import SUFFIXES
+from sound.streams import RAW_TYPES, RawFormat
+from sound.tag_reading import written_here
 
 STEMS = {VOCALS: (VOCALS,), ACCOMPANIMENT: (ACCOMPANIMENT,), "both": (VOCALS, ACCOMPANIMENT)}
 FORMATS = ("wav", "flac", "ogg", "mp3", "m4a", "opus")  # the last two with ffmpeg
-RARER = (
-    "aifc au snd caf w64 rf64 bwf wave voc oga spx mp1 mp2 mpga m4b m4r m4v 3gp ogv mpg mpeg mts m2ts flv wmv asf amr"
-)
-RARER += " dts eac3 mlp thd wv ape tta tak mpc shn dsf"  # most of them with ffmpeg
-# Of sound files in folders, and of outputs that are no folders.
-SUFFIXES = {*SOUND_SUFFIXES, *FFMPEG_SUFFIXES, *(f".{suffix}" for suffix in RARER.split())}
 NAMES = "{name}_{stem}"  # of files in an output folder
 
 

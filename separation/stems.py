@@ -19,19 +19,13 @@ from separation.bidirectional import Bidirectional
 from separation.separate import make_separator
 from separation.separator import Separator
 from sound.encoding import ENCODERS, create_with_ffmpeg, rate_to_write, resampled
-from sound.files import (
-    BITS,
-    Sound,
-    SoundWriter,
-    UnknownFormat,
-    create_sound,
-    kept_subtype,
-    open_sound,
-    output_format,
-    round_to_bits,
-)
-from sound.streams import RawFormat, open_with_ffmpeg, probe, read_stream, write_stream
-from sound.tags import read_tags, stem_tags
+from sound.ffmpeg import open_with_ffmpeg, probe
+from sound.files import UnknownFormat, open_sound
+from sound.samples import BITS, Sound, round_to_bits
+from sound.streams import RawFormat, read_stream, write_stream
+from sound.tag_reading import read_tags
+from sound.tags import stem_tags
+from sound.writing import SoundWriter, create_sound, kept_subtype, output_format
 from util import AudioConfig
 
 PIPE = "-"  # standard input or output, in place of a file's name

@@ -14,7 +14,6 @@ from process.errors import UserError, printable
 from songs.names import (
     ACCOMPANIMENT,
     MIXTURE,
-    OTHER_SUFFIXES,
     VOCALS,
     folders,
     inside,
@@ -26,8 +25,8 @@ from songs.names import (
     sound_files,
 )
 from songs.song import KaraokeClip, Song, StemFile, StemFolder, Voice
-from sound.files import SOUND_SUFFIXES
-from sound.stem_files import SUFFIX
+from sound.names import OTHER_SUFFIXES, SOUND_SUFFIXES, SUFFIXES
+from sound.stem_files import SUFFIX as STEM_SUFFIX
 
 SPLITS = ("Train", "Valid", "Test")
 DEV = "Dev"  # of DSD100: divided here into Train and Valid
@@ -43,7 +42,6 @@ MIR1K_FOLDER = "Wavfile"
 MIR1K_SPLITS = ("train", "dev", "test")  # where other songs may be, too
 MIR1K_NAME = re.compile(r"[a-z]+_\d+_\d+", re.IGNORECASE)  # singer_song_part
 
-ANY_SUFFIX = (*SOUND_SUFFIXES, *OTHER_SUFFIXES)
 FORMATS = ", ".join(suffix[1:].upper() for suffix in SOUND_SUFFIXES)
 
 
@@ -169,11 +167,11 @@ def _unused(root: Path, layout: str, used: set[Path], reasons: Reasons) -> Reaso
             if path.is_symlink() and path not in used and not any(path in (own, *own.parents) for own in holding):
                 unused.setdefault(path, "a link to a folder, with no song of the layout in it")
         for path in sorted(folder / name for name in files):
-            if path in used or path.name.startswith(".") or path.suffix.lower() not in ANY_SUFFIX:
+            if path in used or path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
                 continue
             if folder in holding and path.suffix.lower() in SOUND_SUFFIXES:
                 reason = "not needed: its song is complete without it"
-            elif path.suffix.lower() in OTHER_SUFFIXES and not path.name.lower().endswith(SUFFIX):
+            elif path.suffix.lower() in OTHER_SUFFIXES and not path.name.lower().endswith(STEM_SUFFIX):
                 reason = f"expected {FORMATS}"
             else:
                 reason = f"layout {layout} has its songs elsewhere: {PLACES[layout]}"
@@ -310,10 +308,10 @@ def _find_folder(root: Path, split: str = UNDIVIDED) -> tuple[list[Found], Reaso
     found: list[Found] = []
     reasons: Reasons = {}
     pairs: dict[str, list[Path]] = {}  # by the song's name
-    for path in sound_files(root, ANY_SUFFIX):
+    for path in sound_files(root, SUFFIXES):
         name, _ = pair_of(path)
-        if path.name.lower().endswith(SUFFIX):
-            found.append(Found(path.name[: -len(SUFFIX)], split, StemFile, (path,)))
+        if path.name.lower().endswith(STEM_SUFFIX):
+            found.append(Found(path.name[: -len(STEM_SUFFIX)], split, StemFile, (path,)))
         elif path.suffix.lower() not in SOUND_SUFFIXES:
             reasons[path] = f"expected {FORMATS}"
         elif name:

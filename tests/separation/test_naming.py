@@ -11,7 +11,7 @@ from helpers import RATE, make_song, needs_ffmpeg
 
 import separate_RNN
 from separation import command, naming
-from sound.tags import written_here
+from sound.tag_reading import written_here
 from util import wavread, wavwrite
 
 FORMATS = ("wav", "flac", "ogg", "mp3")

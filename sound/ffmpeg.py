@@ -1,0 +1,107 @@
+"""Sound that libsndfile cannot read, decoded by the ffmpeg program and streamed, without a temporary file."""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from process.errors import UserError
+from sound.samples import Sound
+from sound.streams import arrived, read_stream
+from sound.tags import Tags, texts_of
+
+# What ffmpeg may read: containers and streams of sound. Playlists, manifests and scripts (concat, hls, dash, imf, sdp,
+# ...) are left out, since they open other files.
+FFMPEG_FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,matroska,mlp,mov,mp3,mpc"
+FFMPEG_FORMATS += ",mpc8,mpeg,mpegts,ogg,qcp,rm,shn,tak,truehd,tta,voc,w64,wav,wv,xwma"
+FFMPEG_INPUT = ("-protocol_whitelist", "file", "-format_whitelist", FFMPEG_FORMATS)
+
+WIDTHS = ((8, "PCM_U8"), (16, "PCM_16"), (24, "PCM_24"), (32, "PCM_32"))  # bits at most, and what holds them
+
+
+@contextlib.contextmanager
+def open_with_ffmpeg(
+    path: Path,
+    reason: str,
+    seek: Sequence[str] = (),
+    tracks: Sequence[str] = ("-map", "0:a:0"),
+    subtype: str = "unknown",
+    samples: int | None = None,
+) -> Iterator[Sound]:
+    """Decode, on demand, the first sound track of a file that libsndfile cannot read for this `reason`.
+
+    seek, tracks: ffmpeg's options for where to begin and which tracks to decode instead; subtype: the sample type, if
+    `probe` knows it; samples: how many must come, if the header tells.
+    Raises UserError if ffmpeg is not installed or cannot read the file, either.
+    """
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise UserError(
+            f"{path}: cannot be read as sound: {reason}; files other than WAV, FLAC, OGG, MP3 and AIFF need the "
+            "program ffmpeg, which is not installed"
+        )
+    codec = "pcm_s32le" if subtype == "PCM_32" else "pcm_f32le"  # which holds 24 bits exactly
+    arguments = [program, "-v", "error", "-nostdin", "-xerror", *FFMPEG_INPUT]
+    arguments += [*seek, "-i", f"file:{path}", *tracks, "-c:a", codec, "-f", "wav", "pipe:1"]
+    with (
+        tempfile.TemporaryFile() as messages,
+        subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process,
+    ):
+
+        def failure() -> UserError:
+            messages.seek(0)
+            lines = messages.read().decode(errors="replace").strip().splitlines() or ["nothing to decode"]
+            return UserError(f"{path}: cannot be read as sound (ffmpeg tried, too): {lines[-1]}")
+
+        def blocks() -> Iterator[np.ndarray]:
+            found = 0
+            for block in sound.blocks:
+                found += block.shape[1]
+                yield block
+            if process.wait():
+                raise failure()
+            if found < (samples or 0):
+                raise UserError(f"{path}: cut off: expected {samples} samples, found {found}: {reason}")
+
+        assert process.stdout is not None  # it is a pipe
+        try:
+            try:
+                sound = read_stream(process.stdout, str(path))
+            except UserError as error:
+                if arrived(process.stdout, 1):  # refused here, while ffmpeg still decodes: do not wait for it
+                    raise
+                process.wait()
+                raise failure() from error
+            info = dataclasses.replace(sound.info, format="ffmpeg", subtype=subtype)
+            yield Sound(info, blocks(), sound.tags)
+        finally:
+            process.kill()  # if it still runs: nobody wants the rest
+
+
+def probe(path: Path) -> tuple[Tags, str]:
+    """What ffprobe, a part of ffmpeg, tells: the tags, and libsndfile's name of the sample type, if nothing is lost in
+    it. 'unknown' for lossy codecs, whose sample type says nothing about the one to write, and without ffprobe."""
+    program = shutil.which("ffprobe")
+    if program is None:
+        return Tags(), "unknown"
+    command = [program, "-v", "error", *FFMPEG_INPUT, "-select_streams", "a:0", "-of", "json", "-show_entries"]
+    fields = "format_tags:stream_tags:stream=codec_name,sample_fmt,bits_per_raw_sample"
+    run = subprocess.run([*command, fields, f"file:{path}"], capture_output=True)
+    try:
+        found = json.loads(run.stdout)
+    except ValueError:
+        return Tags(), "unknown"
+    holders = [found.get("format", {}), *found.get("streams", [])]
+    tags = Tags(texts_of((name, [value]) for one in holders for name, value in one.get("tags", {}).items()))
+    stream: dict[str, str] = next(iter(found.get("streams", [])), {})
+    codec, kind = stream.get("codec_name", ""), stream.get("sample_fmt", "")
+    bits = int(stream.get("bits_per_raw_sample", 0))
+    if codec.startswith(("pcm_f", "wavpack")) and kind.startswith(("flt", "dbl")):
+        return tags, "FLOAT"
+    return tags, next((name for most, name in WIDTHS if 0 < bits <= most), "unknown")
