@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from process.errors import UserError, safe_name
-from separation.stems import ACCOMPANIMENT, PIPE, VOCALS, Job
+from separation.stems import ACCOMPANIMENT, PIPE, VOCALS, Job, is_pipe
 from sound.encoding import LOSSY
 from sound.names import SUFFIXES
 from sound.streams import RAW_TYPES, RawFormat
@@ -36,8 +36,12 @@ def make_plan(options: argparse.Namespace) -> Plan:
     """Raises ValueError if the command line makes no sense, UserError if there is no song."""
     inputs, output, stems, beside = inputs_and_output(options)
     raw = raw_format(options.raw)
-    if raw and PIPE not in inputs:
-        raise ValueError("--raw describes standard input: expected - as INPUT")
+    if raw and not any(map(is_pipe, inputs)):
+        raise ValueError("--raw describes what a pipe carries: expected - or a named pipe as INPUT")
+    if options.track is not None and options.track < 1:
+        raise ValueError(f"--track {options.track}: expected 1 for the first sound track, 2 for the second and so on")
+    if options.track is not None and any(map(is_pipe, inputs)):
+        raise ValueError("--track chooses a sound track of a file, found a pipe as INPUT")
     if output == PIPE and options.format:
         raise ValueError(f"--format {options.format}: standard output is WAV, or raw PCM with --raw")
     folders = beside or Path(inputs[0]).is_dir() or output.endswith(os.sep)
@@ -60,6 +64,8 @@ def make_plan(options: argparse.Namespace) -> Plan:
             options.bidirectional,
             options.keys,
             options.bitrate,
+            options.partial,
+            options.track,
         )
         for source, name in songs
     ]

@@ -15,6 +15,7 @@ from process.errors import UserError
 from sound.samples import Sound
 from sound.streams import arrived, read_stream
 from sound.tags import Tags, texts_of
+from sound.wholeness import CutOff
 
 # What ffmpeg may read: containers and streams of sound. Playlists, manifests and scripts (concat, hls, dash, imf, sdp,
 # ...) are left out, since they open other files.
@@ -23,6 +24,10 @@ FFMPEG_FORMATS += ",mpc8,mpeg,mpegts,ogg,qcp,rm,shn,tak,truehd,tta,voc,w64,wav,w
 FFMPEG_INPUT = ("-protocol_whitelist", "file", "-format_whitelist", FFMPEG_FORMATS)
 
 WIDTHS = ((8, "PCM_U8"), (16, "PCM_16"), (24, "PCM_24"), (32, "PCM_32"))  # bits at most, and what holds them
+
+
+def ffmpeg_is_there() -> bool:
+    return shutil.which("ffmpeg") is not None
 
 
 @contextlib.contextmanager
@@ -38,7 +43,7 @@ def open_with_ffmpeg(
 
     seek, tracks: ffmpeg's options for where to begin and which tracks to decode instead; subtype: the sample type, if
     `probe` knows it; samples: how many must come, if the header tells.
-    Raises UserError if ffmpeg is not installed or cannot read the file, either.
+    Raises UserError if ffmpeg is not installed or cannot read the file, either; CutOff if it can only at first.
     """
     program = shutil.which("ffmpeg")
     if program is None:
@@ -54,10 +59,10 @@ def open_with_ffmpeg(
         subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process,
     ):
 
-        def failure() -> UserError:
+        def failure() -> str:
             messages.seek(0)
             lines = messages.read().decode(errors="replace").strip().splitlines() or ["nothing to decode"]
-            return UserError(f"{path}: cannot be read as sound (ffmpeg tried, too): {lines[-1]}")
+            return f"{path}: cannot be read as sound (ffmpeg tried, too): {lines[-1]}"
 
         def blocks() -> Iterator[np.ndarray]:
             found = 0
@@ -65,9 +70,9 @@ def open_with_ffmpeg(
                 found += block.shape[1]
                 yield block
             if process.wait():
-                raise failure()
+                raise CutOff(failure())
             if found < (samples or 0):
-                raise UserError(f"{path}: cut off: expected {samples} samples, found {found}: {reason}")
+                raise CutOff(f"{path}: cut off: expected {samples} samples, found {found}: {reason}")
 
         assert process.stdout is not None  # it is a pipe
         try:
@@ -77,31 +82,66 @@ def open_with_ffmpeg(
                 if arrived(process.stdout, 1):  # refused here, while ffmpeg still decodes: do not wait for it
                     raise
                 process.wait()
-                raise failure() from error
+                raise UserError(failure()) from error
             info = dataclasses.replace(sound.info, format="ffmpeg", subtype=subtype)
             yield Sound(info, blocks(), sound.tags)
         finally:
             process.kill()  # if it still runs: nobody wants the rest
 
 
-def probe(path: Path) -> tuple[Tags, str]:
-    """What ffprobe, a part of ffmpeg, tells: the tags, and libsndfile's name of the sample type, if nothing is lost in
-    it. 'unknown' for lossy codecs, whose sample type says nothing about the one to write, and without ffprobe."""
+@dataclasses.dataclass
+class Probed:
+    """What ffprobe tells of a sound track: its tags, and libsndfile's name of its sample type; and what each sound
+    track of the file is called, by number, language and title.
+
+    The type is 'unknown' where it says nothing about the one to write: of lossy codecs, and without ffprobe.
+    """
+
+    tags: Tags = dataclasses.field(default_factory=Tags)
+    subtype: str = "unknown"
+    tracks: list[str] = dataclasses.field(default_factory=list)
+
+
+def probe(path: Path, track: int = 1) -> Probed:
+    """What ffprobe, a part of ffmpeg, tells of a file's sound track, counted from 1. Nothing if it is not installed.
+
+    Raises UserError if the file has fewer tracks.
+    """
     program = shutil.which("ffprobe")
     if program is None:
-        return Tags(), "unknown"
-    command = [program, "-v", "error", *FFMPEG_INPUT, "-select_streams", "a:0", "-of", "json", "-show_entries"]
+        return Probed()
+    command = [program, "-v", "error", *FFMPEG_INPUT, "-select_streams", "a", "-of", "json", "-show_entries"]
     fields = "format_tags:stream_tags:stream=codec_name,sample_fmt,bits_per_raw_sample"
     run = subprocess.run([*command, fields, f"file:{path}"], capture_output=True)
     try:
         found = json.loads(run.stdout)
     except ValueError:
-        return Tags(), "unknown"
-    holders = [found.get("format", {}), *found.get("streams", [])]
+        return Probed()
+    streams = found.get("streams", [])
+    tracks = [" ".join(_track(number, stream.get("tags", {}))) for number, stream in enumerate(streams, 1)]
+    if track > len(streams) > 0:
+        raise UserError(f"{path}: expected sound track {track}, found {listed(tracks)}")
+    stream = streams[track - 1] if streams else {}
+    holders = [found.get("format", {}), stream]
     tags = Tags(texts_of((name, [value]) for one in holders for name, value in one.get("tags", {}).items()))
-    stream: dict[str, str] = next(iter(found.get("streams", [])), {})
+    return Probed(tags, _subtype(stream), tracks)
+
+
+def _track(number: int, tags: dict[str, str]) -> Iterator[str]:
+    yield str(number)
+    for name in ("language", "title"):
+        if tags.get(name, "und") != "und":  # undetermined
+            yield tags[name]
+
+
+def listed(tracks: Sequence[str]) -> str:
+    count = len(tracks)
+    return f"{count} sound tracks ({', '.join(tracks)})" if count > 1 else f"{count} sound track"
+
+
+def _subtype(stream: dict[str, str]) -> str:
     codec, kind = stream.get("codec_name", ""), stream.get("sample_fmt", "")
     bits = int(stream.get("bits_per_raw_sample", 0))
     if codec.startswith(("pcm_f", "wavpack")) and kind.startswith(("flt", "dbl")):
-        return tags, "FLOAT"
-    return tags, next((name for most, name in WIDTHS if 0 < bits <= most), "unknown")
+        return "FLOAT"
+    return next((name for most, name in WIDTHS if 0 < bits <= most), "unknown")

@@ -14,6 +14,7 @@ from process.errors import UserError
 from sound.samples import BITS, Sound, SoundInfo, check_finite, check_rate, to_integers
 from sound.tag_reading import id3_tags, info_texts
 from sound.tags import Tags
+from sound.wholeness import CutOff
 from sound.writing import SoundWriter
 
 READ = 1 << 18  # bytes read from a pipe at most; usually it holds 2**16
@@ -111,9 +112,9 @@ def _blocks(stream: IO[bytes], name: str, info: SoundInfo, frame: int) -> Iterat
             empty = False
             yield waveform
     if wanted and info.samples:
-        raise UserError(f"{name}: cut off: expected {info.samples} samples, found {info.samples - wanted}")
+        raise CutOff(f"{name}: cut off: expected {info.samples} samples, found {info.samples - wanted}")
     if rest and wanted is None:
-        raise UserError(f"{name}: cut off: expected {frame} bytes per frame, found {len(rest)} at its end")
+        raise CutOff(f"{name}: cut off: expected {frame} bytes per frame, found {len(rest)} at its end")
     if empty:
         raise UserError(f"{name}: expected sound, found no samples")
 
@@ -182,7 +183,9 @@ def arrived(stream: IO[bytes], most: int) -> bytes:
 # ---------------------------------------------------------------------------------------------- writing
 
 
-def write_stream(stream: IO[bytes], rate: int, channels: int, subtype: str, raw: bool) -> SoundWriter:
+def write_stream(
+    stream: IO[bytes], rate: int, channels: int, subtype: str, raw: bool, name: str = "standard output"
+) -> SoundWriter:
     """Write sound into a stream as it comes: raw, or with a WAV header that leaves the length open."""
     if not raw:
         sample = SAMPLE_BYTES[subtype]
@@ -196,4 +199,4 @@ def write_stream(stream: IO[bytes], rate: int, channels: int, subtype: str, raw:
         stream.write(encode(samples, subtype))
         stream.flush()
 
-    return SoundWriter("standard output", subtype, put)
+    return SoundWriter(name, subtype, put)
