@@ -17,6 +17,8 @@ import unicodedata
 import zipfile
 from pathlib import Path
 
+import process.start  # noqa: F401  (first, while nothing has been imported)
+
 import numpy as np
 
 from Model import FeedforwardNetwork

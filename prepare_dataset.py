@@ -21,6 +21,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import process.start  # noqa: F401  (first, while nothing has been imported)
+
 import numpy as np
 
 from process.commandline import parser_from

@@ -37,8 +37,11 @@ LIKE_SONG, PART, SONG_AND_PART, OTHER_PART, WITH_MODEL = range(5)
 
 
 def find_estimates(folder: Path, names: Sequence[str]) -> dict[str, Estimate]:
-    """The estimates of the songs of these names. Raises UserError if a song has several of the same kind."""
-    keys = {_key(name): name for name in names}
+    """The estimates of the songs of these names. Raises UserError if a song has several of the same kind, or if two
+    songs, whose names differ only in case, may have the same."""
+    keys: dict[str, list[str]] = {}
+    for name in names:
+        keys.setdefault(_key(name), []).append(name)
     found: dict[tuple[str, str], dict[Path, tuple[int, int]]] = {}  # (song, part) -> file -> (how plainly, how deep)
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
@@ -48,13 +51,23 @@ def find_estimates(folder: Path, names: Sequence[str]) -> dict[str, Estimate]:
             known = [(len(key), key, match) for key in near if (match := _match(name, places, key))]
             if known:
                 _, key, (part, rank) = max(known)  # 'One More' is no estimate of 'One'
-                found.setdefault((keys[key], part), {})[path] = rank, len(inside.parts)
+                found.setdefault((_spelt_like(keys[key], path, folder), part), {})[path] = rank, len(inside.parts)
     estimates = {}
     for name in names:
         voice = _plainest(folder, name, VOCALS, found.get((name, VOCALS), {}))
         if voice:
             estimates[name] = voice, _plainest(folder, name, ACCOMPANIMENT, found.get((name, ACCOMPANIMENT), {}))
     return estimates
+
+
+def _spelt_like(songs: Sequence[str], path: Path, folder: Path) -> str:
+    """Of songs that have the same key, the one whose estimate a file is."""
+    place = str(path.relative_to(folder))
+    same = songs if len(songs) == 1 else [song for song in songs if song in place]
+    if len(same) != 1:
+        told = " and ".join(f"'{song}'" for song in songs)
+        raise UserError(f"{folder}: expected estimates of {told}, spelt alike, found '{place}'")
+    return same[0]
 
 
 def _key(name: str) -> str:

@@ -57,7 +57,7 @@ def parse_options(
     add("--raw", nargs=3, metavar=("RATE", "CHANNELS", "TYPE"), help=raw)
     track = "sound track of a video to separate, counted from 1 (default: the first)"
     add("--track", type=int, metavar="N", help=track)
-    partial = "of a damaged file, separate what comes before the damage (default: refuse it)"
+    partial = "of a damaged file, separate what can be read (default: refuse it)"
     add("--partial", action="store_true", help=partial)
     if network_class.remembers:
         latency = Bidirectional.SEGMENT + Bidirectional.FADE + Bidirectional.CONTEXT

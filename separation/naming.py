@@ -9,6 +9,7 @@ from pathlib import Path
 
 from process.errors import UserError, safe_name
 from separation.stems import ACCOMPANIMENT, PIPE, VOCALS, Job, is_pipe
+from songs.names import plain
 from sound.encoding import LOSSY
 from sound.names import SUFFIXES
 from sound.streams import RAW_TYPES, RawFormat
@@ -196,8 +197,18 @@ def identity(path: str) -> tuple[int, int] | str:
     try:
         status = Path(path).stat()
     except (OSError, ValueError):
-        return os.path.realpath(path)
+        real = Path(os.path.realpath(path))
+        return plain(str(real)) if ignores_case(real.parent) else str(real)
     return status.st_dev, status.st_ino
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether names that differ only in case, and in how Unicode composes a letter, mean one file in a folder."""
+    for place in (folder, *folder.parents):  # of which the first may not exist yet
+        other = place.with_name(place.name.swapcase()) if place.name else place
+        if other != place and place.exists():
+            return other.exists() and other.samefile(place)
+    return False
 
 
 def is_there(source: str) -> bool:

@@ -9,12 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
+from process.start import CLOSED
+
 import numpy as np
 import soundfile
 import torch
 
 from process.errors import UserError
-from process.start import CLOSED
 from separation.bidirectional import Bidirectional
 from separation.separate import make_separator
 from separation.separator import Separator
@@ -45,8 +46,8 @@ class Job:
     """A song and its stems: names of files, or '-' for standard input and output.
 
     raw: the format of standard input and output, if not WAV; as_float: write float samples; bidirectional and keys:
-    see Bidirectional and Separator; bitrate: of lossy stems, kb/s, if not the default; partial: separate what comes
-    before the damage of a damaged file; track: which sound track of a video, from 1, if not the first.
+    see Bidirectional and Separator; bitrate: of lossy stems, kb/s, if not the default; partial: separate what can be
+    read of a damaged file; track: which sound track of a video, from 1, if not the first.
     """
 
     source: str
@@ -98,7 +99,7 @@ def separate_song(
         except CutOff as error:
             if job.partial:
                 raise
-            raise UserError(f"{error}; --partial separates what comes before") from error
+            raise UserError(f"{error}; --partial separates what can be read") from error
 
 
 class _Clips(Exception):
@@ -153,7 +154,7 @@ def _write_stems(
 
 
 def _usable(sound: Sound, job: Job, failed: UnknownFormat | None, tell: Tell) -> Iterator[np.ndarray]:
-    """The blocks of a song. If they end in an error, what comes before is whole: with --partial, it is all there is."""
+    """The blocks of a song. With --partial, those before an error are all there is."""
     samples = 0
     try:
         for block in sound.blocks:
@@ -168,7 +169,7 @@ def _usable(sound: Sound, job: Job, failed: UnknownFormat | None, tell: Tell) ->
         if not job.partial:
             raise CutOff(str(error)) from error
         seconds = f"{samples / sound.info.rate:.2f} s"
-        tell(f"{error}; only what comes before, {seconds}, is separated", True)
+        tell(f"{error}; only what can be read, {seconds}, is separated", True)
 
 
 def _separate_blocks(
@@ -234,7 +235,7 @@ def _open_song(job: Job, failed: UnknownFormat | None, tell: Tell) -> Iterator[S
                 tell(f"{path}: the first of {listed(found.tracks)}; --track chooses another")
             reason, samples = (failed.reason, failed.samples) if failed else ("it is a video", None)
             sound = stack.enter_context(
-                open_with_ffmpeg(path, reason, (), ("-map", f"0:a:{track - 1}"), found.subtype, samples)
+                open_with_ffmpeg(path, reason, (), ("-map", f"0:a:{track - 1}"), found.subtype, samples, job.partial)
             )
             if job.partial:  # else it has been checked
                 sound.blocks = up_to_cut(sound.blocks, path)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -38,11 +39,13 @@ def open_with_ffmpeg(
     tracks: Sequence[str] = ("-map", "0:a:0"),
     subtype: str = "unknown",
     samples: int | None = None,
+    partial: bool = False,
 ) -> Iterator[Sound]:
     """Decode, on demand, the first sound track of a file that libsndfile cannot read for this `reason`.
 
     seek, tracks: ffmpeg's options for where to begin and which tracks to decode instead; subtype: the sample type, if
-    `probe` knows it; samples: how many must come, if the header tells.
+    `probe` knows it; samples: how many must come, if the header tells; partial: go on behind damage, and raise CutOff
+    at the end.
     Raises UserError if ffmpeg is not installed or cannot read the file, either; CutOff if it can only at first.
     """
     program = shutil.which("ffmpeg")
@@ -52,7 +55,7 @@ def open_with_ffmpeg(
             "program ffmpeg, which is not installed"
         )
     codec = "pcm_s32le" if subtype == "PCM_32" else "pcm_f32le"  # which holds 24 bits exactly
-    arguments = [program, "-v", "error", "-nostdin", "-xerror", *FFMPEG_INPUT]
+    arguments = [program, "-v", "error", "-nostdin", *([] if partial else ["-xerror"]), *FFMPEG_INPUT]
     arguments += [*seek, "-i", f"file:{path}", *tracks, "-c:a", codec, "-f", "wav", "pipe:1"]
     with (
         tempfile.TemporaryFile() as messages,
@@ -69,7 +72,7 @@ def open_with_ffmpeg(
             for block in sound.blocks:
                 found += block.shape[1]
                 yield block
-            if process.wait():
+            if process.wait() or (partial and messages.seek(0, os.SEEK_END)):
                 raise CutOff(failure())
             if found < (samples or 0):
                 raise CutOff(f"{path}: cut off: expected {samples} samples, found {found}: {reason}")

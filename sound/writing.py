@@ -20,7 +20,9 @@ WAV_IF_IT_FITS = 0x1210  # libsndfile's command to turn RF64 into WAV when the f
 MP3_BITRATES = (32, 320), (8, 160), (8, 64)  # kb/s, lowest and highest from 32 kHz on, from 16 kHz on, and below
 # Hz and channels that a format has at most; with more than these, libvorbis crashes the whole program.
 MOST = {"OGG": (200_000, 255), "MP3": (48_000, 2), "FLAC": (655_350, 8)}
-LARGEST_WAV = 0xFFFF0000  # bytes; beyond, WAV's 32-bit lengths overflow, and RF64 is written under the same name
+# Bytes of sound beyond which lengths of 32 bits overflow. WAV becomes RF64 then, under the same name.
+LARGEST = 0xFFFF0000
+UNLIMITED = ("FLAC", "OGG", "MP3", "W64", "RF64", "CAF")
 
 
 def output_format(path: str | Path) -> str:
@@ -65,8 +67,9 @@ class SoundWriter:
         if self.subtype not in FLOATS:
             self.peak = max(self.peak, float(waveform.max()) / self.full, -float(waveform.min()))
         for start in range(0, waveform.shape[1], BLOCK):
-            self.put(waveform[:, start : start + BLOCK].T)
-        self.samples += waveform.shape[1]
+            block = waveform[:, start : start + BLOCK]
+            self.put(block.T)
+            self.samples += block.shape[1]
 
 
 @contextlib.contextmanager
@@ -95,10 +98,13 @@ def create_sound(
         limits = f"{file_format} has up to {most[0]} Hz and {most[1]} channels"
         raise UserError(f"{path}: cannot be written ({rate} Hz, {channels} channels): {limits}")
     unknown_length = file_format == "WAV" and samples is None
-    if unknown_length or (
-        file_format == "WAV" and (samples or 0) * channels * BITS.get(subtype, 64) // 8 > LARGEST_WAV
-    ):
+    frame = channels * BITS.get(subtype, 64) // 8  # bytes; of float samples, as many as they have at most
+    if unknown_length or (file_format == "WAV" and (samples or 0) * frame > LARGEST):
         file_format = "RF64"
+
+    def check_length(samples: int) -> None:
+        if file_format not in ("WAV", *UNLIMITED) and samples * frame > LARGEST:
+            raise UserError(f"{path}: cannot be written: {file_format} holds up to 4 GB; .wav and .flac hold more")
 
     def failure(error: soundfile.LibsndfileError) -> UserError:
         cause = _refusal(temporary) or error.error_string
@@ -107,6 +113,7 @@ def create_sound(
     order = np.argsort(VORBIS_ORDER[channels]) if subtype in ("VORBIS", "OPUS") and channels in VORBIS_ORDER else None
 
     def put(samples: np.ndarray) -> None:  # (samples, channels)
+        check_length(writer.samples + len(samples))
         if order is not None:
             samples = np.ascontiguousarray(samples[:, order])
         if subtype in BITS:  # libsndfile would truncate, not round
@@ -116,6 +123,7 @@ def create_sound(
         except soundfile.LibsndfileError as error:
             raise failure(error) from error
 
+    check_length(samples or 0)
     with whole_file(path) as temporary:
         try:
             quality = mp3_quality(rate, bitrate) if file_format == "MP3" else {}

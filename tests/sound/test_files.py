@@ -12,6 +12,7 @@ from helpers import needs_ffmpeg
 from sounds import NOISE, SAMPLES, convert, separate
 
 from process.errors import UserError
+from sound import writing
 from sound.files import UnknownFormat, sound_info
 from sound.samples import SoundInfo
 from sound.tag_reading import read_tags
@@ -206,3 +207,25 @@ def test_wav_of_unknown_length_is_rf64_only_if_it_must_be(tmp_path, subtype, tag
     assert (tmp_path / "song.wav").read_bytes()[:4] == b"RIFF" and "WAV" in sound_info(tmp_path / "song.wav").format
     assert np.abs(wavread(tmp_path / "song.wav")[0] - NOISE).max() < 2**-15
     assert read_tags(tmp_path / "song.wav") == tags
+
+
+def test_wav_of_known_length_beyond_4_gb_is_rf64(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "LARGEST", 2 * 2 * SAMPLES - 1)
+    for waveform, mark in ((NOISE, b"RF64"), (NOISE[:, 1:], b"RIFF")):
+        wavwrite(tmp_path / "song.wav", waveform, 44100, "PCM_16")
+        assert (tmp_path / "song.wav").read_bytes()[:4] == mark
+        assert np.abs(wavread(tmp_path / "song.wav")[0] - waveform).max() < 2**-15
+
+
+@pytest.mark.parametrize("extension", ["aiff", "au", "wavex"])
+@pytest.mark.parametrize("known", [True, False])
+def test_formats_that_end_at_4_gb_say_so_before_they_overflow(tmp_path, monkeypatch, extension, known):
+    monkeypatch.setattr(writing, "LARGEST", 2 * 2 * SAMPLES - 1)
+    path, written = tmp_path / f"song.{extension}", []
+    message = f"song.{extension}: cannot be written: {extension.upper()} holds up to 4 GB; .wav and .flac hold more"
+    refused, samples = pytest.raises(UserError, match=message), SAMPLES if known else None
+    with refused, create_sound(path, 44100, 2, "PCM_16", samples=samples) as file:
+        for start in range(0, SAMPLES, 5000):
+            file.write(NOISE[:, start : start + 5000])
+            written.append(start)
+    assert len(written) == (0 if known else 3) and not list(tmp_path.iterdir())
