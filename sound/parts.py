@@ -158,7 +158,7 @@ def xing_header(data: bytes | mmap.mmap, at: int) -> tuple[Frame, int | None, in
     for bit in (1, 2):
         told.append(int.from_bytes(data[place : place + 4], "big") if flags & bit else None)
         place += 4 if flags & bit else 0
-    return frame, *told
+    return frame, told[0], told[1]
 
 
 def _is_one_mp3(data: mmap.mmap) -> bool:
