@@ -23,8 +23,17 @@ from process.commandline import parser_from, renamed
 from process.errors import UserError, command
 from process.locking import only_writer
 from scoring.listening_page import write_page
-from scoring.report import code_version, draw_pictures, make_report, report_text, write_results
+from scoring.report import (
+    code_version,
+    draw_pictures,
+    homework_line,
+    make_report,
+    report_text,
+    terminal_text,
+    write_results,
+)
 from scoring.scores import COLUMNS, judge_songs
+from scoring.summary import title
 from scoring.systems import IDEAL_MASKS, NETWORKS, Folder, IdealMask, Mixture, Network, System, load_any_network
 from separation.separate import find_checkpoint
 from songs.layouts import SPLITS, add_dataset_arguments, find_songs
@@ -82,14 +91,14 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     add("--feedforward", type=Path, metavar="CHECKPOINT", help=f"evaluate this single-frame network {default}")
     add("--rnn", type=Path, metavar="CHECKPOINT", dest="RNN", help=f"evaluate this recurrent network {default}")
     checkpoint = "evaluate these networks, or none, instead of the two"
-    add("--checkpoint", nargs="*", metavar="[NAME=]FILE", help=checkpoint)
+    add("--checkpoint", nargs="*", action="extend", metavar="[NAME=]FILE", help=checkpoint)
     bidirectional = "evaluate recurrent networks a second time, also run backwards in time"
     add("--bidirectional", action="store_true", help=bidirectional)
     keys = "evaluate networks a second time, with test-time augmentation in this many keys (default: %(default)s, none)"
     add("--tta", type=int, choices=KEYS, default=1, dest="keys", help=keys)
     renamed(parser, "--keys", "--tta")
     estimates = "evaluate estimates of the voice, in files named like the songs, in these folders"
-    add("--estimates", nargs="+", default=[], metavar="[NAME=]FOLDER", help=estimates)
+    add("--estimates", nargs="+", action="extend", default=[], metavar="[NAME=]FOLDER", help=estimates)
     add("--split", choices=SPLITS, default="Test", help="evaluate on these songs (default: %(default)s)")
     output = "write tables, figures and pictures into this folder (default: %(default)s)"
     add("--output", type=Path, metavar="FOLDER", default=Path("evaluation"), help=output)
@@ -119,7 +128,7 @@ def evaluate(options: argparse.Namespace, typed: str) -> None:
     systems = make_systems(options, songs)
     for system in systems:
         if isinstance(system, Network | Folder):
-            print(f"{system.name}: {system.description}", file=sys.stderr)
+            print(f"{title(system.name)}: {system.headline}", file=sys.stderr)
         if isinstance(system, Folder):
             print(system.matches(songs), file=sys.stderr)
 
@@ -135,15 +144,17 @@ def evaluate(options: argparse.Namespace, typed: str) -> None:
         "command": typed,
         "commit": code_version(),
     }
-    text = report_text(report)
-    write_results(options.output, rows, report, text)
+    write_results(options.output, rows, report, report_text(report))
     pictures = draw_pictures(options.output, rows, songs, systems, report["data"].partition(":")[0])
-    print(f"\n{text}\n\nper song: {options.output / 'evaluation.csv'}, summary: {options.output / 'evaluation.json'}")
+    files = {"all tables": "evaluation.md", "per song": "evaluation.csv", "summary": "evaluation.json"}
+    print(f"\n{terminal_text(report)}\n")
+    print(", ".join(f"{what}: {options.output / name}" for what, name in files.items()))
     print("pictures: " + ", ".join(str(path) for path in pictures))
     if options.page:
-        names, columns = [system.name for system in systems], [name for name in rows[0] if name in COLUMNS]
+        names, columns = [title(system.name) for system in systems], [name for name in rows[0] if name in COLUMNS]
         page = write_page(options.page, report["data"], report["protocol"], rows, names, columns)
         print(f"to listen: open {page} in a browser")
+    print(homework_line(report))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import torch  # noqa: E402
 from process.commandline import parser_from  # noqa: E402
 from process.errors import UserError, command  # noqa: E402
 from scoring.systems import load_any_network  # noqa: E402
-from training.loop import FACTS  # noqa: E402
+from training.files import FACTS  # noqa: E402
 from util import save_checkpoint  # noqa: E402
 
 

@@ -29,7 +29,7 @@ from scoring.systems import load_any_network  # noqa: E402
 from separation.separate import separate  # noqa: E402
 from songs.layouts import add_dataset_arguments, find_songs  # noqa: E402
 from songs.song import Song  # noqa: E402
-from training.loop import FACTS  # noqa: E402
+from training.files import FACTS  # noqa: E402
 from util import AudioConfig, save_checkpoint  # noqa: E402
 
 POWERS = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)

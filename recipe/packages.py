@@ -109,11 +109,11 @@ def fetch_all(
     parser = parser_from(documentation)
     parser.add_argument("output", type=Path, metavar="FOLDER", help="folder to write, with a folder for each package")
     text = f"packages to fetch (default: all): {', '.join(names)}"
-    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="PACKAGE", help=text)
+    parser.add_argument("--only", nargs="+", action="extend", choices=names, metavar="PACKAGE", help=text)
     options = parser.parse_args(argv)
     for source in sources:
         target = options.output / source.package
-        if source.package not in options.only:
+        if options.only and source.package not in options.only:
             continue
         if target.exists():
             print(f"{target}: exists already", flush=True)

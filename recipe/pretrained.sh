@@ -33,18 +33,17 @@ common+=(--speed 0.76 1.32 --transpose 2 --effects 0.35 --equalizer 2 --bfloat16
 [ -e "$data/accompaniments" ] && common+=(--accompaniments "$data/accompaniments")
 [ ${#left[@]} -gt 0 ] && common+=(--leave-out "${left[@]}")
 
-train() { # SCRIPT NAME OPTIONS...: begin, go on, or leave it if it is done
-  local script=$1 name=$2 again=()
-  shift 2
-  [ -e "$output/savedModel_${name}_last.pt" ] && again=(--resume)
-  "$python" "$here/$script" "${common[@]}" "$@" "${again[@]}"
+train() { # SCRIPT OPTIONS...: begin, go on, or leave it if it is done
+  local script=$1
+  shift
+  "$python" "$here/$script" "${common[@]}" --resume "$@"
 }
 
 started=$SECONDS
 mkdir -p "$output"
-train train_feedforward.py feedforward --encoder bands --bands 30 --sample-rate 32000 --block 4096 --hop 1024 \
+train train_feedforward.py --encoder bands --bands 30 --sample-rate 32000 --block 4096 --hop 1024 \
   --excerpt 3 --batch-size 16 --steps 100 --epochs 18 "$@"
-train train_RNN.py RNN --memory 96 --excerpt 4 --batch-size 8 --steps 200 --epochs 42 "$@"
+train train_RNN.py --hidden-size 96 --excerpt 4 --batch-size 8 --steps 200 --epochs 42 "$@"
 for name in feedforward RNN; do
   "$python" "$here/recipe/choose_power.py" "$output/savedModel_${name}_best.pt" "${songs[@]}" \
     --or "$output/savedModel_${name}_last.pt"

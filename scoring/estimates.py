@@ -8,6 +8,10 @@ Known are the names that these programs write, in any sound format, at any depth
     <song>_vocals, <song>_vocals_<model>          Spleeter's and MSST's templates; the separation scripts
     <song>_(Vocals)_<model>, 1_<song>_(Vocals)    audio-separator; Ultimate Vocal Remover
     <song>/mixture_vocals, <song>/mixture/vocals  any of them, where every song's mixture has the same name
+    <song>_mix_vocals, <song>.stem/vocals         any of them, where the mixture's file is <song>_mix or <song>.stem
+    <song>/mixture                                the separation scripts, whose files say who wrote them
+
+Not taken are the dataset's own files, and what was separated from a stem: <song>/vocals_vocals, <song>_vocals_vocals.
 """
 
 import re
@@ -19,9 +23,11 @@ from scipy.fft import irfft, next_fast_len, rfft
 
 from process.errors import UserError
 from songs.names import ACCOMPANIMENT, MIXTURE, NO_VOICE, STEM, VOCALS, WORDS, part_named, plain
+from songs.song import Song, StemFolder
 from sound.ffmpeg import open_with_ffmpeg
 from sound.files import UnknownFormat
 from sound.names import SUFFIXES
+from sound.tag_reading import written_here
 from util import wavread
 
 Estimate = tuple[Path, Path | None]  # files of voice and, if there is one, accompaniment
@@ -29,31 +35,37 @@ Estimate = tuple[Path, Path | None]  # files of voice and, if there is one, acco
 _PLAIN = {name.replace(" ", "_") for name in {*WORDS[VOCALS], *WORDS[ACCOMPANIMENT], *NO_VOICE}}
 _PARTS = {name.replace("_", "[ _-]?") for name in _PLAIN}
 # After the song's name: a part, and perhaps the model; or a part in brackets, and perhaps the model before or after.
-_NAMED = re.compile(rf"[ _.-]+({'|'.join(sorted(_PARTS, key=len, reverse=True))})(?:[ _.-].*)?")
+_NAMED = re.compile(rf"[ _.-]+(?P<part>{'|'.join(sorted(_PARTS, key=len, reverse=True))})(?:[ _.-](?P<model>.*))?")
 _BRACKETS = re.compile(r"(?P<model>[^(]*?)[ _.-]*\((?P<part>.+?)\).*")
 
 # How plainly a file's name says what it is: the plainest are taken.
 LIKE_SONG, PART, SONG_AND_PART, OTHER_PART, WITH_MODEL = range(5)
 
 
-def find_estimates(folder: Path, names: Sequence[str]) -> dict[str, Estimate]:
-    """The estimates of the songs of these names. Raises UserError if a song has several of the same kind, or if two
-    songs, whose names differ only in case, may have the same."""
-    keys: dict[str, list[str]] = {}
-    for name in names:
-        keys.setdefault(_key(name), []).append(name)
+def find_estimates(folder: Path, songs: Sequence[Song]) -> dict[str, Estimate]:
+    """The estimates of songs, by their names. Raises UserError if a song has several of the same kind, or if two songs,
+    whose names differ only in case, may have the same."""
+    own = {path.resolve() for song in songs for path in song.files}
+    mixtures = {song.name: "" if isinstance(song, StemFolder) else _key(song.mixture.stem) for song in songs}
+    # A song is called by its name or, unless that is a word such as 'mixture', by the name of its mixture's file.
+    keys = {mixture: [name] for name, mixture in mixtures.items() if mixture and part_named(mixture) is None}
+    keys |= {key: [name for name in mixtures if _key(name) == key] for key in map(_key, mixtures)}
     found: dict[tuple[str, str], dict[Path, tuple[int, int]]] = {}  # (song, part) -> file -> (how plainly, how deep)
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if path.suffix.lower() in SUFFIXES and not any(name.startswith(".") for name in inside.parts):
-            name, places = _key(inside.stem), [_key(place) for place in inside.parts[:-1]]
-            near = [key for key in keys if any(key in text for text in (name, *places))]
-            known = [(len(key), key, match) for key in near if (match := _match(name, places, key))]
-            if known:
-                _, key, (part, rank) = max(known)  # 'One More' is no estimate of 'One'
-                found.setdefault((_spelt_like(keys[key], path, folder), part), {})[path] = rank, len(inside.parts)
+        if path.suffix.lower() not in SUFFIXES or any(name.startswith(".") for name in inside.parts):
+            continue
+        name, places = _key(inside.stem), [_key(place) for place in inside.parts[:-1]]
+        near = [key for key in keys if any(key in text for text in (name, *places))]
+        known = [(len(key), key, match) for key in near if (match := _match(name, places, key, mixtures[keys[key][0]]))]
+        if known and path.resolve() not in own:
+            _, key, (part, rank) = max(known)  # 'One More' is no estimate of 'One'
+            song = _spelt_like(keys[key], path, folder)
+            if part == MIXTURE or (rank == LIKE_SONG and key != _key(song)):  # named like the song's mixture
+                part = VOCALS if written_here(path) else MIXTURE
+            found.setdefault((song, part), {})[path] = rank, len(inside.parts)
     estimates = {}
-    for name in names:
+    for name in mixtures:
         voice = _plainest(folder, name, VOCALS, found.get((name, VOCALS), {}))
         if voice:
             estimates[name] = voice, _plainest(folder, name, ACCOMPANIMENT, found.get((name, ACCOMPANIMENT), {}))
@@ -75,10 +87,11 @@ def _key(name: str) -> str:
     return re.sub(r'[<>:"/\\|?*_]+', "_", plain(name)).strip("_. ")
 
 
-def _match(name: str, places: Sequence[str], song: str) -> tuple[str, int] | None:
+def _match(name: str, places: Sequence[str], song: str, mixture: str) -> tuple[str, int] | None:
     """The part of a song that a file holds, and how plainly its name says so; None if it is not one of the song's.
 
-    name, places, song: keys of the file's name, of the folders that it is in, and of the song's name.
+    name, places, song, mixture: keys of the file's name, of the folders that it is in, of what the song is called and
+    of its mixture's file.
     """
     if name == song:
         kinds = {part_named(place) for place in places} | {MIXTURE for place in places if place.startswith("mix")}
@@ -90,8 +103,12 @@ def _match(name: str, places: Sequence[str], song: str) -> tuple[str, int] | Non
     if song not in places and not any(place.startswith(f"{song}_") for place in places):
         return None
     part, rank = part_named(name), PART if name in _PLAIN else OTHER_PART
-    if part not in (VOCALS, ACCOMPANIMENT):
-        part, rank = next(filter(None, (_part_after(name, word) for word in WORDS[MIXTURE])), None), SONG_AND_PART
+    stem, _, last = name.rpartition("_")
+    if part in (VOCALS, ACCOMPANIMENT) and last in _PLAIN and part_named(stem):
+        return None  # separated from a stem
+    if part not in (VOCALS, ACCOMPANIMENT, MIXTURE):
+        words = filter(None, (mixture, *WORDS[MIXTURE]))
+        part, rank = next(filter(None, (_part_after(name, word) for word in words)), None), SONG_AND_PART
     return (part, rank if song in places else WITH_MODEL) if part else None
 
 
@@ -104,7 +121,7 @@ def _part_after(name: str, song: str) -> str | None:
         part = part_named(brackets["part"]) if usual else None
     else:
         named = _NAMED.fullmatch(rest)
-        part = part_named(named[1]) if named else None
+        part = part_named(named["part"]) if named and not part_named(named["model"] or "") else None
     return part if part in (VOCALS, ACCOMPANIMENT) else None
 
 

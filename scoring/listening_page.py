@@ -15,10 +15,12 @@ import numpy as np
 import soundfile
 
 from process.errors import UserError, make_folder, whole_file
+from sound.files import mp3_quality
 from sound.resampling import resample
 
 EXCERPT_SECONDS = 20.0  # where the voice is loudest
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+PARTS = {"vocals": "voice", "accompaniment": "accompaniment"}  # as the page calls them
 TEMPLATE = Path(__file__).with_name("listening_page.html")
 
 
@@ -51,15 +53,20 @@ def write_song(
     tracks: list[dict] = [
         {"name": "mixture", "system": None, "source": None, "reference": False, "sound": mixture[piece]}
     ]
-    sources = ("vocals", "accompaniment")
-    for source, sound in zip(sources, references, strict=True):
+    for source, sound in zip(PARTS, references, strict=True):
         tracks.append(
-            {"name": f"true {source}", "system": None, "source": source, "reference": True, "sound": sound[piece]}
+            {
+                "name": f"true {PARTS[source]}",
+                "system": None,
+                "source": source,
+                "reference": True,
+                "sound": sound[piece],
+            }
         )
     for index, (system, sounds) in enumerate(estimates.items()):
-        for source, sound in zip(sources, sounds, strict=True):
+        for source, sound in zip(PARTS, sounds, strict=True):
             if sound.any() and not np.array_equal(sound, mixture) and np.isfinite(sound).all():
-                track = {"name": f"{system}: {source}", "system": index, "source": source, "reference": False}
+                track = {"name": f"{system}: {PARTS[source]}", "system": index, "source": source, "reference": False}
                 tracks.append({**track, "sound": sound[piece]})
     peak = max(np.abs(track["sound"]).max(initial=0) for track in tracks)
     mp3_rate = next((other for other in MP3_RATES if other >= rate), MP3_RATES[-1])
@@ -74,7 +81,7 @@ def _mp3(waveform: np.ndarray, rate: int) -> str:
     """MP3 of a waveform (samples,) in base64."""
     file = io.BytesIO()
     try:
-        soundfile.write(file, waveform, rate, format="MP3")
+        soundfile.write(file, waveform, rate, format="MP3", **mp3_quality(rate, None))
     except (soundfile.LibsndfileError, ValueError) as error:
         raise UserError(f"listening page: expected libsndfile 1.1 or newer, which writes MP3, found {error}") from error
     return base64.b64encode(file.getvalue()).decode()

@@ -1,4 +1,6 @@
-"""The files of an evaluation: the summary as JSON, tables as Markdown, all scores as CSV, and pictures."""
+"""What an evaluation says: on the terminal, and in files: the summary as JSON, tables as Markdown, all scores as CSV,
+pictures.
+"""
 
 import argparse
 import collections
@@ -6,6 +8,7 @@ import csv
 import dataclasses
 import json
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -86,30 +89,63 @@ def mir_eval_check(rows: list[dict]) -> dict[str, dict]:
     return found
 
 
+def terminal_text(report: dict) -> str:
+    """The voice's SDR of every system, what was not scored, and, if asked for, how far mir_eval's scores are."""
+    parts = [f"{report['data']}\nSDR of the voice in dB, BSS_EVAL v3"]
+    parts += [summary.short_table(report["scores"]["vocals"], MAIN), " ".join(_remarks(report))]
+    return "\n\n".join(filter(None, [*parts, "\n".join(_mir_eval_lines(report))]))
+
+
+def homework_line(report: dict) -> str:
+    """The figures that the homework asks for, in one line."""
+
+    def listed(names: list[str]) -> str:
+        return ", ".join(f"{summary.title(name)} {summary.decibels(figures[name][MAIN]['mean'])}" for name in names)
+
+    figures, songs = report["scores"]["vocals"], report["songs scored"]["vocals"]
+    bounds, own = listed([Mixture.name, *list(IDEAL_MASKS)[:1]]), listed(judged(report["systems"]))
+    means = f"{own} dB ({bounds})" if own else f"{bounds} dB"
+    return f"mean SDR of the voice, BSS_EVAL v3, {songs} {'song' if songs == 1 else 'songs'}: {means}"
+
+
+def judged(names: Iterable[str]) -> list[str]:
+    """The systems that are neither the mixture nor an ideal mask."""
+    return [name for name in names if name not in (Mixture.name, *IDEAL_MASKS)]
+
+
 def report_text(report: dict) -> str:
     """The report as Markdown."""
-    parts = [f"# {report['data']}", report["protocol"] + " " + INTERVAL_PROTOCOL, _counts(report)]
-    for source, own in report["scores"].items():
-        parts += [f"## {HEADINGS[source]}", summary.score_table(own, MAIN)]
-        pairs = report["differences"][source]
+    counts = " ".join([_scored(report), *_remarks(report)])
+    parts = [f"# {report['data']}", report["protocol"] + " " + INTERVAL_PROTOCOL, counts]
+    own = judged(report["systems"])
+    for source, scored in report["scores"].items():
+        parts += [f"## {HEADINGS[source]}", summary.score_table(scored, MAIN)]
+        pairs = [pair for pair in report["differences"][source] if pair["system"] in own and pair["minus"] in own]
         if source == "vocals" and pairs:
-            bounds = {Mixture.name, *IDEAL_MASKS}
-            judged = [pair for pair in pairs if not {pair["system"], pair["minus"]} <= bounds]
-            parts += ["Differences, song by song:", summary.difference_table(judged or pairs, MAIN)]
+            parts += ["Differences, song by song:", summary.difference_table(pairs, MAIN)]
     if "MIR-1K" in report:
         parts += ["## Voice, figures of MIR-1K", report["MIR-1K protocol"], summary.mir1k_table(report["MIR-1K"])]
-    for own, worst in report.get("largest difference from mir_eval", {}).items():
+    return "\n\n".join([*parts, *_mir_eval_lines(report)])
+
+
+def _mir_eval_lines(report: dict) -> list[str]:
+    lines = []
+    for column, worst in report.get("largest difference from mir_eval", {}).items():
         place = f"{worst['song']}, {worst['source']}, {worst['system']}"
-        parts.append(f"{own}: at most {worst['difference']:.1e} dB from mir_eval's ({place})")
-    return "\n\n".join(parts)
+        lines.append(f"{column}: at most {worst['difference']:.1e} dB from mir_eval's ({place})")
+    return lines
 
 
-def _counts(report: dict) -> str:
-    """Which songs the figures describe, and why others are missing."""
+def _scored(report: dict) -> str:
+    """Which songs the figures describe."""
     scored = ", ".join(f"{source} of {number} songs" for source, number in report["songs scored"].items())
-    text = (
+    return (
         f"Scored: {scored}. Only songs that every system has a score for count, so all figures describe the same ones."
     )
+
+
+def _remarks(report: dict) -> list[str]:
+    """Why songs are missing, and what was odd about estimates: a sentence for each kind."""
     left_out = collections.defaultdict(list)  # (song, source, reason) -> systems
     for row in report["not scored"]:
         left_out[row["song"], row["source"], row["reason"]].append(row["system"])
@@ -119,16 +155,16 @@ def _counts(report: dict) -> str:
         if ": " in reason:  # an error's text, about one file
             reason = "song unreadable" if everywhere else "estimate missing, unreadable or of the wrong length"
         kinds[source, reason if everywhere else f"{reason} ({', '.join(systems)})"] += 1
-    text += "".join(f" Not scored: {source} of {count}, {reason}." for (source, reason), count in sorted(kinds.items()))
+    remarks = [f"Not scored: {source} of {count}, {reason}." for (source, reason), count in sorted(kinds.items())]
     if report["adjusted estimates"]:
-        text += f" {report['adjusted estimates']} estimates had another sample rate or length: see their notes."
+        remarks.append(f"{report['adjusted estimates']} estimates had another sample rate or length: see their notes.")
     displaced: dict[str, list[dict]] = collections.defaultdict(list)
     for estimate in report["displaced estimates"]:
         displaced[estimate["system"]].append(estimate)
     for system, own in displaced.items():
         example = f"{own[0]['found']} ({own[0]['song']})"
-        text += f" {system}, {len(own)} songs: {example}, which counts as an error: see their notes."
-    return text
+        remarks.append(f"{system}, {len(own)} songs: {example}, which counts as an error: see their notes.")
+    return remarks
 
 
 def code_version() -> str | None:
@@ -186,18 +222,18 @@ def draw_pictures(folder: Path, rows: list[dict], songs: list[Song], systems: li
     label, title = f"{MAIN} of the voice in dB", f"{data}: {len(scored)} songs"
 
     paths = [folder / "sdr_boxes.png"]
-    plots.plot_boxes(paths[0], table, label, title)
+    shown = {summary.title(name): own for name, own in table.items()}
+    plots.plot_boxes(paths[0], shown, label, title)
     if np.nanmax(levels, initial=-np.inf) - np.nanmin(levels, initial=np.inf) > ALL_THE_SAME:
         paths.append(folder / "sdr_by_level.png")
-        plots.plot_by_level(paths[-1], levels, table, label, title)
-    judged = [system for system in systems if system.name not in (Mixture.name, *IDEAL_MASKS)]
-    if judged:
-        system, order = judged[-1], np.argsort(table[judged[-1].name], kind="stable")
+        plots.plot_by_level(paths[-1], levels, shown, label, title)
+    if own := judged(names):
+        system, order = systems[names.index(own[-1])], np.argsort(table[own[-1]], kind="stable")
         places = {"worst": order[0], "median": order[len(order) // 2], "best": order[-1]}
         for place, index in places.items():
             paths.append(folder / f"spectrograms_{place}.png")
             song = next(song for song in songs if song.name == list(scored)[index])
-            title = f"{song.name}, {place} of {system.name}: {MAIN} {table[system.name][index]:.2f} dB"
+            title = f"{song.name}, {place} of {summary.title(system.name)}: {MAIN} {table[system.name][index]:.2f} dB"
             _draw_spectrograms(paths[-1], song, system, title)
     return paths
 

@@ -21,6 +21,7 @@ from process.errors import UserError
 from process.stopping import hidden_from_ctrl_c, kill
 from scoring.bss_eval import bss_eval_framewise, correlate
 from scoring.listening_page import write_song
+from scoring.summary import title
 from scoring.systems import Recording, System
 from songs.song import Song
 
@@ -72,7 +73,7 @@ def judge_song(
     columns = score(references, estimates, song.rate, framewise, check)
     lap("scores")
     if page:
-        named = {system.name: own for system, own in zip(systems, estimates, strict=True)}
+        named = {title(system.name): own for system, own in zip(systems, estimates, strict=True)}
         write_song(page, song.name, song.rate, recording.mixture, references, named)
         lap("page")
     energies = np.einsum("jn,jn->j", references, references)

@@ -1,4 +1,5 @@
-"""Statistics of the scores of many songs: means, medians, intervals, paired differences, and MIR-1K's figures."""
+"""Statistics of the scores of many songs: means, medians, intervals, paired differences, and MIR-1K's figures; and
+how they are written for people."""
 
 import itertools
 from collections.abc import Sequence
@@ -103,7 +104,35 @@ def mir1k_figures(rows: Rows, systems: Sequence[str], baseline: str) -> dict[str
     return figures
 
 
-# ---------------------------------------------------------------------------------------------- Markdown
+# ---------------------------------------------------------------------------------------------- for people
+
+TITLES = {"feedforward": "single frame", "RNN": "recurrent"}
+
+
+def title(system: str) -> str:
+    """A system's name for people: 'RNN bidirectional' is 'recurrent bidirectional'."""
+    kind, *more = system.split(" ")
+    return " ".join([TITLES.get(kind, kind), *more])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A table for the terminal, its headings first: the first column is text, the others are figures."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))])
+        for first, *cells in rows
+    )
+
+
+def short_table(summary: dict[str, dict[str, dict]], main: str) -> str:
+    """The column `main` of every system, for the terminal."""
+    rows = [["system", "mean SDR", "95 % interval", "median", "songs"]]
+    for system, columns in summary.items():
+        figures = columns[main]
+        interval = interval_text(figures["interval of the mean"])
+        mean, median = (decibels(figures[name]) for name in ("mean", "median"))
+        rows.append([title(system), mean, interval, median, str(figures["songs"])])
+    return aligned(rows)
 
 
 def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -136,7 +165,7 @@ def score_table(summary: dict[str, dict[str, dict]], main: str) -> str:
         heading + [f"{aggregate} {column}" for column, aggregate in others.items()],
         [
             [
-                system,
+                title(system),
                 decibels(figures[main]["mean"]),
                 interval_text(figures[main]["interval of the mean"]),
                 decibels(figures[main]["median"]),
@@ -153,7 +182,7 @@ def difference_table(pairs: Sequence[dict], column: str) -> str:
         ["difference", f"mean difference of {column}", "95 % interval of this mean", f"median difference of {column}"],
         [
             [
-                f"{pair['system']} - {pair['minus']}",
+                f"{title(pair['system'])} - {title(pair['minus'])}",
                 decibels(pair["mean"]),
                 interval_text(pair["interval of the mean"]),
                 decibels(pair["median"]),
@@ -169,7 +198,7 @@ def mir1k_table(figures: dict[str, dict]) -> str:
         ["system", *(column.replace("interval of", "95 % interval of") for column in columns)],
         [
             [
-                system,
+                title(system),
                 *(interval_text(own[column]) if "interval" in column else decibels(own[column]) for column in columns),
             ]
             for system, own in figures.items()

@@ -21,7 +21,7 @@ from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
 from process.errors import UserError, printable
 from scoring.estimates import Estimate, displacement, find_estimates, read_estimate
-from separation.separate import describe, separate
+from separation.separate import describe, headline, separate
 from songs.song import Song
 from sound.resampling import resample
 from util import AudioConfig, load_checkpoint, load_network, stft
@@ -85,9 +85,18 @@ class Network:
 
     @property
     def description(self) -> str:
+        return describe(self.path, load_any_network(self.path)[2]) + self._way
+
+    @property
+    def headline(self) -> str:
+        """The description without the history of the training."""
+        network, audio, _ = load_any_network(self.path)
+        return headline(self.path, network.remembers, audio, torch.device("cpu")) + self._way
+
+    @property
+    def _way(self) -> str:
         backwards = ", bidirectional" if self.bidirectional else ""
-        in_keys = f", mean of {self.keys} keys" if self.keys > 1 else ""
-        return describe(self.path, load_any_network(self.path)[2]) + backwards + in_keys
+        return backwards + (f", mean of {self.keys} keys" if self.keys > 1 else "")
 
     @property
     def audio(self) -> AudioConfig:
@@ -120,7 +129,7 @@ class Folder:
         """The estimates of these songs in a folder. Raises UserError if there are none."""
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder of estimates")
-        found = find_estimates(folder, [song.name for song in songs])
+        found = find_estimates(folder, songs)
         if not found:
             names = f"('{songs[0].name}.wav' or '{songs[0].name}/vocals.wav')"
             raise UserError(f"{folder}: expected estimates named like the songs {names}, found none")
@@ -129,6 +138,10 @@ class Folder:
     @property
     def description(self) -> str:
         return f"estimates in {self.folder}"
+
+    @property
+    def headline(self) -> str:
+        return self.description
 
     def matches(self, songs: Sequence[Song]) -> str:
         """A line for each song: the files of its estimates."""

@@ -37,7 +37,8 @@ def parse_options(
     paths = "song, or folder of songs: WAV, FLAC, OGG, MP3, and whatever ffmpeg can decode if it is installed; "
     paths += "- reads WAV from standard input, -- precedes names that begin with a dash"
     add("paths", nargs="+", metavar="INPUT", help=paths)
-    output = "write into this folder, this file, or files named by a pattern with {name} (of the song) and {stem}; "
+    output = "write into this folder, this file, or files named by a pattern with {name} (of the song), {folder} (that "
+    output += "it is in) and {stem}; "
     output += "- writes to standard output (default: beside INPUT, if there is only one)"
     add("-o", "--output", metavar="OUTPUT", help=output)
     add("--stems", choices=STEMS, help="stems to write (default: vocals; without an output, both)")

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sound.tag_reading import written_here
 STEMS = {VOCALS: (VOCALS,), ACCOMPANIMENT: (ACCOMPANIMENT,), "both": (VOCALS, ACCOMPANIMENT)}
 FORMATS = ("wav", "flac", "ogg", "mp3", "m4a", "opus")  # the last two with ffmpeg
 NAMES = "{name}_{stem}"  # of files in an output folder
+PLACES = ("{name}", "{folder}", "{stem}")  # of a pattern
 
 
 @dataclasses.dataclass
@@ -52,14 +54,14 @@ def make_plan(options: argparse.Namespace) -> Plan:
         raise ValueError(f"--bitrate: expected an output in {', '.join(LOSSY)}, found '{pattern}'")
     left_out: list[str] = []
     songs = [song for path in inputs for song in find_songs(path, left_out)]
-    if (len(songs) > 1 and "{name}" not in pattern) or (len(stems) > 1 and "{stem}" not in pattern):
-        raise ValueError(
-            f"--output {output}: expected a folder, or {{name}} and {{stem}} to tell songs and stems apart"
-        )
+    named = "{name}" in pattern or "{folder}" in pattern
+    if (len(songs) > 1 and not named) or (len(stems) > 1 and "{stem}" not in pattern):
+        places = "{name} (or {folder}) and {stem}"
+        raise ValueError(f"--output {output}: expected a folder, or {places} to tell songs and stems apart")
     jobs = [
         Job(
             source,
-            {stem: fill(pattern, name, stem) for stem in stems},
+            {stem: fill(pattern, source, name, stem) for stem in stems},
             raw,
             options.float,
             options.bidirectional,
@@ -98,13 +100,13 @@ def raw_format(words: list[str] | None) -> RawFormat | None:
 
 
 def output_pattern(output: str, file_format: str | None, a_file: bool) -> str:
-    """The pattern of the stems' names, with {name} and {stem}, that an output stands for: a folder, file or pattern.
+    """The pattern of the stems' names that an output stands for: a folder, a file, or a pattern with any of PLACES.
 
     a_file: whether a name that says neither is a file's, not a folder's.
     """
     suffix = Path(output).suffix.lower()
     is_folder = Path(output).is_dir() or output.endswith(os.sep)
-    if is_folder or not (a_file or suffix in SUFFIXES or "{name}" in output or "{stem}" in output):
+    if is_folder or not (a_file or suffix in SUFFIXES or any(place in output for place in PLACES)):
         return str(Path(output) / f"{NAMES}.{file_format or FORMATS[0]}")
     if suffix not in SUFFIXES and (file_format or not a_file):
         return f"{output}.{file_format or FORMATS[0]}"
@@ -113,9 +115,17 @@ def output_pattern(output: str, file_format: str | None, a_file: bool) -> str:
     return output
 
 
-def fill(pattern: str, name: str, stem: str) -> str:
-    """The name of a stem's file. The song's name may have folders in it, but never leads out of the pattern's."""
-    return pattern.replace("{stem}", stem).replace("{name}", "/".join(map(safe_name, Path(name).parts or ("",))))
+def fill(pattern: str, source: str, name: str, stem: str) -> str:
+    """The name of a stem's file: {folder} is the folder that the song is in.
+
+    The song's name may have folders in it, but never leads out of the pattern's.
+    """
+    texts = {
+        "stem": stem,
+        "folder": safe_name(Path(source).absolute().parent.name),
+        "name": "/".join(map(safe_name, Path(name).parts or ("",))),
+    }
+    return re.sub(r"{(stem|folder|name)}", lambda place: texts[place[1]], pattern)  # at once: a name may have braces
 
 
 # ---------------------------------------------------------------------------------------------- songs in folders

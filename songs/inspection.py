@@ -68,6 +68,11 @@ def decibels(power: float) -> float:
     return 10 * math.log10(max(power, 1e-30))
 
 
+def is_silent(song: Song) -> bool:
+    """Whether a song's vocals are silent throughout. Reads no further than to the first 20 s that are not."""
+    return all(decibels(float(np.square(vocals).mean())) < SILENT for _, vocals in song.pieces(song.rate))
+
+
 def find_problems(song: Song, levels: Levels) -> list[str]:
     """What a careful listener would question, one line each."""
     if levels.loudness(levels.vocals) < SILENT:

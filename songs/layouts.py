@@ -58,8 +58,8 @@ def read_dataset(
 ) -> Dataset:
     """Recognise a dataset's layout, unless `layout` names one of LAYOUTS, open its songs and divide them into splits.
 
-    Songs that come without a validation split are divided by artist and `seed` into Train and Valid. Songs that come
-    without any split become Test; with include_test, Train and Valid; with divide_all, all three.
+    Without a validation split, the songs to train on are divided by artist and `seed` into Train and Valid. Songs that
+    come without any split become Test; with include_test, Train and Valid; with divide_all, all three.
 
     hold_out: names of the songs or artists that become Valid, alone (those of Test only with include_test).
     include_test: Test songs join Train, for a final model that is evaluated on other data.
@@ -84,6 +84,8 @@ def read_dataset(
         splits = _include_test(splits, keep_artists=name != "MIR-1K")
     if hold_out:
         splits = _hold_out(splits, hold_out, root)
+    elif not splits["Valid"]:
+        splits["Train"], splits["Valid"] = divide_by_artist(splits["Train"], seed)
     for split, songs in splits.items():
         songs.sort(key=lambda song: song.name)
         for one, other in itertools.pairwise(songs):
@@ -144,7 +146,7 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command-line arguments of `find_songs`."""
     parser.add_argument("dataset", help="folder of songs: in the course's layout, DSD100, MUSDB18, MIR-1K or any other")
     text = "validate with these songs or artists only (default: the dataset's own Valid, else a fifth by artist)"
-    parser.add_argument("--hold-out", nargs="+", default=[], metavar="NAME", help=text)
+    parser.add_argument("--hold-out", nargs="+", action="extend", default=[], metavar="NAME", help=text)
     text = "train on the Test songs, too, for a network that is evaluated on other data"
     parser.add_argument("--include-test", action="store_true", help=text)
 
@@ -153,10 +155,14 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def divide_by_artist(songs: Sequence[Song], seed: int) -> tuple[list[Song], list[Song]]:
-    """Draw a SHARE of the songs by artist, none if there is one artist only. Returns (the others, those)."""
+    """Draw a SHARE of the songs by artist; by name if there is one artist only, none if there is one song only.
+
+    Returns (the others, those).
+    """
+    several = len({song.artist for song in songs}) > 1
     by_artist: dict[str, list[Song]] = {}
     for song in songs:
-        by_artist.setdefault(song.artist, []).append(song)
+        by_artist.setdefault(song.artist if several else song.name, []).append(song)
     artists = sorted(by_artist)
     random.Random(seed).shuffle(artists)
     wanted = max(1, round(SHARE * len(songs)))
@@ -204,7 +210,9 @@ def _hold_out(splits: dict[str, list[Song]], names: Sequence[str], root: str | P
     songs = splits["Train"] + splits["Valid"]
     for name in names:
         if not any(belongs(song, [name]) for song in songs):
-            raise UserError(f"{root}: expected a song or artist '{name}' to hold out, found none")
+            in_test = any(belongs(song, [name]) for song in splits["Test"])
+            found = "found it in Test alone; --include-test adds Test to training" if in_test else "found none"
+            raise UserError(f"{root}: expected a song or artist '{name}' to hold out, {found}")
     valid = [song for song in songs if belongs(song, names)]
     return {"Train": [song for song in songs if song not in valid], "Valid": valid, "Test": splits["Test"]}
 

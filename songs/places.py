@@ -105,7 +105,10 @@ def _find_mir1k(root: Path) -> tuple[list[Found], Reasons]:
 
 
 def _find_folder(root: Path, split: str = UNDIVIDED) -> tuple[list[Found], Reasons]:
-    """<song>/{mixture,vocals}.*, or <song>/vocals.* and other stems, or name_mix.* and name_vocals.*, or *.stem.mp4."""
+    """<song>/{mixture,vocals}.*, or <song>/vocals.* and other stems, or name_mix.* and name_vocals.*, or *.stem.mp4.
+
+    If there are none, `root` may be such a <song>.
+    """
     found: list[Found] = []
     reasons: Reasons = {}
     pairs: dict[str, list[Path]] = {}  # by the song's name
@@ -133,6 +136,9 @@ def _find_folder(root: Path, split: str = UNDIVIDED) -> tuple[list[Found], Reaso
     for folder in folders(root):
         here, left = _find_in_folder(folder, split)
         found, reasons = found + here, reasons | left
+    if not found:  # it may be a song's own folder
+        here, _ = _find_in_folder(root, split)
+        found = [dataclasses.replace(song, name=root.resolve().name) for song in here if not song.problem]
     return found, reasons
 
 

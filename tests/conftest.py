@@ -18,7 +18,7 @@ import train_feedforward
 import train_RNN
 from networks import hearing
 from scoring import scores
-from training import loop
+from training import files
 
 # The shell's background jobs ignore Ctrl-C, and so would the scripts that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -44,7 +44,7 @@ def undrawn(monkeypatch):
     """Training in this process writes its pictures, but does not draw them: it takes nearly all the time of such short
     epochs. Those of `trained` are drawn."""
     for name in ("plot_losses", "plot_spectrograms"):
-        monkeypatch.setattr(loop, name, write_no_picture)
+        monkeypatch.setattr(files, name, write_no_picture)
 
 
 @pytest.fixture

@@ -5,40 +5,35 @@ It knows a network only by its contract: forward(magnitude, state=None) -> (mask
 
 import argparse
 import copy
-import csv
-import dataclasses
 import itertools
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from torchvision.transforms import Compose
 from tqdm import tqdm
 
 from Data import (
     Batches,
     DSD100Dataset,
-    InTune,
-    MakeMagnitudeSpectrum,
     collate_fn,
 )
-from networks.hearing import adapts
-from pictures.plots import plot_losses, plot_spectrograms
-from process.errors import UserError, whole_file
-from songs.song import Song
-from training.loss import SmoothedLoss, kl_divergence, mean_over_frames
+from process.errors import UserError
+from songs.inspection import is_silent
+from training.files import Run
+from training.loss import LossCurve, SmoothedLoss, kl_divergence, mean_over_frames
 from training.mixes import Mixes
-from training.parallel import average_gradients, hidden, leads, ranks, same_everywhere, seed_epoch, share, sums
+from training.options import kept
+from training.parallel import average_gradients, hidden, leads, same_everywhere, seed_epoch, share, sums
 from util import AudioConfig, save_checkpoint
 
-FACTS = ("epoch", "best_valid_loss", "history", "trained_on", "command")  # in the best and the last checkpoint
-STATE = ("weights_of_last_step", "optimizer", "rng_state", "cuda_rng_states")  # only in the last, to resume from
 CLIP_NORM = 1.0  # of the gradient over all weights; training normally stays below it
 AVERAGED_STEPS = 1000  # the validated and saved weights average over at most this many steps
+REDRAWN = 60.0  # seconds after which the curves are written anew within an epoch
 STATISTICS_BATCHES = 20  # batches from which the input's mean and deviation are measured
 
 
@@ -59,6 +54,10 @@ class Loader(DataLoader):
         """From now on, give the batches of this epoch, and of every batch this rank's share."""
         self.batch_sampler.epoch, self.batch_sampler.share = epoch, share()
 
+    def is_silent(self) -> bool:
+        """Whether nobody sings in any of its songs."""
+        return all(map(is_silent, self.dataset.songs))
+
     def describe(self, options: argparse.Namespace) -> str:
         """What it holds, in words."""
         minutes = sum(song.seconds for song in self.dataset.songs) / 60
@@ -66,7 +65,8 @@ class Loader(DataLoader):
         for what in ("voices", "accompaniments"):
             if folder := getattr(options, what):
                 data += f" with the {what} of {Path(folder).resolve().name}"
-        return f"{data}, in {'whole songs' if self.whole_songs else 'excerpts'}"
+        data += f", in {'whole songs' if self.whole_songs else 'excerpts'}"
+        return f"{data}, with the course's settings (--plain)" if options.plain else data
 
 
 def make_loader(dataset: DSD100Dataset, options: argparse.Namespace, shuffle: bool) -> Loader:
@@ -102,20 +102,22 @@ def run_epoch(
     optimizer: torch.optim.Optimizer | None = None,
     reverse: bool = False,
     bfloat16: bool = False,
+    note: Callable[[float, int], float] | None = None,
 ) -> float:
     """Go through the loader once: train if there is an optimizer, else validate. Returns the mean loss per frame.
 
     reverse: the loss is the reverse divergence; bfloat16: train, but do not validate, with 16-bit matrix products.
+    note: is told each batch's loss, over all ranks, and its number, from 1; returns the smoothed loss to show.
     With whole songs, the state is carried from batch to batch and detached (truncated back-propagation through time).
     Each rank goes through its share of every batch. Raises UserError at a non-finite loss.
     """
     network.train(optimizer is not None)
-    total, frames, smoothed, state = 0.0, 0, SmoothedLoss(), None
+    total, frames, smoothed, state = 0.0, 0.0, SmoothedLoss(), None
     started = time.perf_counter()
     progress = tqdm(loader, title, file=sys.stderr, leave=False, disable=hidden(), unit="batch")
     with torch.set_grad_enabled(optimizer is not None):
         for number, batch in enumerate(progress, 1):
-            count = 0
+            value, count = 0.0, 0
             if optimizer is not None:
                 optimizer.zero_grad()
             if batch:  # a rank's share of the last batch may be empty
@@ -128,17 +130,19 @@ def run_epoch(
                 if not math.isfinite(value):
                     songs = ", ".join(sorted(set(batch["names"])))
                     raise UserError(f"{title}, batch {number}: expected a finite loss, found {value} (songs: {songs})")
-                total, frames = total + value * count, frames + count
-                rate = ranks() * frames / (time.perf_counter() - started)
-                progress.set_postfix_str(f"loss {smoothed.update(value):.4g}, {rate:.0f} frames/s", refresh=False)
             if optimizer is not None:
                 if count:
                     loss.backward()
                 average_gradients(network, count)
                 torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
                 optimizer.step()
-    total_loss, total_frames = sums(total, frames)
-    return total_loss / total_frames
+            batch_total, batch_frames = sums(value * count, count)
+            total, frames = total + batch_total, frames + batch_frames
+            mean = batch_total / batch_frames
+            shown = note(mean, number) if note else smoothed.update(mean)
+            rate = frames / (time.perf_counter() - started)
+            progress.set_postfix_str(f"loss {shown:.4g}, {rate:.0f} frames/s", refresh=False)
+    return total / frames
 
 
 def learning_rate(peak: float, epoch: int, epochs: int) -> float:
@@ -159,64 +163,6 @@ def follow(average: torch.nn.Module, network: torch.nn.Module, step: int) -> Non
 
 
 # ---------------------------------------------------------------------------------------------- one run
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """The files of a training run, all in one folder."""
-
-    folder: Path
-    name: str
-
-    def path(self, ending: str) -> Path:
-        return self.folder / f"savedModel_{self.name}_{ending}"
-
-    @property
-    def best(self) -> Path:
-        return self.path("best.pt")
-
-    @property
-    def last(self) -> Path:
-        return self.path("last.pt")
-
-    def write_results(
-        self, facts: dict, network: torch.nn.Module, audio: AudioConfig, song: Song, device: torch.device
-    ) -> None:
-        """Write what follows from the last checkpoint: the curves and, after the best epoch so far, the best checkpoint
-        and a picture.
-
-        The last checkpoint is written before, so that a run that is killed in between writes these when resumed.
-        """
-        history = facts["history"]
-        if min(history, key=lambda row: row["valid_loss"])["epoch"] == len(history):
-            save_checkpoint(self.best, network, audio, **{name: facts[name] for name in FACTS})
-            self.draw_song(network, song, audio, device)
-        self.write_curves(history)
-
-    def remove_parts(self) -> None:
-        """Remove the half-written files of a run that was killed."""
-        for path in self.folder.glob(f".{self.path('*').name}.part.*"):
-            path.unlink()
-
-    def write_curves(self, history: list[dict]) -> None:
-        with whole_file(self.path("loss.csv")) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, history[0].keys())
-            writer.writeheader()
-            writer.writerows(history)
-        plot_losses(self.path("loss.png"), history, f"{self.name}: {len(history)} epochs")
-
-    def draw_song(self, network: torch.nn.Module, song: Song, audio: AudioConfig, device: torch.device) -> None:
-        """Draw the first 30 seconds of a song: mixture, voice and the network's estimate."""
-        adapt = [InTune()] if adapts(network) else []
-        make_sample = Compose([*adapt, MakeMagnitudeSpectrum()])
-        sample = DSD100Dataset([song], audio, make_sample, excerpt_seconds=30)[0, 0]
-        network.eval()
-        with torch.no_grad():
-            mask, _ = network(sample["mixture"][None].to(device))
-        estimate = mask[0].cpu() * sample["mixture"]
-        pictures = {"mixture": sample["mixture"], "voice": sample["vocals"], "estimated voice": estimate}
-        pictures = {name: magnitude.numpy() for name, magnitude in pictures.items()}
-        plot_spectrograms(self.path("spectrograms.png"), pictures, audio, f"{self.name}: {song.name}")
 
 
 def measure_input(network: torch.nn.Module, loader: Loader | Mixes) -> None:
@@ -240,17 +186,19 @@ def train(
 ) -> None:
     """Train to the last epoch, or until validation has not improved for `patience` epochs. Save after every epoch.
 
-    The weights that are validated and saved are an average over the last steps, see `follow`.
-    resumed: the run's last checkpoint. A resumed run ends with the same weights as one that was never stopped.
+    The weights that are validated and saved are an average over the last steps, see `follow`; with options.plain, they
+    are those of the last step, and the learning rate is constant.
+    resumed: the run's last checkpoint. A resumed run ends with the same weights and curves as one never stopped.
     """
     network.to(device)
     same_everywhere(network)
-    average = copy.deepcopy(network)
+    average = network if options.plain else copy.deepcopy(network)
     valid_loader.begin(0)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
     )  # fused: a third of the time, with the small batches that learn best
-    history = []
+    first = next(network.parameters())
+    history, curve = [], LossCurve()
     trained_on = train_loader.describe(options) + options.before  # in words, shown when the network is used
     if resumed is not None:
         trained_on = resumed["trained_on"]
@@ -259,11 +207,22 @@ def train(
         torch.set_rng_state(resumed["rng_state"])
         torch.cuda.set_rng_state_all(resumed["cuda_rng_states"])
         history = resumed["history"]
+        earlier = {"batches": int(optimizer.state[first]["step"])}  # of a version that kept no curve
+        curve = LossCurve(**resumed.get("loss_curve", earlier))
         if leads():  # in case it was killed before it could write these
-            run.write_results(resumed, average, audio, valid_loader.dataset.songs[0], device)
-    first = next(network.parameters())
-    optimizer.register_step_post_hook(lambda *_: follow(average, network, int(optimizer.state[first]["step"])))
+            run.write_results(resumed, curve, average, audio, valid_loader.dataset.songs[0], device)
+    if average is not network:
+        optimizer.register_step_post_hook(lambda *_: follow(average, network, int(optimizer.state[first]["step"])))
     reverse = options.divergence == "reverse"
+    batches, written = 0, time.monotonic()
+
+    def note(loss: float, number: int) -> float:
+        nonlocal written
+        smoothed = curve.add(loss, len(history) + number / batches)
+        if leads() and time.monotonic() - written > REDRAWN:
+            run.write_curves(history, curve)
+            written = time.monotonic()
+        return smoothed
 
     while len(history) < options.epochs:
         epoch = len(history) + 1
@@ -271,17 +230,20 @@ def train(
         if epoch - best["epoch"] > options.patience:
             print(f"stopped early: validation loss has not improved in {options.patience} epochs")
             break
-        rate = learning_rate(options.learning_rate, epoch, options.epochs)
+        rate = options.learning_rate
+        if not options.plain:
+            rate = learning_rate(rate, epoch, options.epochs)
         for group in optimizer.param_groups:
             group["lr"] = rate
         started = time.perf_counter()
         title = f"epoch {epoch}/{options.epochs}"
         train_loader.begin(epoch)
+        batches = len(train_loader)
         seed_epoch(options.seed, epoch)
-        train_loss = run_epoch(network, train_loader, device, title, optimizer, reverse, options.bfloat16)
+        train_loss = run_epoch(network, train_loader, device, title, optimizer, reverse, options.bfloat16, note)
         valid_loss = run_epoch(average, valid_loader, device, f"{title}, validation", reverse=reverse)
         seconds = round(time.perf_counter() - started, 1)
-        losses = {"train_loss": train_loss, "valid_loss": valid_loss}
+        losses = {"train_loss": train_loss, "valid_loss": valid_loss, "smoothed_loss": curve.value}
         history.append({"epoch": epoch, **losses, "learning_rate": rate, "seconds": seconds})
         better = valid_loss < best["valid_loss"]
         mark = " *" if better else ""
@@ -292,6 +254,7 @@ def train(
             "best_valid_loss": min(valid_loss, best["valid_loss"]),
             "history": history,
             "trained_on": trained_on,
+            "plain": options.plain,
             "command": options.command,
         }
         state = {
@@ -299,18 +262,9 @@ def train(
             "optimizer": optimizer.state_dict(),
             "rng_state": torch.get_rng_state(),
             "cuda_rng_states": torch.cuda.get_rng_state_all(),
-            "options": lasting(options),
+            "options": kept(options),
+            "loss_curve": vars(curve),
         }
         if leads():
             save_checkpoint(run.last, average, audio, **facts, **state)
-            run.write_results(facts, average, audio, valid_loader.dataset.songs[0], device)
-
-
-MAY_CHANGE = {"output", "epochs", "patience", "device", "keep", "workers", "threads", "resume", "overwrite"}
-MAY_CHANGE |= {"command", "before"}
-MAY_CHANGE |= {"dataset", "voices", "accompaniments", "mix"}  # folders, which may move; `data` tells what is in them
-
-
-def lasting(options: argparse.Namespace) -> dict:
-    """The options that shape the weights, which a resumed run must not change."""
-    return {name: value for name, value in vars(options).items() if name not in MAY_CHANGE}
+            run.write_results(facts, curve, average, audio, valid_loader.dataset.songs[0], device)

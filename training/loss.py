@@ -1,9 +1,13 @@
 """The loss of both networks, its mean over frames, and the smoothed loss to watch."""
 
+import dataclasses
+import math
+
 import torch
 
 EPSILON = 1e-8  # inside the logarithms: -160 dB, far below any audible magnitude
 SMOOTHING = 0.99  # eta of the running mean
+MOST_POINTS = 4000  # of the curve that is kept of it
 
 
 def kl_divergence(target: torch.Tensor, estimate: torch.Tensor, reverse: bool = False) -> torch.Tensor:
@@ -26,17 +30,48 @@ def mean_over_frames(losses: torch.Tensor, lengths: torch.Tensor) -> torch.Tenso
     return losses[real].mean()
 
 
+@dataclasses.dataclass
 class SmoothedLoss:
     """Exponentially weighted mean of the losses so far, corrected for its initial bias towards 0.
 
     After n losses, m / (1 - eta^n) with m = eta m + (1 - eta) loss (Kingma and Ba 2015, section 3).
     """
 
-    def __init__(self, eta: float = SMOOTHING):
-        self.eta, self.mean, self.weight = eta, 0.0, 0.0
+    eta: float = SMOOTHING
+    mean: float = 0.0
+    weight: float = 0.0
 
     def update(self, loss: float) -> float:
         """Add a loss. Returns the mean including it."""
         self.mean = self.eta * self.mean + (1 - self.eta) * loss
         self.weight = self.eta * self.weight + (1 - self.eta)
-        return self.mean / self.weight
+        return self.value
+
+    @property
+    def value(self) -> float:
+        return self.mean / self.weight if self.weight else math.nan
+
+
+@dataclasses.dataclass
+class LossCurve(SmoothedLoss):
+    """The smoothed loss after every batch of a run, or, once these are many, after every 2nd, 4th, 8th ... batch.
+
+    It never has more than MOST_POINTS points: when it would, every other one is dropped, and from then on half as many
+    are taken. 100,000 batches leave 3125 points, which make a file of 80 KB and are drawn at once. Which ones they are
+    depends on the number of batches alone, so a run that was stopped and resumed has the points of one that was not.
+    """
+
+    batches: int = 0
+    every: int = 1  # batches from point to point
+    points: list[tuple[int, float, float]] = dataclasses.field(default_factory=list)  # (batch, epochs, smoothed loss)
+
+    def add(self, loss: float, epochs: float) -> float:
+        """Add a batch's loss. epochs: how many have passed since the run began. Returns the smoothed loss."""
+        smoothed = self.update(loss)
+        self.batches += 1
+        if self.batches % self.every == 0:
+            self.points.append((self.batches, epochs, smoothed))
+        if len(self.points) > MOST_POINTS:
+            self.every *= 2
+            self.points = [point for point in self.points if point[0] % self.every == 0]
+        return smoothed

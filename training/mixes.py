@@ -32,6 +32,7 @@ from util import AudioConfig, stft
 
 LEVEL = 0.1  # RMS of a mixture, -20 dB
 SOFTEST = 0.01  # level of a track that is not blown up to the others', -40 dB: it holds no voice, but what leaked in
+SILENT = 0.001  # RMS, -60 dB
 MARGIN = 0.03  # seconds at either end of an excerpt, where its end shows before its beginning
 FILLED = 0.98  # of the band that a sound fills: its upper edge is no cliff
 
@@ -291,6 +292,10 @@ class Mixes:
     def begin(self, epoch: int) -> None:
         """See training.loop.Loader."""
         self.epoch, self.share = epoch, share()
+
+    def is_silent(self) -> bool:
+        """Whether nobody sings in any of its songs."""
+        return all(voice_of(song).level < SILENT for group in self.desk.groups for song in group.sung)
 
     def describe(self, _: argparse.Namespace) -> str:
         """What it holds, in words."""

@@ -14,7 +14,7 @@ from helpers import AUDIO_OPTIONS, QUICK, forked, seconds_to_end, write_dataset,
 
 import train_feedforward  # noqa: E402
 import train_RNN  # noqa: E402
-from training import loop  # noqa: E402
+from training import files  # noqa: E402
 
 __all__ = ["AUDIO_OPTIONS", "forked", "seconds_to_end", "write_dataset"]
 SCRIPTS = {"feedforward": train_feedforward, "RNN": train_RNN}
@@ -38,7 +38,7 @@ def train(script, options: list[str], folder: Path) -> Callable[[], int]:
     resume = ["--resume"] if list(folder.glob("*_last.pt")) else []
 
     def run() -> int:
-        vars(loop).update(plot_losses=write_no_picture, plot_spectrograms=write_no_picture)
+        vars(files).update(plot_losses=write_no_picture, plot_spectrograms=write_no_picture)
         return script.main([*options, "--output", str(folder), *resume])
 
     return run
@@ -59,7 +59,8 @@ def same_run(folder: Path, straight: Path) -> bool:
         curves = [(place / path.name).read_text().splitlines() for place in (folder, straight)]
         if not _same(*([line.rsplit(",", 1)[0] for line in lines] for lines in curves)):  # without the seconds
             return False
-    return True
+    batches = [path.name for path in straight.glob("*_batches.csv")]
+    return all((folder / name).read_bytes() == (straight / name).read_bytes() for name in batches)
 
 
 def _same(one, other) -> bool:

@@ -43,8 +43,8 @@ UNDRAWN = """
 import importlib, sys
 sys.path[:0] = [sys.argv.pop(1), sys.argv.pop(1)]
 from helpers import write_no_picture
-from training import loop
-loop.plot_losses = loop.plot_spectrograms = write_no_picture
+from training import files
+files.plot_losses = files.plot_spectrograms = write_no_picture
 sys.exit(importlib.import_module(sys.argv.pop(1)).main())
 """
 

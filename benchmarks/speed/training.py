@@ -197,7 +197,7 @@ def main(argv: list[str] | None = None) -> None:
     add = parser.add_argument
     add("dataset", help="dataset to train on")
     threads = "measure the speed with these numbers of threads (default: 1 2)"
-    add("--threads", type=int, nargs="+", metavar="N", default=[1, 2], help=threads)
+    add("--threads", type=int, nargs="+", action="extend", metavar="N", help=threads)
     add("--batches", type=int, metavar="N", default=30, help="batches per measurement (default: %(default)s)")
     repeats = "report the median of N measurements; 0 measures no speed (default: %(default)s)"
     add("--rounds", type=int, metavar="N", default=3, help=repeats)
@@ -206,6 +206,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--output", type=Path, metavar="FILE", help="write the figures into this JSON file")
     options, rest = parser.parse_known_args(argv)
     rest = [word for word in rest if word != "--"]
+    numbers = options.threads or [1, 2]
     report: dict[str, Any] = {
         "command": " ".join(["benchmarks/speed/training.py", *(sys.argv[1:] if argv is None else argv)]),
         "commit": code_version(),
@@ -216,7 +217,7 @@ def main(argv: list[str] | None = None) -> None:
     for name in SCRIPTS:
         made = as_the_command_makes_it(name, [options.dataset, *rest])
         fresh = copy.deepcopy(made["network"])
-        variants = {f"{count} threads, {kind}": (count, kind) for count in options.threads for kind in TYPES}
+        variants = {f"{count} threads, {kind}": (count, kind) for count in numbers for kind in TYPES}
         measured: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants if options.rounds}
         for number in range(options.rounds):
             for variant, (count, kind) in variants.items():
@@ -243,7 +244,7 @@ def main(argv: list[str] | None = None) -> None:
             )
         if options.learn:
             made["network"] = fresh
-            torch.set_num_threads(max(options.threads))
+            torch.set_num_threads(max(numbers))
             own[f"validation loss after {options.learn} epochs"] = found = losses(made, options.learn)
             print(f"{name}, validation loss: {found}", flush=True)
         report[name] = own

@@ -199,7 +199,7 @@ def main(argv: list[str] | None = None) -> None:
     add_dataset_arguments(parser)
     add_network_arguments(parser)
     cases = f"choose excerpts for these cases: {', '.join(CASES)} (default: all)"
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=cases)
+    parser.add_argument("--cases", nargs="+", action="extend", choices=CASES, metavar="CASE", help=cases)
     output = "write cases.json and pictures into this folder (default: %(default)s)"
     parser.add_argument("--output", type=Path, default=Path("discussion"), metavar="FOLDER", help=output)
     options = parser.parse_args(argv)
@@ -222,7 +222,7 @@ def main(argv: list[str] | None = None) -> None:
         "commit": code_version(),
         "cases": {},
     }
-    for case, (index, start) in choose(table, options.cases).items():
+    for case, (index, start) in choose(table, options.cases or list(CASES)).items():
         facts, pictures = describe(case, songs, index, start * GRID, masks, audio)
         report["cases"][case] = facts | {"picture": f"case_{case}.png", "top of the picture, Hz": audio.sample_rate / 2}
         draw(options.output / f"case_{case}.png", pictures, audio.sample_rate)

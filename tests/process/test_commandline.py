@@ -1,9 +1,11 @@
-"""Every script's --help begins with what the script does and ends with example commands."""
+"""Every script's --help begins with what the script does and ends with example commands; options given twice add up."""
 
+import ast
 import importlib
 import re
 
 import pytest
+from helpers import ROOT
 
 import evaluate
 import separate_feedforward
@@ -35,3 +37,29 @@ def test_old_names_of_options_are_errors_that_tell_the_new_one(script, words, ca
     said = capsys.readouterr().err
     assert stop.value.code == 2 and said.splitlines()[-1].endswith("error: --keys is called --tta now")
     assert "--keys" not in "".join(said.splitlines()[:-1])
+
+
+ONE_VALUE = {"--equalizer"}  # of one or two numbers: given again, it is another value
+
+
+def options_of_several_values() -> dict[str, ast.Call]:
+    """The calls that add an option of any number of values to a parser, by the option's name and its file."""
+    found = {}
+    for path in ROOT.rglob("*.py"):
+        if not any(part.startswith(".") or part == "tests" for part in path.relative_to(ROOT).parts):
+            calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            for call in calls:
+                nargs = next((ast.unparse(word.value) for word in call.keywords if word.arg == "nargs"), "")
+                name = next((own.value for own in call.args if isinstance(own, ast.Constant)), "")
+                if nargs in ("'+'", "'*'") and name.startswith("--") and name not in ONE_VALUE:
+                    found[f"{path.relative_to(ROOT)} {name}"] = call
+    return found
+
+
+def test_an_option_of_several_values_given_twice_adds_up():
+    """And begins empty: a default would be added to."""
+    found = options_of_several_values()
+    assert {"evaluate.py --checkpoint", "evaluate.py --estimates", "songs/layouts.py --hold-out"} < found.keys()
+    for name, call in found.items():
+        words = {word.arg: ast.unparse(word.value) for word in call.keywords}
+        assert words.get("action") == "'extend'" and words.get("default", "[]") == "[]", name

@@ -22,7 +22,8 @@ from process.errors import UserError
 from scoring.report import write_results
 from sound.tags import Tags
 from sound.writing import create_sound
-from training.loop import Run
+from training.files import Run
+from training.loss import LossCurve
 
 HISTORY = [{"epoch": 1, "train_loss": 2.0, "valid_loss": 1.0, "learning_rate": 0.1, "seconds": 1.0}]
 
@@ -62,8 +63,9 @@ def test_checkpoint(dataset, tmp_path, capsys, share):
 def test_curves(tmp_path, size):
     run = Run(tmp_path, "test")
     with files_up_to(size), pytest.raises(UserError, match=r"loss.(csv|png): cannot be written: File too large"):
-        run.write_curves(HISTORY * 3)
-    assert [path.name for path in tmp_path.iterdir()] == (["savedModel_test_loss.csv"] if size == 5000 else [])
+        run.write_curves(HISTORY * 3, LossCurve())
+    left = [f"savedModel_test_{name}.csv" for name in ("batches", "loss")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == (left if size == 5000 else [])
     plot_losses(tmp_path / "curves.png", HISTORY, "before")
     before = (tmp_path / "curves.png").read_bytes()
     with files_up_to(5000), pytest.raises(UserError, match=r"curves.png: cannot be written"):

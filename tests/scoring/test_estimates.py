@@ -1,6 +1,8 @@
 """Finding other programs' estimates by the names they write, and measuring how they are shifted or scaled."""
 
 import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,11 +10,18 @@ from helpers import RATE, make_song
 
 from process.errors import UserError
 from scoring.estimates import displacement, find_estimates
+from songs.song import Song
 
 SONGS = ("One", "One More (Live)", "Björk - Jóga", "AC_DC: T.N.T.")
 
 
-def found(folder, *files: str, songs=SONGS) -> dict[str, tuple]:
+def song_of(name: str, mixture: str = "mixture.wav") -> Song:
+    return Song(name, Path("data", name, mixture), Path("data", name, "vocals.wav"), RATE, 1, 1)
+
+
+def found(folder, *files: str, songs: Sequence[Song] = ()) -> dict[str, tuple]:
+    """What is found in a folder of these files, by default of SONGS."""
+    songs = songs or [song_of(name) for name in SONGS]
     for name in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"not looked into")
@@ -73,6 +82,11 @@ def test_what_belongs_to_another_song_or_is_no_voice_is_not_taken(tmp_path):
         "One_(Drums).wav",
         "One/drums.wav",
         "One/mixture.wav",
+        "One/vocals_vocals.wav",  # separated from a stem
+        "One/other_vocals.wav",
+        "One/vocals_accompaniment.wav",
+        "One_vocals_vocals.wav",
+        "One_vocals_no_vocals.wav",
     )
     assert found(tmp_path, *files, "mixtures/One.wav", "One/One.wav", "drums/One.wav", "Another One_vocals.wav") == {}
 
@@ -88,7 +102,21 @@ def test_the_plainest_name_is_taken_and_of_two_alike_none(tmp_path):
     with pytest.raises(
         UserError, match=r"expected one estimate of the vocals of 'One', found 'htdemucs/One/vocals.wav'"
     ):
-        find_estimates(tmp_path / "two", SONGS)
+        find_estimates(tmp_path / "two", [song_of(name) for name in SONGS])
+
+
+@pytest.mark.parametrize("mixture", ["One_mix.wav", "One.stem.mp4", "One - Full Mix.flac", "One master.wav"])
+@pytest.mark.parametrize("name", ["{}_vocals.wav", "{}/vocals.wav", "{}_(Vocals)_model.wav", "One/{}_vocals.wav"])
+def test_a_song_may_be_called_like_the_file_of_its_mixture(tmp_path, mixture, name):
+    file = name.format(Path(mixture).stem)
+    assert found(tmp_path, file, mixture, songs=[song_of("One", mixture)]) == {"One": (file, None)}
+
+
+def test_the_datasets_own_files_are_no_estimates(tmp_path):
+    song = Song("One", tmp_path / "One" / "mixture.wav", tmp_path / "One" / "vocals.wav", RATE, 1, 1)
+    assert found(tmp_path, "One/vocals.wav", "One/mixture.wav", songs=[song]) == {}
+    files = ("One/mixture_vocals.wav", "One/mixture_accompaniment.wav")
+    assert found(tmp_path, *files, songs=[song]) == {"One": files}
 
 
 # ---------------------------------------------------------------------------------------------- shifted or scaled

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 
@@ -14,6 +15,7 @@ from Model_RNN import RecurrentNetwork
 from pictures import plots
 from scoring import scores
 from scoring.bss_eval import bss_eval_sources
+from scoring.report import homework_line
 from scoring.systems import IDEAL_MASKS
 from separation.separate import separate
 from util import load_network, wavwrite
@@ -90,9 +92,50 @@ def test_writes_rows_summary_and_tables(dataset, trained, tmp_path, capsys, monk
     assert report["seconds"]["scores"] > 0 and report["seconds"]["RNN"] > 0
     table = (tmp_path / "evaluation.md").read_text()
     heading = "| system | mean SDR v3 sources | 95 % interval of this mean | median SDR v3 sources |"
-    assert heading in table and f"| RNN | {means['RNN']:.2f} |" in table
+    assert heading in table and f"| recurrent | {means['RNN']:.2f} |" in table
     assert "| mean difference of SDR v3 sources | 95 % interval of this mean |" in table
-    assert table.strip() in capsys.readouterr().out
+    assert table.count("recurrent - single frame") + table.count("single frame - recurrent") == 1
+    assert " - mixture |" not in table and "mask - " not in table  # differences between networks only
+    said = capsys.readouterr()
+    assert_terminal_shows(said.out, report)
+    assert "trained on" not in said.err and "recurrent: recurrent network (" in said.err
+
+
+def assert_terminal_shows(text: str, report: dict) -> None:
+    """One aligned table, and at the end the line that the homework asks for."""
+    lines = text.splitlines()
+    titles = ["mixture", "single frame", "recurrent", *IDEAL_MASKS]
+    start = lines.index(next(line for line in lines if line.startswith("system ")))
+    table = lines[start : start + 1 + len(titles)]
+    assert re.split(r" {2,}", table[0]) == ["system", "mean SDR", "95 % interval", "median", "songs"]
+    assert len({len(line) for line in table}) == 1 and lines[start + len(table)] == ""
+    for line, title, name in zip(table[1:], titles, SYSTEMS, strict=True):
+        figures = report["scores"]["vocals"][name][SDR]
+        low, high = figures["interval of the mean"]
+        own = [f"{figures['mean']:.2f}", f"{low:.2f} … {high:.2f}", f"{figures['median']:.2f}", "2"]
+        assert re.split(r" {2,}", line) == [title, *own]
+    means = {name: f"{report['scores']['vocals'][name][SDR]['mean']:.2f}" for name in SYSTEMS}
+    assert lines[-1] == (
+        f"mean SDR of the voice, BSS_EVAL v3, 2 songs: single frame {means['feedforward']}, "
+        f"recurrent {means['RNN']} dB (mixture {means['mixture']}, ideal ratio mask {means['ideal ratio mask']})"
+    )
+    assert "SIR" not in text and " | " not in text
+
+
+@pytest.mark.parametrize(
+    ("systems", "expected"),
+    [
+        (["mixture", "ideal ratio mask", "true magnitude"], "1 song: mixture 1.00, ideal ratio mask 2.00 dB"),
+        (
+            ["mixture", "RNN bidirectional", "RNN_3", "spleeter", "ideal ratio mask"],
+            "1 song: recurrent bidirectional 2.00, RNN_3 3.00, spleeter 4.00 dB (mixture 1.00, ideal ratio mask 5.00)",
+        ),
+    ],
+)
+def test_the_homeworks_line_names_the_systems_that_there_are(systems, expected):
+    figures = {name: {SDR: {"mean": 1.0 + number}} for number, name in enumerate(systems)}
+    report = {"systems": dict.fromkeys(systems), "scores": {"vocals": figures}, "songs scored": {"vocals": 1}}
+    assert homework_line(report) == f"mean SDR of the voice, BSS_EVAL v3, {expected}"
 
 
 def test_mixture_scores_its_own_sdr(dataset, tmp_path):
@@ -207,7 +250,7 @@ def test_listening_page(three_songs, tmp_path):
     for song, sdr in zip(shown["songs"], column(rows, "ideal ratio mask"), strict=True):
         assert song["scores"]["vocals"][1][0] == pytest.approx(sdr, abs=1e-3)
         sound = (tmp_path / "page" / "songs" / f"{song['id']}.js").read_text()
-        assert "ideal ratio mask: accompaniment" in sound and '"mixture: vocals"' not in sound
+        assert "ideal ratio mask: accompaniment" in sound and '"mixture: voice"' not in sound
 
 
 # ---------------------------------------------------------------------------------------------- which systems
@@ -223,8 +266,8 @@ def test_any_checkpoints_and_any_estimates(three_songs, trained, tmp_path):
         wavwrite(tmp_path / "both" / name / "vocals.flac", estimate, RATE)
         wavwrite(tmp_path / "both" / name / "no_vocals.flac", mixture - vocals, RATE)
     copy = shutil.copy(trained / "savedModel_RNN_best.pt", tmp_path / "copy.pt")
-    more = ["--checkpoint", str(trained / "savedModel_feedforward_best.pt"), f"again={copy}", str(copy)]
-    more += ["--estimates", str(tmp_path / "other tool"), f"second={tmp_path / 'both'}"]
+    more = ["--checkpoint", str(trained / "savedModel_feedforward_best.pt"), f"again={copy}", "--checkpoint", str(copy)]
+    more += ["--estimates", str(tmp_path / "other tool"), "--estimates", f"second={tmp_path / 'both'}"]
     report, rows = run(data, tmp_path, *more)
     assert list(report["systems"]) == ["mixture", "feedforward", "again", "RNN", "other tool", "second", *IDEAL_MASKS]
     assert column(rows, "again") == column(rows, "RNN") != column(rows, "feedforward")
@@ -234,7 +277,8 @@ def test_any_checkpoints_and_any_estimates(three_songs, trained, tmp_path):
     # The voice leaves 0.9 of the accompaniment, perfect but for the gain; no_vocals.flac has 16 bits.
     assert column(rows, "other tool", source="accompaniment") == [np.inf] * 3
     assert all(40 < sdr < 99 for sdr in column(rows, "second", source="accompaniment"))
-    assert "other tool - mixture" in (tmp_path / "evaluation.md").read_text()
+    text = (tmp_path / "evaluation.md").read_text()
+    assert "other tool - second" in text or "second - other tool" in text
 
 
 def test_estimates_of_another_rate_or_length(three_songs, tmp_path):

@@ -56,16 +56,32 @@ def test_sound_files(tmp_path):
     text = (tmp_path / "songs" / f"{song_id('b song')}.js").read_text()
     assert text.startswith(f'receive("{song_id("b song")}", ')
     sound = json.loads(text[text.index("{") : text.rindex(")")])
-    names = ["mixture", "true vocals", "true accompaniment", "first: vocals", "first: accompaniment"]
+    names = ["mixture", "true voice", "true accompaniment", "first: voice", "first: accompaniment"]
     # The mixture as an estimate is left out, and so is silence.
-    assert [track["name"] for track in sound["tracks"]] == [*names, "second </script>: vocals"]
+    assert [track["name"] for track in sound["tracks"]] == [*names, "second </script>: voice"]
     levels = []
     for track in sound["tracks"]:
         waveform, rate = soundfile.read(io.BytesIO(base64.b64decode(track["mp3"])))
         assert rate == sound["rate"] == RATE and abs(len(waveform) - 3 * RATE) < 0.2 * RATE
         levels.append(np.abs(waveform).max())
     assert levels[5] == pytest.approx(0.5 * levels[1], rel=0.1)  # one gain for all
-    assert len(text) < 200_000
+    assert len(text) < 400_000
+
+
+@pytest.mark.parametrize("rate", [32000, 44100, 48000])
+def test_mp3_keeps_what_is_heard(tmp_path, rate):
+    """Also above 16 kHz, where MP3 of the usual quality ends."""
+    voice = np.random.default_rng(0).uniform(-0.1, 0.1, (2, rate)).astype(np.float32)
+    write_song(tmp_path, "song", rate, voice.sum(axis=0), voice, {})
+    text = (tmp_path / "songs" / f"{song_id('song')}.js").read_text()
+    track = json.loads(text[text.index("{") : text.rindex(")")])["tracks"][1]
+    decoded, _ = soundfile.read(io.BytesIO(base64.b64decode(track["mp3"])))
+    power = np.abs(np.fft.rfft(decoded)) ** 2
+    frequencies = np.fft.rfftfreq(len(decoded), 1 / rate)
+    low, high = (
+        power[(frequencies > start) & (frequencies < start + 500)].mean() for start in (4000, 0.97 * rate / 2 - 500)
+    )
+    assert 10 * np.log10(high / low) > -3
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(8000, 8000), (20000, 22050), (96000, 48000)])
@@ -106,7 +122,7 @@ def browser(tmp_path_factory):
 
 
 def songs_shown(browser) -> list[str]:
-    return [row.text.split("\n")[0] for row in browser.find_elements("css selector", "tbody td:first-child")]
+    return [row.text.split("\n")[0] for row in browser.find_elements("css selector", "#songs td:first-child")]
 
 
 def wait_for(browser, script: str, seconds: float = 20):
@@ -122,22 +138,63 @@ def press(browser, key: str) -> None:
     browser.switch_to.active_element.send_keys(key)
 
 
+def cells_of(browser, row: str) -> list[str]:
+    return [cell.text for cell in browser.find_elements("css selector", f"{row} td")]
+
+
+def test_the_first_song_is_ready_to_play(browser):
+    wait_for(browser, "player.tracks.length === 6")
+    assert browser.find_element("id", "name").text == "a <i>song</i>"
+    assert browser.find_element("id", "play").is_enabled() and browser.find_element("id", "heard").text == "mixture"
+    assert browser.get_log("browser") == []
+
+
+def test_a_table_of_systems_by_voice_and_accompaniment(browser):
+    wait_for(browser, "player.tracks.length === 6")
+    rows = [row.text.split() for row in browser.find_elements("css selector", "#tracks tbody tr")]
+    headings = [cell.text for cell in browser.find_elements("css selector", "#tracks thead th")]
+    assert headings == ["SDR, dB", "voice", "accompaniment"]
+    # The mixture as an estimate is no track, and neither is silence.
+    assert rows == [
+        ["mixture", "listen"],
+        ["truth", "listen", "listen"],
+        ["first", "∞", "20.00"],
+        ["second", "</script>", "2.00"],
+    ]
+    browser.find_elements("css selector", "#tracks td button")[3].click()
+    assert browser.find_element("id", "heard").text == "first: voice"
+    pressed = browser.find_elements("css selector", "#tracks button[aria-pressed=true]")
+    assert [button.accessible_name for button in pressed] == ["first: voice"]
+
+
+def test_axes_are_in_kilohertz_and_seconds(browser):
+    wait_for(browser, "player.tracks.length === 6")
+    frequencies = [label.text for label in browser.find_elements("css selector", "#frequencies span")]
+    assert frequencies == ["0.1 kHz", "0.2 kHz", "0.5 kHz", "1 kHz", "2 kHz", "5 kHz"]
+    seconds = [label.text for label in browser.find_elements("css selector", "#seconds span")]
+    assert seconds[:4] == ["0 s", "1 s", "2 s", "3 s"]
+    places = browser.execute_script(
+        "return [...document.querySelectorAll('#frequencies span')].map(s => parseFloat(s.style.bottom))"
+    )
+    assert np.diff(places)[0] == pytest.approx(np.diff(places)[3], rel=1e-3)  # an octave is an octave
+
+
 def test_loads_without_errors_and_sorts(browser):
     assert browser.title == "three songs"
+    assert cells_of(browser, "#means") == ["mean of 2 songs", "", "1.00", "∞", "0.50"]  # not of the one without a score
     assert songs_shown(browser) == ["a <i>song</i>", "b song", "c song"]
-    headings = [cell.text for cell in browser.find_elements("css selector", "th")]
-    assert headings[0].startswith("song") and headings[1:] == ["voice / accompaniment", *SYSTEMS]
+    headings = [cell.text for cell in browser.find_elements("css selector", "#heading th")]
+    assert headings[0].startswith("song") and headings[1:] == ["voice to accompaniment in dB", *SYSTEMS]
     for heading, expected in ((4, ["c song", "a <i>song</i>", "b song"]), (3, ["a <i>song</i>", "b song", "c song"])):
-        browser.find_elements("css selector", "th button")[heading].click()  # the best first; nan is last
+        browser.find_elements("css selector", "#heading button")[heading].click()  # the best first; nan is last
         assert songs_shown(browser) == expected
-        assert browser.find_elements("css selector", "th")[heading].get_attribute("aria-sort") == "descending"
-    browser.find_elements("css selector", "th button")[3].click()
+        assert browser.find_elements("css selector", "#heading th")[heading].get_attribute("aria-sort") == "descending"
+    browser.find_elements("css selector", "#heading button")[3].click()
     assert songs_shown(browser) == ["c song", "b song", "a <i>song</i>"]
-    cells = [cell.text for cell in browser.find_elements("css selector", "tbody tr:first-child td")]
-    assert cells == ["c song", "0.00", "-3.00", "\u2013", "10.00"]
+    first = "#songs tr:first-child"
+    assert cells_of(browser, first) == ["c song", "0.00", "-3.00", "\u2013", "10.00"]
     browser.execute_script("const s = document.getElementById('column'); s.value = 1; s.onchange()")
-    cells = [cell.text for cell in browser.find_elements("css selector", "tbody tr:first-child td")]
-    assert cells == ["c song", "0.00", "-6.00", "\u2013", "20.00"]
+    assert cells_of(browser, first) == ["c song", "0.00", "-6.00", "\u2013", "20.00"]
     assert browser.get_log("browser") == []
 
 
@@ -171,12 +228,13 @@ def test_plays_and_switches_in_sync(browser):
 
 def test_keys(browser):
     wait_for(browser, "player.tracks.length === 6")
-    press(browser, "2")
-    assert browser.execute_script("return player.current") == 1
+    browser.execute_script("hear(1)")
     press(browser, "v")
     assert browser.execute_script("return player.tracks[player.current].name") == "true accompaniment"
-    press(browser, "\ue015")  # arrow down
-    assert browser.execute_script("return player.current") == 3
+    press(browser, "\ue015")  # arrow down: the next system's accompaniment
+    assert browser.execute_script("return player.current") == 4
+    press(browser, "\ue013")  # arrow up
+    assert browser.execute_script("return player.current") == 2
     press(browser, "\ue014")  # arrow right
     assert browser.execute_script("return player.position()") == 1
     press(browser, " ")

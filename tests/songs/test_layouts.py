@@ -146,6 +146,32 @@ def test_songs_without_a_split_are_divided_where_asked(tmp_path):
         assert sum(len({song.artist for song in songs}) for songs in found.values()) == 5
 
 
+def test_without_a_validation_split_a_fifth_of_the_songs_validates(tmp_path):
+    for number in range(5):
+        write_song(tmp_path / "course", "Train", f"Artist {number} - Song", 0.1)
+        write_stems(tmp_path / "tested" / "test" / f"Artist {number} - Song", str(number), "vocals", "other")
+        write_stems(tmp_path / "album" / f"Artist - Song {number}", str(number), "vocals", "other")
+    counts = {"course": [4, 1, 0], "tested": [4, 1, 0], "album": [4, 1, 0]}
+    for name, count in counts.items():
+        found = find_songs(tmp_path / name, include_test=True)
+        assert [len(found[split]) for split in ("Train", "Valid", "Test")] == count, name
+    assert [len(songs) for songs in find_songs(tmp_path / "course").values()] == [4, 1, 0]
+    assert [len(songs) for songs in find_songs(tmp_path / "album").values()] == [0, 0, 5]
+
+
+def test_a_songs_own_folder_is_a_dataset_of_one_song(tmp_path, monkeypatch):
+    write_stems(tmp_path / "My Song", "song", "mixture", "vocals")
+    write_stems(tmp_path / "In Stems", "song", "vocals", "drums", "bass")
+    for name in ("My Song", "In Stems"):
+        assert names(find_songs(tmp_path / name)) == {"Train": [], "Valid": [], "Test": [name]}
+        assert not read_dataset(tmp_path / name).unused
+    monkeypatch.chdir(tmp_path / "My Song")
+    assert names(find_songs("."))["Test"] == ["My Song"]
+    write_stems(tmp_path / "voices", "song", "vocals")
+    with pytest.raises(UserError, match=r"found 1 files that form no song, such as 'vocals\.wav'"):
+        find_songs(tmp_path / "voices")
+
+
 def test_broken_songs_are_errors_that_do_not_hide_the_others(tmp_path):
     for name in ("good", "bad"):
         write_song(tmp_path, "Train", name, seconds=0.2)

@@ -1,10 +1,12 @@
 """The loss against plain numpy, at zero and at large values; its mean over frames; the smoothed loss."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
-from training.loss import EPSILON, SmoothedLoss, kl_divergence, mean_over_frames
+from training.loss import EPSILON, LossCurve, SmoothedLoss, kl_divergence, mean_over_frames
 
 
 def plain_sum(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -52,3 +54,21 @@ def test_smoothed_loss_is_free_of_startup_bias():
     assert smoothed.update(5.0) == pytest.approx(5.0)
     expected = (0.99**2 * 5 + 0.99 * 5 + 8) / (0.99**2 + 0.99 + 1)
     assert smoothed.update(8.0) == pytest.approx(expected)
+
+
+def test_the_curve_of_a_long_run_stays_short_and_even(monkeypatch):
+    monkeypatch.setattr("training.loss.MOST_POINTS", 50)
+    losses = np.random.default_rng(0).uniform(1, 2, 1000)
+    smoothed, curve = SmoothedLoss(), LossCurve()
+    expected, kept = [smoothed.update(loss) for loss in losses], {}
+    for number, loss in enumerate(losses, 1):
+        assert curve.add(loss, number / 100) == expected[number - 1]
+        assert len(curve.points) <= 50
+        if number == 300:
+            kept = copy.deepcopy(vars(curve))
+    assert curve.every == 32 and [batch for batch, *_ in curve.points] == list(range(32, 1001, 32))
+    assert all(loss == expected[batch - 1] and epochs == batch / 100 for batch, epochs, loss in curve.points)
+    resumed = LossCurve(**kept)
+    for number, loss in enumerate(losses[300:], 301):
+        resumed.add(loss, number / 100)
+    assert resumed == curve

@@ -317,7 +317,7 @@ def weights(folder, name: str, which: str = "last") -> dict[str, torch.Tensor]:
 def test_both_networks_train_on_a_mix_and_hear_songs_as_they_are(data, tmp_path):
     assert train_feedforward.main(options_of(data, tmp_path, *AUDIO_OPTIONS, "--encoder", "bands", "--bands", "8")) == 0
     made = (tmp_path / "bank.i16").stat().st_mtime_ns
-    assert train_RNN.main(options_of(data, tmp_path, "--memory", "16")) == 0
+    assert train_RNN.main(options_of(data, tmp_path, "--hidden-size", "16")) == 0
     assert (tmp_path / "bank.i16").stat().st_mtime_ns == made
     network, audio, checkpoint = load_network(tmp_path / "savedModel_RNN_best.pt", train_RNN.RecurrentNetwork)
     assert not network.config.adapts and network.config.bands == 8
@@ -348,6 +348,19 @@ def test_a_mix_stopped_and_resumed_equals_one_uninterrupted_bit_for_bit(data, tm
     assert train_feedforward.main(options_of(data, tmp_path / "stopped", *more, "--resume", "--workers", "2")) == 0
     straight, stopped = (weights(tmp_path / folder, "feedforward") for folder in ("straight", "stopped"))
     assert all(torch.equal(straight[name], stopped[name]) for name in straight)
+
+
+def test_a_mix_in_which_nobody_sings_is_told(groups):
+    mixed = make_mixes(groups)
+    assert not mixed.is_silent()
+    mixed.desk.groups = [
+        dataclasses.replace(group, songs=[hushed(song) for song in group.songs]) for group in mixed.desk.groups
+    ]
+    assert mixed.is_silent()
+
+
+def hushed(song):
+    return dataclasses.replace(song, vocals=dataclasses.replace(song.vocals, level=9e-4)) if song.vocals else song
 
 
 @pytest.mark.parametrize(

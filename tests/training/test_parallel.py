@@ -59,8 +59,8 @@ def both_ranks(name: str, *argv) -> str:
     return printed
 
 
-def rows(folder: Path, name: str) -> list[dict[str, float]]:
-    with (folder / f"savedModel_{name}_loss.csv").open() as file:
+def rows(folder: Path, name: str, table: str = "loss") -> list[dict[str, float]]:
+    with (folder / f"savedModel_{name}_{table}.csv").open() as file:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
@@ -83,8 +83,10 @@ def test_two_ranks_learn_what_one_learns(dataset, tmp_path, name, more):
     assert printed.count("epoch 1/2") == printed.count("best checkpoint") == 1
     assert sorted(path.name for path in two.iterdir()) == sorted(path.name for path in one.iterdir())
     for alone, together in zip(rows(one, name), rows(two, name), strict=True):
-        for loss in ("train_loss", "valid_loss"):
+        for loss in ("train_loss", "valid_loss", "smoothed_loss"):
             assert together[loss] == pytest.approx(alone[loss], rel=1e-4)
+    for alone, together in zip(rows(one, name, "batches"), rows(two, name, "batches"), strict=True):
+        assert together == pytest.approx(alone, rel=1e-4)
     alone, together = weights(one, name), weights(two, name)
     assert all(torch.allclose(alone[key], together[key], atol=1e-3) for key in alone)
 

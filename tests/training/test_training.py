@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import AUDIO_OPTIONS, QUICK, RATE
+from helpers import AUDIO_OPTIONS, QUICK, RATE, fails, write_no_picture, write_song, write_stems
 
 import train_feedforward
 import train_RNN
@@ -17,12 +17,14 @@ from benchmarks.speed.training import Products16
 from Data import DSD100Dataset, MakeMagnitudeSpectrum
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
+from networks.hearing import Hearing
 from songs.layouts import find_songs
-from training import command, loop
+from training import command, files, loop
 from training.loop import carry_state, learning_rate
+from training.options import parse_options
 from util import AudioConfig, load_network, wavwrite
 
-ENDINGS = {"best.pt", "last.pt", "loss.csv", "loss.png", "spectrograms.png"}
+ENDINGS = {"best.pt", "last.pt", "loss.csv", "batches.csv", "loss.png", "spectrograms.png"}
 
 
 def weights_of(folder, name: str, which: str = "last") -> dict[str, torch.Tensor]:
@@ -43,6 +45,12 @@ def test_a_run_writes_checkpoints_and_curves(trained, dataset, name):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
+    with (trained / f"savedModel_{name}_batches.csv").open() as file:
+        batches = list(csv.DictReader(file))
+    assert [(row["batch"], row["epochs"]) for row in batches] == [(str(n), f"{n / 4:g}") for n in range(1, 9)]
+    for row, last in zip(rows, (batches[3], batches[7]), strict=True):
+        assert float(last["smoothed_loss"]) == pytest.approx(float(row["smoothed_loss"]), rel=1e-5)
+    assert float(rows[0]["smoothed_loss"]) == pytest.approx(float(rows[0]["train_loss"]), rel=0.1)
     for ending in ("loss.png", "spectrograms.png"):
         assert (trained / f"savedModel_{name}_{ending}").read_bytes().startswith(b"\x89PNG")
 
@@ -105,6 +113,23 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(dataset, tmp_path,
         assert same(straight, stopped)
     loss = [row["valid_loss"] for row in csv.DictReader((tmp_path / "stopped" / f"savedModel_{name}_loss.csv").open())]
     assert len(loss) == 4
+    straight, stopped = (tmp_path / folder / f"savedModel_{name}_batches.csv" for folder in ("straight", "stopped"))
+    assert straight.read_text() == stopped.read_text()
+
+
+def test_curves_are_drawn_anew_within_an_epoch_but_not_too_often(dataset, tmp_path, monkeypatch):
+    argv = [str(dataset), *QUICK, *AUDIO_OPTIONS, "--output"]
+    for seconds, expected in ((0, [(0, 1), (0, 2), (0, 3), (0, 4), (1, 4), (1, 5)]), (1000, [(1, 4), (2, 8)])):
+        drawn = []
+
+        def note(path, history, title, points, drawn=drawn):
+            drawn.append((len(history), len(points)))
+            write_no_picture(path)
+
+        monkeypatch.setattr(files, "plot_losses", note)
+        monkeypatch.setattr(loop, "REDRAWN", seconds)
+        assert train_feedforward.main([*argv, str(tmp_path / str(seconds))]) == 0
+        assert drawn[: len(expected)] == expected
 
 
 def test_same_seed_same_weights_other_seed_other_weights(dataset, tmp_path):
@@ -146,7 +171,7 @@ def test_input_statistics_are_those_of_the_real_frames(dataset):
     """Excerpts of unequal length are padded in a batch; the padding is not measured."""
     songs, audio = find_songs(dataset)["Train"], AudioConfig(RATE, 256, 128)
     whole = DSD100Dataset(songs, audio, MakeMagnitudeSpectrum(), excerpt_seconds=100)
-    options = command.parse_options(FeedforwardNetwork, "", [str(dataset), "--batch-size", "3"], None)
+    options = parse_options(FeedforwardNetwork, "", [str(dataset), "--batch-size", "3"], None)
     network = FeedforwardNetwork(FeedforwardConfig(bins=audio.bins))
     loop.measure_input(network, loop.make_loader(whole, options, shuffle=True))
     expected = FeedforwardNetwork(FeedforwardConfig(bins=audio.bins))
@@ -180,7 +205,7 @@ def test_progress_shows_the_smoothed_loss_and_frames_per_second(dataset, monkeyp
 
     monkeypatch.setattr(loop, "tqdm", Bar)
     pieces = DSD100Dataset(find_songs(dataset)["Train"], AudioConfig(RATE, 256, 128), MakeMagnitudeSpectrum(), 0.5)
-    options = command.parse_options(FeedforwardNetwork, "", [str(dataset), "--batch-size", "4"], None)
+    options = parse_options(FeedforwardNetwork, "", [str(dataset), "--batch-size", "4"], None)
     network = FeedforwardNetwork(FeedforwardConfig(bins=129))
     loop.run_epoch(network, loop.make_loader(pieces, options, shuffle=True), torch.device("cpu"), "test")
     assert len(shown) == 4
@@ -215,7 +240,7 @@ def test_what_is_judged_and_saved_is_the_average(dataset, tmp_path, monkeypatch)
     assert not all(torch.equal(average[key], network[key]) for key in network)
     network, audio, _ = load_network(tmp_path / "savedModel_feedforward_last.pt", FeedforwardNetwork)
     valid = DSD100Dataset(find_songs(dataset)["Valid"], audio, MakeMagnitudeSpectrum(), 0.3, whole_songs=True)
-    options = command.parse_options(FeedforwardNetwork, "", [str(dataset)], None)
+    options = parse_options(FeedforwardNetwork, "", [str(dataset)], None)
     loss = loop.run_epoch(network, loop.make_loader(valid, options, False), torch.device("cpu"), "")
     assert last["history"][-1]["valid_loss"] == pytest.approx(loss, rel=1e-4)
 
@@ -242,10 +267,52 @@ def test_whole_songs_are_validated_with_the_state_carried(trained, dataset):
     losses = []
     for seconds in (0.3, 100):
         pieces = DSD100Dataset(songs, audio, MakeMagnitudeSpectrum(), seconds, whole_songs=True)
-        options = command.parse_options(RecurrentNetwork, "", [str(dataset), "--batch-size", "2"], FeedforwardNetwork)
+        options = parse_options(RecurrentNetwork, "", [str(dataset), "--batch-size", "2"], FeedforwardNetwork)
         loader = loop.make_loader(pieces, options, shuffle=False)
         losses.append(loop.run_epoch(network, loader, torch.device("cpu"), "test"))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------- what there is
+
+
+def test_a_folder_without_splits_needs_include_test(tmp_path, capsys, monkeypatch):
+    for name in ("Ann - One", "Ben - Two"):
+        write_stems(tmp_path / "mine" / name, name, "mixture", "vocals")
+    argv = [str(tmp_path / "mine"), *QUICK, *AUDIO_OPTIONS, "--output", str(tmp_path)]
+    line = fails(capsys, train_feedforward.main, *argv)
+    assert line.endswith("mine: expected songs to train on, found 2 in Test alone; --include-test trains on them")
+    line = fails(capsys, train_feedforward.main, *argv, "--hold-out", "Ann")
+    assert line.endswith("or artist 'Ann' to hold out, found it in Test alone; --include-test adds Test to training")
+    line = fails(capsys, train_feedforward.main, *argv, "--hold-out", "Ann", "Ben", "--include-test")
+    assert line.endswith("mine: expected songs to train on, found none that is not held out")
+    seen = intercepted(monkeypatch, [*argv, "--include-test"])
+    assert [len(seen[loader].dataset.songs) for loader in ("loader", "valid")] == [1, 1]
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["mine", "mine/song"])
+def test_one_song_is_enough_and_validates_on_itself(tmp_path, capsys, folder):
+    write_stems(tmp_path / "mine" / "song", "song", "mixture", "vocals")
+    argv = [str(tmp_path / folder), *QUICK, *AUDIO_OPTIONS, "--include-test", "--output", str(tmp_path / "out")]
+    assert train_feedforward.main(argv) == 0
+    said = capsys.readouterr().err
+    assert "warning: " in said and "there is one song only, so it validates on itself" in said
+    assert (tmp_path / "out" / "savedModel_feedforward_best.pt").exists()
+
+
+@pytest.mark.parametrize("sung", [(), ("b",), ("b", "v")])
+def test_silent_vocals_throughout_are_told_before_the_first_epoch(tmp_path, capsys, monkeypatch, sung):
+    for split, name in (("Train", "a"), ("Train", "b"), ("Valid", "v")):
+        write_song(tmp_path, split, name, 0.3)
+        if name not in sung:
+            wavwrite(
+                tmp_path / "Sources" / split / name / "vocals.wav", 1e-4 * np.ones(round(0.3 * RATE)), RATE, "FLOAT"
+            )
+    intercepted(monkeypatch, [str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--output", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert ("warning: " in said and "all vocals to train on are silent" in said) == ("b" not in sung)
+    assert ("warning: " in said and "all vocals to validate on are silent" in said) == ("v" not in sung)
 
 
 # ---------------------------------------------------------------------------------------------- options arrive
@@ -266,6 +333,44 @@ def intercepted(monkeypatch, argv: list[str], script=train_feedforward):
 def transform(seen: dict, kind: str, loader: str = "loader"):
     steps = seen[loader].dataset.transform.transforms
     return next((step for step in steps if type(step).__name__ == kind), None)
+
+
+def test_plain_training_is_the_courses(dataset, tmp_path, monkeypatch):
+    argv = [str(dataset), *AUDIO_OPTIONS, "--output", str(tmp_path), "--plain", "--excerpt", "0.5", "--epochs"]
+    with monkeypatch.context() as patch:
+        seen = intercepted(patch, [*argv, "3"])
+    kinds = [type(step).__name__ for step in seen["loader"].dataset.transform.transforms]
+    assert kinds == ["RandomShift", "Rescale", "MakeMagnitudeSpectrum", "ShuffleFrameOrder"]
+    assert not transform(seen, "InTune", "valid") and not seen["network"].config.adapts
+
+    assert train_feedforward.main([*argv, "3"]) == 0
+    last, best = (
+        torch.load(tmp_path / f"savedModel_feedforward_{which}.pt", weights_only=True) for which in ("last", "best")
+    )
+    assert [row["learning_rate"] for row in last["history"]] == [1e-4] * 3
+    assert all(torch.equal(last["weights"][key], last["weights_of_last_step"][key]) for key in last["weights"])
+    assert last["optimizer"]["param_groups"][0]["weight_decay"] == 0
+    assert best["plain"] and best["trained_on"].endswith("in excerpts, with the course's settings (--plain)")
+    resume = [str(dataset), "--output", str(tmp_path), "--resume", "--epochs", "4"]
+    assert train_feedforward.main(resume) == 0
+    assert train_feedforward.main([*argv, "4", "--output", str(tmp_path / "straight")]) == 0
+    assert same(weights_of(tmp_path, "feedforward"), weights_of(tmp_path / "straight", "feedforward"))
+
+    network, audio, _ = load_network(tmp_path / "savedModel_feedforward_best.pt", FeedforwardNetwork)
+    magnitude = torch.rand(1, 5, audio.bins)
+    assert Hearing(network, audio).hear(torch.rand(1, 1000), magnitude) is magnitude  # neither tuned nor coloured
+
+
+def test_a_plain_network_starts_from_a_plain_one(dataset, trained, tmp_path, capsys, monkeypatch):
+    argv = [str(dataset), *QUICK, "--plain", "--output", str(tmp_path)]
+    line = fails(capsys, train_RNN.main, *argv, "--init", trained / "savedModel_feedforward_best.pt")
+    assert (
+        "savedModel_feedforward_best.pt: expected a network that was trained with --plain, too, found another" in line
+    )
+    assert train_feedforward.main([*argv, *AUDIO_OPTIONS, "--epochs", "1"]) == 0
+    network = intercepted(monkeypatch, argv, train_RNN)["network"]
+    first = weights_of(tmp_path, "feedforward", "best")
+    assert not network.config.adapts and torch.equal(network.encoder[0].weight, first["encoder.0.weight"])
 
 
 def test_options_arrive(dataset, tmp_path, monkeypatch):
@@ -323,7 +428,7 @@ def test_encoder_and_memory_arrive(dataset, tmp_path, monkeypatch):
         assert intercepted(monkeypatch, [*base, *more], script)["network"].config.encoder == "dense"
         seen = intercepted(monkeypatch, [*base, *more, "--encoder", "conv"], script)
         assert seen["network"].config.encoder == "conv"
-    seen = intercepted(monkeypatch, [*base, *more, "--encoder", "bands", "--memory", "17"], train_RNN)
+    seen = intercepted(monkeypatch, [*base, *more, "--encoder", "bands", "--hidden-size", "17"], train_RNN)
     assert (seen["network"].config.encoder, seen["network"].lstm.hidden_size) == ("bands", 17)
     assert seen["network"].config.bin_width == RATE / 256
 
@@ -391,7 +496,7 @@ def test_learning_options_arrive(dataset, tmp_path, monkeypatch):
             kept.update(settings)
             super().__init__(parameters, **settings)
 
-    def run_epoch(network, loader, device, title, optimizer=None, reverse=False, bfloat16=False):
+    def run_epoch(network, loader, device, title, optimizer=None, reverse=False, bfloat16=False, note=None):
         kept.update({"reverse": reverse, "title": title})
         if optimizer is not None:
             kept.update({"lr": optimizer.param_groups[0]["lr"], "bfloat16": bfloat16})
@@ -444,5 +549,5 @@ def test_overwrite_replaces_a_run(dataset, tmp_path):
 
 def test_command_in_the_checkpoint_is_the_one_typed(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train_RNN.py", "songs", "--epochs", "3"])
-    options = command.parse_options(RecurrentNetwork, "", None, FeedforwardNetwork)
+    options = parse_options(RecurrentNetwork, "", None, FeedforwardNetwork)
     assert options.command == "train_RNN.py songs --epochs 3" and options.epochs == 3
