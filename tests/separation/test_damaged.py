@@ -1,7 +1,6 @@
 """Damaged songs, of which --partial separates the whole part; sound tracks of videos; named pipes."""
 
 import os
-import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -194,7 +193,7 @@ def test_named_pipes_at_both_ends(run, raw):
     run("in", "out", *raw)
     for thread in (feeder, reader):
         thread.join()
-    assert Path("out").is_fifo() and found[0][:4] == (found[0][:4] if raw else b"RIFF")
+    assert Path("out").is_fifo() and (raw or found[0].startswith(b"RIFF"))
     run("song.wav", "voice.wav")
     expected, _ = wavread("voice.wav")
     if raw:
@@ -203,4 +202,3 @@ def test_named_pipes_at_both_ends(run, raw):
         Path("copy.wav").write_bytes(found[0])
         voice, _ = wavread("copy.wav")
     assert voice.shape == expected.shape and np.abs(voice - expected).max() < 2**-14
-    shutil.rmtree("stems", ignore_errors=True)
