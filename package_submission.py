@@ -17,6 +17,8 @@ import unicodedata
 import zipfile
 from pathlib import Path
 
+import process.start  # noqa: F401  (first, while nothing has been imported)
+
 import numpy as np
 
 from Model import FeedforwardNetwork
@@ -24,7 +26,8 @@ from Model_RNN import RecurrentNetwork
 from process.commandline import parser_from
 from process.errors import UserError, command, whole_file
 from separation.separate import PRETRAINED, find_checkpoint
-from sound.files import SOUND_SUFFIXES, sound_info
+from sound.files import sound_info
+from sound.names import SOUND_SUFFIXES
 from util import load_network, wavwrite
 
 ROOT = Path(__file__).parent
