@@ -20,6 +20,8 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
+import process.start  # noqa: F401  (first, while nothing has been imported)
+
 import numpy as np
 import torch
 from scipy.signal import fftconvolve

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import process.start  # noqa: F401  (first, while nothing has been imported)
+
 from networks.hearing import KEYS
 from process.commandline import parser_from, renamed
 from process.errors import UserError, command

@@ -17,6 +17,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import process.start  # noqa: F401  (first, while nothing has been imported)
+
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d

@@ -1,12 +1,12 @@
-"""Pack the homework to hand it in: code, trained networks and report, without data.
+"""Pack the homework to hand it in: code, trained networks, loss curves, evaluation and report, without data.
 
-    python package_submission.py Ada Lovelace
-    python package_submission.py "Juana Inés" "de la Cruz"
-    python package_submission.py Conan "O'Brien"
+    python package_submission.py Zhiyao Duan --report my_report.pdf
+    python package_submission.py "Juana Inés" "de la Cruz" --report report.pdf
+    python package_submission.py Conan "O'Brien" --report report.pdf --everything
 
-Writes ada_lovelace_HW5.zip into the current folder. The networks are those that the separation scripts use, packed into
-pretrained/; the report is the PDF in report/. The zip is then unpacked into a temporary folder, where both separation
-scripts must separate a sound; if they fail, no zip is left.
+Writes Zhiyao_Duan_HW5.zip into the current folder. The networks are those that the separation scripts use, with the
+loss curves beside them; evaluation/ is the one in the current folder, if there is one. The zip is then unpacked into a
+temporary folder, where both separation scripts must separate a sound; if they fail, no zip is left.
 """
 
 import re
@@ -17,51 +17,41 @@ import unicodedata
 import zipfile
 from pathlib import Path
 
+import process.start  # noqa: F401  (first, while nothing has been imported)
+
 import numpy as np
 
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
 from process.commandline import parser_from
 from process.errors import UserError, command, whole_file
-from separation.separate import find_checkpoint
-from sound.files import SOUND_SUFFIXES, sound_info
+from separation.separate import PRETRAINED, find_checkpoint
+from sound.files import sound_info
+from sound.names import SOUND_SUFFIXES
 from util import load_network, wavwrite
 
 ROOT = Path(__file__).parent
 ROOMS = ("process", "sound", "songs", "networks", "training", "separation", "scoring", "pictures")
-CODE = (
-    "*.py",
-    "*.sh",
-    "*.txt",
-    "*.toml",
-    "README.md",
-    "LICENSE",
-    *(f"{room}/*" for room in ROOMS),
-    "tests/**/*.py",
-    "benchmarks/**/*",
-    "recipe/*",
-    "pretrained/*.md",
-    "docs/*",
-    "results/**/*",
-    "report/**/*",
-)
+CODE = ("*.py", "demo.sh", "*.txt", "*.toml", "README.md", "LICENSE", "docs/*", *(f"{room}/*" for room in ROOMS))
+EVERYTHING = ("*.sh", "tests/**/*.py", "benchmarks/**/*", "recipe/*", "pretrained/*.md", "results/**/*", "report/**/*")
+REPORT = "report/report.pdf"  # the project's, about its pretrained networks
 NETWORKS = (FeedforwardNetwork, RecurrentNetwork)
+EVALUATION = (".md", ".csv", ".json", ".png")  # kinds of files that evaluate.py writes
 SCRIPTS = ("separate_feedforward.py", "separate_RNN.py")
 
 
 def in_file_name(name: str) -> str:
-    """A person's name in a file's: "Mary Ann" is mary_ann, "O'Brien" obrien; '' if it has anything but letters."""
-    plain = re.sub(r"['\u2018\u2019`\u00b4.]", "", unicodedata.normalize("NFC", name).lower())  # without apostrophes
+    """A person's name in a file's: "Mary Ann" is Mary_Ann, "O'Brien" OBrien; '' if it has anything but letters."""
+    plain = re.sub(r"['\u2018\u2019`\u00b4.]", "", unicodedata.normalize("NFC", name))  # without apostrophes
     words = plain.replace("\u2010", "-").split()
     letters = "".join(words).replace("-", "")  # with accents and vowel signs
     return "_".join(words) if letters and all(unicodedata.category(letter)[0] in "LM" for letter in letters) else ""
 
 
-def collect(root: Path, networks: dict[str, Path]) -> dict[str, Path]:
-    """The files of the zip: name in it -> file. Raises UserError if the report or a script is missing."""
-    if not list(root.glob("report/*.pdf")):
-        raise UserError(f"{root / 'report'}: expected the report as a PDF file in this folder, found none")
-    files = {path.relative_to(root).as_posix(): path for pattern in CODE for path in sorted(root.glob(pattern))}
+def collect(root: Path, everything: bool) -> dict[str, Path]:
+    """The code: name in the zip -> file. Raises UserError if a script is missing."""
+    patterns = (*CODE, *(EVERYTHING if everything else ()))
+    files = {path.relative_to(root).as_posix(): path for pattern in patterns for path in sorted(root.glob(pattern))}
     files = {
         name: path
         for name, path in files.items()
@@ -72,7 +62,44 @@ def collect(root: Path, networks: dict[str, Path]) -> dict[str, Path]:
     for script in SCRIPTS:
         if script not in files:
             raise UserError(f"{root / script}: no such file")
-    return files | networks
+    return files
+
+
+def collect_networks() -> tuple[dict[str, Path], dict[str, Path]]:
+    """The networks that the separation scripts use, those trained here and those that came with the project, each with
+    what training wrote beside it, as files to pack."""
+    own: dict[str, Path] = {}
+    pretrained: dict[str, Path] = {}
+    for network_class in NETWORKS:
+        path = find_checkpoint(network_class.name)
+        load_network(path, network_class)  # refuse a damaged one before packing it
+        original = PRETRAINED / path.name
+        if original.is_file() and path.read_bytes() == original.read_bytes():
+            pretrained[f"pretrained/{path.name}"] = path
+        else:
+            curves = [*path.parent.glob(f"savedModel_{network_class.name}_*")]
+            own |= {file.name: file for file in sorted(curves) if file == path or file.suffix in (".csv", ".png")}
+    return own, pretrained
+
+
+def find_report(root: Path, given: Path | None, own: dict[str, Path]) -> dict[str, Path]:
+    """The report to pack. Raises UserError if it is missing, no PDF file, or about other networks."""
+    path = given or root / REPORT
+    networks = [str(file) for name, file in own.items() if name.endswith(".pt")]
+    if not given and networks:
+        about = f"{REPORT} is about those in {PRETRAINED.name}/"
+        raise UserError(f"{' and '.join(networks)}: expected your report about them (--report FILE.pdf); {about}")
+    if not path.is_file():
+        raise UserError(f"{path}: expected the report as a PDF file, found none")
+    with path.open("rb") as file:
+        if not file.read(5) == b"%PDF-":
+            raise UserError(f"{path}: expected a PDF file, found another kind of file")
+    return {"report.pdf" if given else REPORT: path}
+
+
+def find_evaluation(folder: Path) -> dict[str, Path]:
+    """What evaluate.py has written."""
+    return {f"evaluation/{path.name}": path for path in sorted(folder.glob("*.*")) if path.suffix in EVALUATION}
 
 
 def check_runs(archive: Path, folder: str) -> None:
@@ -98,28 +125,33 @@ def main(argv: list[str] | None = None) -> None:
     parser = parser_from(__doc__)
     parser.add_argument("firstname", metavar="FIRSTNAME", help="your first name: letters, spaces, - ' and .")
     parser.add_argument("lastname", metavar="LASTNAME", help="your last name, likewise")
+    report = f"your report (default: {REPORT}, for the pretrained networks only)"
+    parser.add_argument("--report", type=Path, metavar="FILE.pdf", help=report)
+    everything = "pack tests, benchmarks, recipe, results and the project's report with its sources, too"
+    parser.add_argument("--everything", action="store_true", help=everything)
     options = parser.parse_args(argv)
     names = [in_file_name(name) for name in (options.firstname, options.lastname)]
     if not all(names):
         parser.error(f"expected names of letters, found '{options.firstname}' '{options.lastname}'")
     folder = "_".join([*names, "HW5"])
 
-    networks = {}
-    for network_class in NETWORKS:
-        path = find_checkpoint(network_class.name)
-        load_network(path, network_class)  # refuse a damaged one before packing it
-        networks[f"pretrained/savedModel_{network_class.name}_best.pt"] = path
-    files = collect(ROOT, networks)
+    own, pretrained = collect_networks()
+    parts = {
+        "networks": own | pretrained,
+        "report": find_report(ROOT, options.report, own),
+        "evaluation": find_evaluation(Path("evaluation")),
+    }
+    files = collect(ROOT, options.everything)
+    for part in parts.values():
+        files |= part
     archive = Path(f"{folder}.zip")
     with whole_file(archive) as temporary:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
             for name, path in files.items():
                 packed.write(path, f"{folder}/{name}")
         check_runs(temporary, folder)
-    for name, path in networks.items():
-        print(f"{name}: {path}")
-    reports = ", ".join(name for name in files if name.startswith("report/") and name.endswith(".pdf"))
-    print(f"report: {reports}")
+    for what, part in parts.items():
+        print(f"{what}: {', '.join(part) or 'none: python evaluate.py DATASET writes it'}")
     print(f"{archive}: {len(files)} files, {archive.stat().st_size / 1e6:.1f} MB; both scripts work from it")
 
 

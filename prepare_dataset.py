@@ -4,7 +4,7 @@
     python prepare_dataset.py MUSDB18 dataset --songs 30 --format flac
 
 Writes {Mixtures,Sources}/{Train,Valid,Test}/<song>/{mixture,vocals}.wav. The source is anything that the training
-scripts read (see songs/layouts.py); they are faster on mono files of the right sample rate, and many times faster than
+scripts read (see songs/places.py); they are faster on mono files of the right sample rate, and many times faster than
 on .stem.mp4 files. A dataset's own Test songs stay Test, and Valid is drawn by artist from the others; a folder of
 songs without splits is divided into all three. If the script is stopped, the same command goes on where it was.
 dataset.json records the settings and, for each finished song, its origin, levels and checksums.
@@ -21,15 +21,19 @@ import shutil
 import sys
 from pathlib import Path
 
+import process.start  # noqa: F401  (first, while nothing has been imported)
+
 import numpy as np
 
 from process.commandline import parser_from
 from process.errors import UserError, command, safe_name, whole_file
 from process.locking import LOCK, only_writer
 from songs.inspection import Levels, decibels, find_problems, in_parallel, overview, print_problems
-from songs.layouts import LAYOUTS, SPLIT_SEED, read_dataset
+from songs.layouts import SPLIT_SEED, read_dataset
+from songs.places import LAYOUTS
 from songs.song import Song
-from sound.files import create_sound, sound_info
+from sound.files import sound_info
+from sound.writing import create_sound
 from util import AudioConfig
 
 MANIFEST = "dataset.json"

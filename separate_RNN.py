@@ -9,6 +9,7 @@ python separate_RNN.py song.mp3 - --stems accompaniment | ffplay -nodisp -autoex
 import sys
 
 import process.start  # noqa: F401  (first, while nothing has been imported)
+
 from Model_RNN import RecurrentNetwork
 from separation import command
 

@@ -9,6 +9,7 @@ python separate_feedforward.py song.mp3 - --stems accompaniment | ffplay -nodisp
 import sys
 
 import process.start  # noqa: F401  (first, while nothing has been imported)
+
 from Model import FeedforwardNetwork
 from separation import command
 

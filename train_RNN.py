@@ -9,6 +9,7 @@ Writes savedModel_RNN_best.pt, savedModel_RNN_last.pt, loss curves and a picture
 import sys
 
 import process.start  # noqa: F401  (first, while nothing has been imported)
+
 import training.threads  # noqa: F401  (before torch)
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork

@@ -9,6 +9,7 @@ Writes savedModel_feedforward_best.pt, savedModel_feedforward_last.pt, loss curv
 import sys
 
 import process.start  # noqa: F401  (first, while nothing has been imported)
+
 import training.threads  # noqa: F401  (before torch)
 from Model import FeedforwardNetwork
 from training import command

@@ -25,7 +25,9 @@ import numpy as np
 import torch
 
 from process.errors import UserError, whole_file
-from sound.files import check_rate, create_sound, open_sound
+from sound.files import open_sound
+from sound.samples import check_rate
+from sound.writing import create_sound
 
 # ---------------------------------------------------------------------------------------------- sound files
 

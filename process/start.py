@@ -9,6 +9,7 @@ from types import FrameType
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = ("recipe", "report", "benchmarks")  # rooms that have some, beside those at the door
 STREAMS = {"stdin": "standard input", "stdout": "standard output", "stderr": "standard error"}
 CLOSED: set[str] = set()  # those that were closed when the script started, which lead nowhere now
 
@@ -27,6 +28,12 @@ def open_closed_streams() -> None:
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
+def is_script(path: str | None) -> bool:
+    """Whether this is a script of the project: not a test, not a Python in its folder, not another program."""
+    place = Path(path).resolve().parent if path else None
+    return place == ROOT or any(ROOT / room in (place, *(place.parents if place else ())) for room in SCRIPTS)
+
+
 def end_quietly(number: int, _: FrameType | None) -> NoReturn:
     """Ctrl-C during an import, which an exception might leave half done."""
     with contextlib.suppress(OSError):
@@ -36,6 +43,5 @@ def end_quietly(number: int, _: FrameType | None) -> NoReturn:
 
 open_closed_streams()
 started = getattr(sys.modules["__main__"], "__file__", None)
-is_script = started is not None and Path(started).resolve().parent == ROOT  # not a test, or another program's import
-if is_script and signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not under nohup
+if is_script(started) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not under nohup
     signal.signal(signal.SIGINT, end_quietly)

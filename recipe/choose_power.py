@@ -17,6 +17,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import process.start  # noqa: E402, F401  (first, while nothing has been imported)
+
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 

@@ -14,6 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import process.start  # noqa: E402, F401  (first, while nothing has been imported)
+
 from process.commandline import parser_from  # noqa: E402
 from process.errors import UserError, command, whole_file  # noqa: E402
 from sound.files import sound_info  # noqa: E402

@@ -13,11 +13,12 @@ import re
 import sys
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import process.start  # noqa: E402, F401  (first, while nothing has been imported)
+
+import numpy as np  # noqa: E402
 from packages import Source, at_level, fetch_all, write_flac  # noqa: E402
 
 from process.errors import UserError, command  # noqa: E402

@@ -13,14 +13,15 @@ import re
 import sys
 from pathlib import Path
 
-import numpy as np
-from scipy.ndimage import binary_dilation, uniform_filter
-from scipy.signal import butter, istft, sosfilt, stft, welch
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import process.start  # noqa: E402, F401  (first, while nothing has been imported)
+
+import numpy as np  # noqa: E402
 from packages import LEVEL, PEAK, Source, fetch_all, write_flac  # noqa: E402
+from scipy.ndimage import binary_dilation, uniform_filter  # noqa: E402
+from scipy.signal import butter, istft, sosfilt, stft, welch  # noqa: E402
 
 from process.errors import UserError, command  # noqa: E402
 from sound.resampling import resample  # noqa: E402

@@ -23,6 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import process.start  # noqa: E402, F401  (first, while nothing has been imported)
+
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from teacher import AUDIO, Spleeter  # noqa: E402

@@ -14,7 +14,7 @@ import numpy as np
 
 from process.commandline import parser_from
 from process.errors import UserError, make_folder, printable
-from sound.files import SOUND_SUFFIXES
+from sound.names import SOUND_SUFFIXES
 from util import wavwrite
 
 LEVEL = 0.1  # root mean square relative to full scale: -20 dB

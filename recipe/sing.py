@@ -12,11 +12,12 @@ synthesises the song.
 import sys
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import process.start  # noqa: E402, F401  (first, while nothing has been imported)
+
+import numpy as np  # noqa: E402
 from packages import at_level, library, write_flac  # noqa: E402
 
 from make_demo_dataset import MAJOR, hertz  # noqa: E402

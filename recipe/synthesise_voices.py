@@ -14,11 +14,12 @@ import sys
 import zipfile
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import process.start  # noqa: E402, F401  (first, while nothing has been imported)
+
+import numpy as np  # noqa: E402
 from packages import at_level, library, new_folder, run, write_flac  # noqa: E402
 
 from process.commandline import parser_from  # noqa: E402

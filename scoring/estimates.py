@@ -22,14 +22,14 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
 from process.errors import UserError
-from songs.names import ACCOMPANIMENT, MIXTURE, NO_VOICE, OTHER_SUFFIXES, STEM, VOCALS, WORDS, part_named, plain
+from songs.names import ACCOMPANIMENT, MIXTURE, NO_VOICE, STEM, VOCALS, WORDS, part_named, plain
 from songs.song import Song, StemFolder
-from sound.files import SOUND_SUFFIXES, UnknownFormat
-from sound.streams import open_with_ffmpeg
-from sound.tags import written_here
+from sound.ffmpeg import open_with_ffmpeg
+from sound.files import UnknownFormat
+from sound.names import SUFFIXES
+from sound.tag_reading import written_here
 from util import wavread
 
-SUFFIXES = (*SOUND_SUFFIXES, *OTHER_SUFFIXES)
 Estimate = tuple[Path, Path | None]  # files of voice and, if there is one, accompaniment
 
 _PLAIN = {name.replace(" ", "_") for name in {*WORDS[VOCALS], *WORDS[ACCOMPANIMENT], *NO_VOICE}}
@@ -43,12 +43,13 @@ LIKE_SONG, PART, SONG_AND_PART, OTHER_PART, WITH_MODEL = range(5)
 
 
 def find_estimates(folder: Path, songs: Sequence[Song]) -> dict[str, Estimate]:
-    """The estimates of songs, by their names. Raises UserError if a song has several of the same kind."""
+    """The estimates of songs, by their names. Raises UserError if a song has several of the same kind, or if two songs,
+    whose names differ only in case, may have the same."""
     own = {path.resolve() for song in songs for path in song.files}
     mixtures = {song.name: "" if isinstance(song, StemFolder) else _key(song.mixture.stem) for song in songs}
     # A song is called by its name or, unless that is a word such as 'mixture', by the name of its mixture's file.
-    keys = {mixture: name for name, mixture in mixtures.items() if mixture and part_named(mixture) is None}
-    keys |= {_key(song.name): song.name for song in songs}
+    keys = {mixture: [name] for name, mixture in mixtures.items() if mixture and part_named(mixture) is None}
+    keys |= {key: [name for name in mixtures if _key(name) == key] for key in map(_key, mixtures)}
     found: dict[tuple[str, str], dict[Path, tuple[int, int]]] = {}  # (song, part) -> file -> (how plainly, how deep)
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
@@ -56,18 +57,29 @@ def find_estimates(folder: Path, songs: Sequence[Song]) -> dict[str, Estimate]:
             continue
         name, places = _key(inside.stem), [_key(place) for place in inside.parts[:-1]]
         near = [key for key in keys if any(key in text for text in (name, *places))]
-        known = [(len(key), key, match) for key in near if (match := _match(name, places, key, mixtures[keys[key]]))]
+        known = [(len(key), key, match) for key in near if (match := _match(name, places, key, mixtures[keys[key][0]]))]
         if known and path.resolve() not in own:
             _, key, (part, rank) = max(known)  # 'One More' is no estimate of 'One'
-            if part == MIXTURE or (rank == LIKE_SONG and key != _key(keys[key])):  # named like the song's mixture
+            song = _spelt_like(keys[key], path, folder)
+            if part == MIXTURE or (rank == LIKE_SONG and key != _key(song)):  # named like the song's mixture
                 part = VOCALS if written_here(path) else MIXTURE
-            found.setdefault((keys[key], part), {})[path] = rank, len(inside.parts)
+            found.setdefault((song, part), {})[path] = rank, len(inside.parts)
     estimates = {}
     for name in mixtures:
         voice = _plainest(folder, name, VOCALS, found.get((name, VOCALS), {}))
         if voice:
             estimates[name] = voice, _plainest(folder, name, ACCOMPANIMENT, found.get((name, ACCOMPANIMENT), {}))
     return estimates
+
+
+def _spelt_like(songs: Sequence[str], path: Path, folder: Path) -> str:
+    """Of songs that have the same key, the one whose estimate a file is."""
+    place = str(path.relative_to(folder))
+    same = songs if len(songs) == 1 else [song for song in songs if song in place]
+    if len(same) != 1:
+        told = " and ".join(f"'{song}'" for song in songs)
+        raise UserError(f"{folder}: expected estimates of {told}, spelt alike, found '{place}'")
+    return same[0]
 
 
 def _key(name: str) -> str:

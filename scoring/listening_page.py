@@ -15,8 +15,8 @@ import numpy as np
 import soundfile
 
 from process.errors import UserError, make_folder, whole_file
-from sound.files import mp3_quality
 from sound.resampling import resample
+from sound.writing import mp3_quality
 
 EXCERPT_SECONDS = 20.0  # where the voice is loudest
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)

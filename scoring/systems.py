@@ -91,7 +91,7 @@ class Network:
     def headline(self) -> str:
         """The description without the history of the training."""
         network, audio, _ = load_any_network(self.path)
-        return headline(self.path, network.remembers, audio, torch.device("cpu")) + self._way
+        return headline(self.path, bool(network.remembers), audio, torch.device("cpu")) + self._way
 
     @property
     def _way(self) -> str:

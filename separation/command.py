@@ -56,6 +56,10 @@ def parse_options(
     )
     raw += f"type ({', '.join(RAW_TYPES)})"
     add("--raw", nargs=3, metavar=("RATE", "CHANNELS", "TYPE"), help=raw)
+    track = "sound track of a video to separate, counted from 1 (default: the first)"
+    add("--track", type=int, metavar="N", help=track)
+    partial = "of a damaged file, separate what can be read (default: refuse it)"
+    add("--partial", action="store_true", help=partial)
     if network_class.remembers:
         latency = Bidirectional.SEGMENT + Bidirectional.FADE + Bidirectional.CONTEXT
         bidirectional = "run the network backwards in time, too: usually better, twice as long, "
@@ -94,9 +98,9 @@ class Progress:
     skipped: int = 0
     seconds: float = 0.0  # that the separated ones took
 
-    def say(self, text: str) -> None:
-        if not self.quiet:
-            print(text, file=sys.stderr)
+    def say(self, text: str, always: bool = False) -> None:
+        if always or not self.quiet:
+            print(printable(text), file=sys.stderr)
 
     @property
     def label(self) -> str:
@@ -129,8 +133,8 @@ def separate_job(network, audio: AudioConfig, job: Job, progress: Progress) -> N
             bar.total = total
             bar.update(seconds - bar.n)
 
-        def tell(text: str) -> None:
-            progress.say(f"{job.source}: {text}")
+        def tell(text: str, always: bool = False) -> None:
+            progress.say(text, always)
 
         seconds, gain, peak = separate_song(network, audio, job, report, tell)
     took = time.perf_counter() - started

@@ -9,20 +9,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from process.errors import UserError, safe_name
-from separation.stems import ACCOMPANIMENT, PIPE, VOCALS, Job
+from separation.stems import ACCOMPANIMENT, PIPE, VOCALS, Job, is_pipe
+from songs.names import plain
 from sound.encoding import LOSSY
-from sound.files import SOUND_SUFFIXES
-from sound.streams import FFMPEG_SUFFIXES, RAW_TYPES, RawFormat
-from sound.tags import written_here
+from sound.names import SUFFIXES
+from sound.streams import RAW_TYPES, RawFormat
+from sound.tag_reading import written_here
 
 STEMS = {VOCALS: (VOCALS,), ACCOMPANIMENT: (ACCOMPANIMENT,), "both": (VOCALS, ACCOMPANIMENT)}
 FORMATS = ("wav", "flac", "ogg", "mp3", "m4a", "opus")  # the last two with ffmpeg
-RARER = (
-    "aifc au snd caf w64 rf64 bwf wave voc oga spx mp1 mp2 mpga m4b m4r m4v 3gp ogv mpg mpeg mts m2ts flv wmv asf amr"
-)
-RARER += " dts eac3 mlp thd wv ape tta tak mpc shn dsf"  # most of them with ffmpeg
-# Of sound files in folders, and of outputs that are no folders.
-SUFFIXES = {*SOUND_SUFFIXES, *FFMPEG_SUFFIXES, *(f".{suffix}" for suffix in RARER.split())}
 NAMES = "{name}_{stem}"  # of files in an output folder
 PLACES = ("{name}", "{folder}", "{stem}")  # of a pattern
 
@@ -44,8 +39,12 @@ def make_plan(options: argparse.Namespace) -> Plan:
     """Raises ValueError if the command line makes no sense, UserError if there is no song."""
     inputs, output, stems, beside = inputs_and_output(options)
     raw = raw_format(options.raw)
-    if raw and PIPE not in inputs:
-        raise ValueError("--raw describes standard input: expected - as INPUT")
+    if raw and not any(map(is_pipe, inputs)):
+        raise ValueError("--raw describes what a pipe carries: expected - or a named pipe as INPUT")
+    if options.track is not None and options.track < 1:
+        raise ValueError(f"--track {options.track}: expected 1 for the first sound track, 2 for the second and so on")
+    if options.track is not None and any(map(is_pipe, inputs)):
+        raise ValueError("--track chooses a sound track of a file, found a pipe as INPUT")
     if output == PIPE and options.format:
         raise ValueError(f"--format {options.format}: standard output is WAV, or raw PCM with --raw")
     folders = beside or Path(inputs[0]).is_dir() or output.endswith(os.sep)
@@ -68,6 +67,8 @@ def make_plan(options: argparse.Namespace) -> Plan:
             options.bidirectional,
             options.keys,
             options.bitrate,
+            options.partial,
+            options.track,
         )
         for source, name in songs
     ]
@@ -206,8 +207,18 @@ def identity(path: str) -> tuple[int, int] | str:
     try:
         status = Path(path).stat()
     except (OSError, ValueError):
-        return os.path.realpath(path)
+        real = Path(os.path.realpath(path))
+        return plain(str(real)) if ignores_case(real.parent) else str(real)
     return status.st_dev, status.st_ino
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether names that differ only in case, and in how Unicode composes a letter, mean one file in a folder."""
+    for place in (folder, *folder.parents):  # of which the first may not exist yet
+        other = place.with_name(place.name.swapcase()) if place.name else place
+        if other != place and place.exists():
+            return other.exists() and other.samefile(place)
+    return False
 
 
 def is_there(source: str) -> bool:

@@ -9,35 +9,36 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
+from process.start import CLOSED
+
 import numpy as np
 import soundfile
 import torch
 
 from process.errors import UserError
-from process.start import CLOSED
 from separation.bidirectional import Bidirectional
 from separation.separate import make_separator
 from separation.separator import Separator
 from sound.encoding import ENCODERS, create_with_ffmpeg, rate_to_write, resampled
-from sound.files import (
-    BITS,
-    Sound,
-    SoundWriter,
-    UnknownFormat,
-    create_sound,
-    kept_subtype,
-    open_sound,
-    output_format,
-    round_to_bits,
-)
-from sound.streams import RawFormat, open_with_ffmpeg, probe, read_stream, write_stream
-from sound.tags import read_tags, stem_tags
+from sound.ffmpeg import ffmpeg_is_there, listed, open_with_ffmpeg, probe
+from sound.files import UnknownFormat, open_sound
+from sound.samples import BITS, Sound, SoundInfo, round_to_bits
+from sound.streams import RawFormat, read_stream, write_stream
+from sound.tag_reading import read_tags
+from sound.tags import stem_tags
+from sound.wholeness import CutOff, check_whole, up_to_cut
+from sound.writing import SoundWriter, create_sound, kept_subtype, output_format
 from util import AudioConfig
 
 PIPE = "-"  # standard input or output, in place of a file's name
 VOCALS, ACCOMPANIMENT = "vocals", "accompaniment"
 Report = Callable[[float, float | None], None]  # takes the seconds done, and the song's length in seconds if known
-Tell = Callable[[str], None]  # takes what the user should know about the song
+Tell = Callable[..., None]  # takes what the user should know about the song, and whether he must
+
+
+def is_pipe(name: str) -> bool:
+    """Whether this is standard input or output, or a named pipe, as a shell's <(...) and >(...) are."""
+    return name == PIPE or Path(name).is_fifo()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Job:
     """A song and its stems: names of files, or '-' for standard input and output.
 
     raw: the format of standard input and output, if not WAV; as_float: write float samples; bidirectional and keys:
-    see Bidirectional and Separator; bitrate: of lossy stems, kb/s, if not the default.
+    see Bidirectional and Separator; bitrate: of lossy stems, kb/s, if not the default; partial: separate what can be
+    read of a damaged file; track: which sound track of a video, from 1, if not the first.
     """
 
     source: str
@@ -55,16 +57,17 @@ class Job:
     bidirectional: bool = False
     keys: int = 1
     bitrate: int | None = None
+    partial: bool = False
+    track: int | None = None
 
     @property
     def piped(self) -> bool:
         """Whether sound goes through a pipe, which allows no second attempt."""
-        return self.reads_pipe or PIPE in self.targets.values()
+        return self.reads_pipe or any(map(is_pipe, self.targets.values()))
 
     @property
     def reads_pipe(self) -> bool:
-        """Whether the song is standard input or a named pipe, as a shell's <(...) is."""
-        return self.source == PIPE or Path(self.source).is_fifo()
+        return is_pipe(self.source)
 
 
 def separate_song(
@@ -72,7 +75,7 @@ def separate_song(
     audio: AudioConfig,
     job: Job,
     report: Report = lambda seconds, total: None,
-    tell: Tell = lambda text: None,
+    tell: Tell = lambda *_: None,
 ) -> tuple[float, float, float]:
     """Write a song's stems with its sample rate, channels and length, and its bit depth where the format has it.
 
@@ -93,6 +96,10 @@ def separate_song(
             if failed or (job.piped and error.samples is not None):  # some of it is written already
                 raise
             failed = error
+        except CutOff as error:
+            if job.partial:
+                raise
+            raise UserError(f"{error}; --partial separates what can be read") from error
 
 
 class _Clips(Exception):
@@ -112,19 +119,23 @@ def _write_stems(
     failed: UnknownFormat | None,
 ) -> tuple[float, float]:
     with contextlib.ExitStack() as stack:  # an error leaves no file, not even a stem that is complete
-        sound = stack.enter_context(_open_song(job.source, job.raw, failed))
+        first = tell if gain == 1 else lambda *_: None  # what is told in the first attempt is not told again
+        sound = stack.enter_context(_open_song(job, failed, first))
+        arriving = _usable(sound, job, failed, first)
         writers = {
             stem: stack.enter_context(_open_stem(job, stem, target, sound)) for stem, target in job.targets.items()
         }
         rates = {rate_to_write(target, sound.info.rate) for target in job.targets.values()} - {sound.info.rate}
-        if rates and gain == 1:
-            tell(f"stems have {rates.pop()} Hz, since their format lacks the song's {sound.info.rate} Hz")
+        if rates:
+            first(
+                f"{job.source}: stems have {rates.pop()} Hz, since their format lacks the song's {sound.info.rate} Hz"
+            )
         info, subtype = sound.info, next(iter(writers.values())).subtype
         separator = make_separator(network, audio, info.rate, info.channels, job.bidirectional, job.keys)
         if job.piped:  # each block as soon as it arrives
-            pieces = _separate_blocks(separator, sound.blocks)
+            pieces = _separate_blocks(separator, arriving)
         else:  # read, separate and write in parallel
-            blocks = ahead(sound.blocks)
+            blocks = ahead(arriving)
             stack.callback(close, blocks)
             stop = separator.stop if isinstance(separator, Bidirectional) else None
             pieces = ahead(_separate_blocks(separator, blocks), stop)
@@ -140,6 +151,25 @@ def _write_stems(
         if peak > 1 and not job.piped:
             raise _Clips((1 - 3 * 2.0 ** (1 - BITS.get(subtype, 16))) / peak)  # leaves room for two roundings
     return samples / info.rate, peak
+
+
+def _usable(sound: Sound, job: Job, failed: UnknownFormat | None, tell: Tell) -> Iterator[np.ndarray]:
+    """The blocks of a song. With --partial, those before an error are all there is."""
+    samples = 0
+    try:
+        for block in sound.blocks:
+            yield block
+            samples += block.shape[1]
+    except UserError as error:
+        ffmpeg_is_next = isinstance(error, UnknownFormat) and not failed and not job.piped and ffmpeg_is_there()
+        if ffmpeg_is_next:
+            raise
+        if not samples:
+            raise UserError(str(error)) from error
+        if not job.partial:
+            raise CutOff(str(error)) from error
+        seconds = f"{samples / sound.info.rate:.2f} s"
+        tell(f"{error}; only what can be read, {seconds}, is separated", True)
 
 
 def _separate_blocks(
@@ -188,32 +218,38 @@ def split(mixture: np.ndarray, voice: np.ndarray, gain: float, subtype: str) -> 
 
 
 @contextlib.contextmanager
-def _open_song(source: str, raw: RawFormat | None, failed: UnknownFormat | None) -> Iterator[Sound]:
+def _open_song(job: Job, failed: UnknownFormat | None, tell: Tell) -> Iterator[Sound]:
     """Open standard input, or a file: with libsndfile or, if that has failed, with ffmpeg."""
     with contextlib.ExitStack() as stack:
-        if source == PIPE:
+        path, track = Path(job.source), job.track or 1
+        if job.source == PIPE:
             _check_piped(sys.stdin.buffer, "standard input")
-            sound = read_stream(sys.stdin.buffer, "standard input", raw)
-        elif Path(source).is_fifo():
-            sound = read_stream(stack.enter_context(Path(source).open("rb")), source, raw)
-        elif failed:
-            tags, subtype = probe(Path(source))
+            sound = read_stream(sys.stdin.buffer, "standard input", job.raw)
+        elif job.reads_pipe:
+            sound = read_stream(stack.enter_context(path.open("rb")), job.source, job.raw)
+        elif failed or track > 1:
+            if not (failed or job.partial):
+                check_whole(path)
+            found = probe(path, track)
+            if len(found.tracks) > 1 and job.track is None:
+                tell(f"{path}: the first of {listed(found.tracks)}; --track chooses another")
+            reason, samples = (failed.reason, failed.samples) if failed else ("it is a video", None)
             sound = stack.enter_context(
-                open_with_ffmpeg(Path(source), failed.reason, subtype=subtype, samples=failed.samples)
+                open_with_ffmpeg(path, reason, (), ("-map", f"0:a:{track - 1}"), found.subtype, samples, job.partial)
             )
-            sound.tags = read_tags(source) or tags
+            if job.partial:  # else it has been checked
+                sound.blocks = up_to_cut(sound.blocks, path)
+            sound.tags = read_tags(path) or found.tags
         else:
-            sound = stack.enter_context(open_sound(source))
-            sound.tags = read_tags(source)
+            sound = stack.enter_context(open_sound(path, partial=job.partial))
+            sound.tags = read_tags(path)
         yield sound
 
 
 def _open_stem(job: Job, stem: str, target: str, sound: Sound) -> contextlib.AbstractContextManager[SoundWriter]:
     info = sound.info
-    if target == PIPE:
-        _check_piped(sys.stdout.buffer, "standard output")
-        subtype = job.raw.subtype if job.raw else "FLOAT"
-        return contextlib.nullcontext(write_stream(sys.stdout.buffer, info.rate, info.channels, subtype, bool(job.raw)))
+    if is_pipe(target):
+        return _into_pipe(job, target, info)
     if job.source != PIPE and Path(target).exists() and Path(target).samefile(job.source):
         raise UserError(f"{target}: expected an output other than the input, found the same file")
     rate, tags = rate_to_write(target, info.rate), stem_tags(sound.tags, stem)
@@ -226,6 +262,17 @@ def _open_stem(job: Job, stem: str, target: str, sound: Sound) -> contextlib.Abs
         samples = info.samples if rate == info.rate else None
         file = create_sound(target, rate, info.channels, subtype, tags, samples, job.bitrate)
     return file if rate == info.rate else resampled(file, info.rate, rate, info.channels)
+
+
+@contextlib.contextmanager
+def _into_pipe(job: Job, target: str, info: SoundInfo) -> Iterator[SoundWriter]:
+    subtype, raw = (job.raw.subtype, True) if job.raw else ("FLOAT", False)
+    if target == PIPE:
+        _check_piped(sys.stdout.buffer, "standard output")
+        yield write_stream(sys.stdout.buffer, info.rate, info.channels, subtype, raw)
+    else:
+        with Path(target).open("wb") as stream:
+            yield write_stream(stream, info.rate, info.channels, subtype, raw, target)
 
 
 def _check_piped(stream: BinaryIO, name: str) -> None:

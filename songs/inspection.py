@@ -13,7 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from process.errors import UserError, printable
-from songs.layouts import Dataset, Reasons
+from songs.layouts import Dataset
+from songs.places import Reasons
 from songs.song import Song
 
 SILENT = -60.0  # dB relative to full scale: below the noise of an empty track

@@ -9,11 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from process.errors import UserError
-from sound.files import SOUND_SUFFIXES
-from sound.streams import FFMPEG_SUFFIXES
-
-# Endings of sound files that songs of a dataset cannot have: a piece of them cannot be read by seeking.
-OTHER_SUFFIXES = (*FFMPEG_SUFFIXES, ".wv", ".oga", ".aifc", ".m4b", ".mp2", ".au", ".snd", ".w64", ".caf", ".ape")
+from sound.names import SOUND_SUFFIXES
 
 MIXTURE, VOCALS, ACCOMPANIMENT, STEM = "mixture", "vocals", "accompaniment", "stem"  # parts of a song
 WORDS = {

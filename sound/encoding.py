@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from process.errors import UserError, whole_file
-from sound.files import SoundWriter
 from sound.resampling import Resampler
 from sound.tags import Tags
+from sound.writing import SoundWriter
 
 ENCODERS = {".m4a": ("aac", "ipod", 256), ".opus": ("libopus", "opus", 160)}  # ffmpeg's encoder and container, kb/s
 LOSSY = (".mp3", *ENCODERS)  # those whose bit rate can be chosen

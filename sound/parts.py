@@ -21,6 +21,7 @@ KBITS = {  # by MPEG 1?, layer: kbit/s by the header's four bits
 }
 RATES = (44100, 48000, 32000)  # Hz, of MPEG 1; MPEG 2 has half of it, MPEG 2.5 a quarter
 LARGEST_KBITS = 14  # index of the largest frames
+LARGEST_FRAME = 1441  # bytes, of layer 3 at any rate
 FLAC_START = b"fLaC\0\0\0\x22"  # and the header of the first block, whose size is always the same
 WINDOW = 1 << 24  # bytes looked at before their memory is given back
 CLOSE = 512  # bytes
@@ -147,9 +148,35 @@ class _Stretch:
     end: int = 0
 
 
+def xing_header(data: bytes | mmap.mmap, at: int) -> tuple[Frame, int | None, int | None] | None:
+    """The frame at a place, if it holds no sound but a header, and the frames and bytes that this header tells."""
+    frame = mpeg_frame(data, at)
+    mark = at + 4 + frame.side_info if frame else 0
+    if not frame or data[mark : mark + 4] not in (b"Xing", b"Info") or len(data) < mark + 16:
+        return None
+    flags, place, told = data[mark + 7], mark + 8, list[int | None]()
+    for bit in (1, 2):
+        told.append(int.from_bytes(data[place : place + 4], "big") if flags & bit else None)
+        place += 4 if flags & bit else 0
+    return frame, told[0], told[1]
+
+
+def _is_one_mp3(data: mmap.mmap) -> bool:
+    """Whether the header tells the bytes that are there, and a number of frames that these can be: to walk through an
+    hour of frames takes half a second."""
+    at = behind_id3(data, 0)
+    frame, frames, size = xing_header(data, at) or (None, None, None)
+    if not frame or not frames or not size or not size <= frames * LARGEST_FRAME:
+        return False
+    end = at + size
+    return end == len(data) or (end + 128 == len(data) and data[end : end + 3] == b"TAG")
+
+
 def _mp3_parts(data: mmap.mmap, samples: int) -> list[Part]:
+    if _is_one_mp3(data):
+        return []
     stretches: list[_Stretch] = []
-    at, kind, length, window = _behind_id3(data, 0), None, 1152, WINDOW
+    at, kind, length, window = behind_id3(data, 0), None, 1152, WINDOW
     while at < len(data):
         if at > window:
             window = at + WINDOW
@@ -159,10 +186,8 @@ def _mp3_parts(data: mmap.mmap, samples: int) -> list[Part]:
             at = _next_frame(data, at, kind)
             continue
         kind, length = frame.kind, frame.samples
-        mark = at + 4 + frame.side_info
-        if data[mark : mark + 4] in (b"Xing", b"Info"):
-            told = int.from_bytes(data[mark + 8 : mark + 12], "big") if data[mark + 7] & 1 else None
-            stretches.append(_Stretch(at, told, end=at + frame.size))
+        if header := xing_header(data, at):
+            stretches.append(_Stretch(at, header[1], end=at + frame.size))
         else:
             if not stretches:
                 stretches.append(_Stretch(at, None))
@@ -192,7 +217,7 @@ def _mp3_part(data: mmap.mmap, stretch: _Stretch) -> Part:
     return Part(stretch.first, stretch.end, (bytes(header) + told).ljust(frame.size, b"\0"))
 
 
-def _behind_id3(data: mmap.mmap, at: int) -> int:
+def behind_id3(data: bytes | mmap.mmap, at: int) -> int:
     if data[at : at + 3] != b"ID3" or at + 10 > len(data):
         return at
     sevens = data[at + 6 : at + 10]
@@ -202,7 +227,7 @@ def _behind_id3(data: mmap.mmap, at: int) -> int:
 def _next_frame(data: mmap.mmap, at: int, kind: tuple[int, int, int] | None) -> int:
     """Where the sound goes on behind tags or damage: at a frame with another one behind it."""
     if data[at : at + 3] == b"ID3":
-        return _behind_id3(data, at)
+        return behind_id3(data, at)
     while (at := data.find(b"\xff", at + 1)) >= 0:
         frame = mpeg_frame(data, at)
         if frame and kind in (None, frame.kind) and (behind := at + frame.size) <= len(data):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from process.errors import UserError
-from sound.streams import FFMPEG_INPUT, open_with_ffmpeg
+from sound.ffmpeg import FFMPEG_INPUT, open_with_ffmpeg
 
 SUFFIX = ".stem.mp4"
 TRACKS = ("mixture", "drums", "bass", "other", "vocals")

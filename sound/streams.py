@@ -1,36 +1,26 @@
-"""Streams of sound: WAV or raw PCM on standard input and output, and what the ffmpeg program decodes.
+"""Streams of sound: WAV or raw PCM through pipes.
 
 A block is what has arrived so far, so that live sound passes at once and a fast source comes in large blocks.
 """
 
-import contextlib
 import dataclasses
-import json
-import shutil
 import struct
-import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import IO
 
 import numpy as np
 
 from process.errors import UserError
-from sound.files import BITS, Sound, SoundInfo, SoundWriter, check_finite, check_rate, to_integers
-from sound.tags import Tags, id3_tags, info_texts, texts_of
+from sound.samples import BITS, Sound, SoundInfo, check_finite, check_rate, to_integers
+from sound.tag_reading import id3_tags, info_texts
+from sound.tags import Tags
+from sound.wholeness import CutOff
+from sound.writing import SoundWriter
 
 READ = 1 << 18  # bytes read from a pipe at most; usually it holds 2**16
 LARGEST_CHUNK = 1 << 20  # bytes of a WAV file's tags; longer chunks are skipped
 UNKNOWN_BYTES = 0xFFFFFFFF  # length in a WAV header: until the pipe closes
 WAV_PCM, WAV_FLOAT, WAV_EXTENSIBLE = 1, 3, 0xFFFE  # WAV's format tags
-FFMPEG_SUFFIXES = (".m4a", ".mp4", ".aac", ".opus", ".webm", ".mkv", ".mov", ".wma", ".ac3", ".mka", ".avi")
-
-# What ffmpeg may read: containers and streams of sound. Playlists, manifests and scripts (concat, hls, dash, imf, sdp,
-# ...) are left out, since they open other files.
-FFMPEG_FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,matroska,mlp,mov,mp3,mpc"
-FFMPEG_FORMATS += ",mpc8,mpeg,mpegts,ogg,qcp,rm,shn,tak,truehd,tta,voc,w64,wav,wv,xwma"
-FFMPEG_INPUT = ("-protocol_whitelist", "file", "-format_whitelist", FFMPEG_FORMATS)
 
 RAW_TYPES = {  # ffmpeg's name of a sample type: libsndfile's name
     "u8": "PCM_U8",
@@ -40,7 +30,6 @@ RAW_TYPES = {  # ffmpeg's name of a sample type: libsndfile's name
     "f32le": "FLOAT",
     "f64le": "DOUBLE",
 }
-WIDTHS = ((8, "PCM_U8"), (16, "PCM_16"), (24, "PCM_24"), (32, "PCM_32"))  # bits at most, and what holds them
 SAMPLE_BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 
 
@@ -108,7 +97,7 @@ def read_stream(stream: IO[bytes], name: str, raw: RawFormat | None = None) -> S
 def _blocks(stream: IO[bytes], name: str, info: SoundInfo, frame: int) -> Iterator[np.ndarray]:
     rest, wanted = b"", info.samples  # bytes of an incomplete frame; samples still expected
     empty = True
-    while data := _arrived(stream, READ):
+    while data := arrived(stream, READ):
         if wanted == 0:
             continue  # what follows the sound in a WAV file: read, so that the writer does not find the pipe closed
         data = rest + data
@@ -123,9 +112,9 @@ def _blocks(stream: IO[bytes], name: str, info: SoundInfo, frame: int) -> Iterat
             empty = False
             yield waveform
     if wanted and info.samples:
-        raise UserError(f"{name}: cut off: expected {info.samples} samples, found {info.samples - wanted}")
+        raise CutOff(f"{name}: cut off: expected {info.samples} samples, found {info.samples - wanted}")
     if rest and wanted is None:
-        raise UserError(f"{name}: cut off: expected {frame} bytes per frame, found {len(rest)} at its end")
+        raise CutOff(f"{name}: cut off: expected {frame} bytes per frame, found {len(rest)} at its end")
     if empty:
         raise UserError(f"{name}: expected sound, found no samples")
 
@@ -174,109 +163,29 @@ def _wav_layout(content: bytes, name: str) -> tuple[int, int, str]:
 
 
 def _skip(stream: IO[bytes], size: int) -> None:
-    while size > 0 and (piece := _arrived(stream, min(size, READ))):
+    while size > 0 and (piece := arrived(stream, min(size, READ))):
         size -= len(piece)
 
 
 def _take(stream: IO[bytes], size: int) -> bytes:
     """Exactly `size` bytes, or fewer at the stream's end."""
     data = b""
-    while len(data) < size and (piece := _arrived(stream, size - len(data))):
+    while len(data) < size and (piece := arrived(stream, size - len(data))):
         data += piece
     return data
 
 
-def _arrived(stream: IO[bytes], most: int) -> bytes:
+def arrived(stream: IO[bytes], most: int) -> bytes:
     """Up to `most` bytes, as soon as there are any; none at the stream's end."""
     return stream.read1(most)  # type: ignore[attr-defined]  # every buffered stream has it
-
-
-@contextlib.contextmanager
-def open_with_ffmpeg(
-    path: Path,
-    reason: str,
-    seek: Sequence[str] = (),
-    tracks: Sequence[str] = ("-map", "0:a:0"),
-    subtype: str = "unknown",
-    samples: int | None = None,
-) -> Iterator[Sound]:
-    """Decode, on demand, the first sound track of a file that libsndfile cannot read for this `reason`.
-
-    seek, tracks: ffmpeg's options for where to begin and which tracks to decode instead; subtype: the sample type, if
-    `probe` knows it; samples: how many must come, if the header tells.
-    Raises UserError if ffmpeg is not installed or cannot read the file, either.
-    """
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise UserError(
-            f"{path}: cannot be read as sound: {reason}; files other than WAV, FLAC, OGG, MP3 and AIFF need the "
-            "program ffmpeg, which is not installed"
-        )
-    codec = "pcm_s32le" if subtype == "PCM_32" else "pcm_f32le"  # which holds 24 bits exactly
-    arguments = [program, "-v", "error", "-nostdin", "-xerror", *FFMPEG_INPUT]
-    arguments += [*seek, "-i", f"file:{path}", *tracks, "-c:a", codec, "-f", "wav", "pipe:1"]
-    with (
-        tempfile.TemporaryFile() as messages,
-        subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process,
-    ):
-
-        def failure() -> UserError:
-            messages.seek(0)
-            lines = messages.read().decode(errors="replace").strip().splitlines() or ["nothing to decode"]
-            return UserError(f"{path}: cannot be read as sound (ffmpeg tried, too): {lines[-1]}")
-
-        def blocks() -> Iterator[np.ndarray]:
-            found = 0
-            for block in sound.blocks:
-                found += block.shape[1]
-                yield block
-            if process.wait():
-                raise failure()
-            if found < (samples or 0):
-                raise UserError(f"{path}: cut off: expected {samples} samples, found {found}: {reason}")
-
-        assert process.stdout is not None  # it is a pipe
-        try:
-            try:
-                sound = read_stream(process.stdout, str(path))
-            except UserError as error:
-                if _arrived(process.stdout, 1):  # refused here, while ffmpeg still decodes: do not wait for it
-                    raise
-                process.wait()
-                raise failure() from error
-            info = dataclasses.replace(sound.info, format="ffmpeg", subtype=subtype)
-            yield Sound(info, blocks(), sound.tags)
-        finally:
-            process.kill()  # if it still runs: nobody wants the rest
-
-
-def probe(path: Path) -> tuple[Tags, str]:
-    """What ffprobe, a part of ffmpeg, tells: the tags, and libsndfile's name of the sample type, if nothing is lost in
-    it. 'unknown' for lossy codecs, whose sample type says nothing about the one to write, and without ffprobe."""
-    program = shutil.which("ffprobe")
-    if program is None:
-        return Tags(), "unknown"
-    command = [program, "-v", "error", *FFMPEG_INPUT, "-select_streams", "a:0", "-of", "json", "-show_entries"]
-    fields = "format_tags:stream_tags:stream=codec_name,sample_fmt,bits_per_raw_sample"
-    run = subprocess.run([*command, fields, f"file:{path}"], capture_output=True)
-    try:
-        found = json.loads(run.stdout)
-    except ValueError:
-        return Tags(), "unknown"
-    holders = [found.get("format", {}), *found.get("streams", [])]
-    tags = Tags(texts_of((name, [value]) for one in holders for name, value in one.get("tags", {}).items()))
-    stream: dict[str, str] = next(iter(found.get("streams", [])), {})
-    codec, kind = stream.get("codec_name", ""), stream.get("sample_fmt", "")
-    bits = int(stream.get("bits_per_raw_sample", 0))
-    if codec.startswith(("pcm_f", "wavpack")) and kind.startswith(("flt", "dbl")):
-        return tags, "FLOAT"
-    return tags, next((name for most, name in WIDTHS if 0 < bits <= most), "unknown")
 
 
 # ---------------------------------------------------------------------------------------------- writing
 
 
-def write_stream(stream: IO[bytes], rate: int, channels: int, subtype: str, raw: bool) -> SoundWriter:
+def write_stream(
+    stream: IO[bytes], rate: int, channels: int, subtype: str, raw: bool, name: str = "standard output"
+) -> SoundWriter:
     """Write sound into a stream as it comes: raw, or with a WAV header that leaves the length open."""
     if not raw:
         sample = SAMPLE_BYTES[subtype]
@@ -290,4 +199,4 @@ def write_stream(stream: IO[bytes], rate: int, channels: int, subtype: str, raw:
         stream.write(encode(samples, subtype))
         stream.flush()
 
-    return SoundWriter("standard output", subtype, put)
+    return SoundWriter(name, subtype, put)

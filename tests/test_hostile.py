@@ -19,8 +19,8 @@ import separate_RNN
 from Model import FeedforwardNetwork
 from scoring.listening_page import write_page
 from scoring.scores import COLUMNS
+from sound.ffmpeg import FFMPEG_FORMATS, open_with_ffmpeg
 from sound.stem_files import stem_file_header
-from sound.streams import FFMPEG_FORMATS, open_with_ffmpeg
 from util import load_network, wavread, wavwrite
 
 

@@ -14,7 +14,7 @@ import separate_feedforward
 import separate_RNN
 import train_feedforward
 import train_RNN
-from sound.files import LOUDEST
+from sound.samples import LOUDEST
 from util import load_checkpoint, wavread
 
 TIME = np.arange(RATE) / RATE

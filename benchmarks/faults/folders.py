@@ -3,10 +3,11 @@
     python benchmarks/faults/folders.py --folders 2000 --output results/faults/folders.json
     python benchmarks/faults/folders.py --folders 30 --seed 1
 
-Small datasets in every layout, with files and folders lost, renamed (also to invalid text), moved, copied, cut off,
-damaged as in mutations.py, or replaced by folders, pipes, and links to nowhere or in a circle; and prepared datasets,
-to be continued, with a damaged dataset.json. The output of prepare_dataset.py must be readable, and nothing may appear
-beside its folder. The limits are those of forked.py. The exit status is 1 if a promise is broken.
+Small datasets in every layout, with files and folders lost, renamed (also to invalid text, to other parts of a song,
+and in case only), moved, copied, joined, cut off, damaged as in mutations.py, linked to each other, or replaced by
+folders, pipes, and links to nowhere or in a circle; and prepared datasets, to be continued, with a damaged
+dataset.json. The output of prepare_dataset.py must be readable, and nothing may appear beside its folder. The limits
+are those of forked.py. The exit status is 1 if a promise is broken.
 """
 
 import dataclasses
@@ -72,6 +73,15 @@ NAMES = (
     b"\x1b[2J.wav",
     b"a.stem.mp4",
     b"a_mix.wav",
+    b"MIXTURE.WAV",
+    b"Vocals.FLAC",
+    b"mix.wav",
+    b"one (Vocals).mp3",
+    b"no vocals.wav",
+    b"drums.ogg",
+    b"vocals.m4a",
+    "Jo\u0301ga_vocals.wav".encode(),
+    b"test",
 )
 
 
@@ -93,7 +103,7 @@ def harm(rng: np.random.Generator, folder: Path, sounds: dict[str, list[bytes]])
         return
     path, other = (Path(os.fsdecode(paths[rng.integers(len(paths))])) for _ in range(2))
     name = os.fsdecode(NAMES[rng.integers(len(NAMES))])
-    kind = rng.integers(9)
+    kind = rng.integers(12)
     try:
         if kind <= 1 and path.is_file():
             extension = path.suffix[1:] if path.suffix[1:] in sounds else "wav"
@@ -105,6 +115,12 @@ def harm(rng: np.random.Generator, folder: Path, sounds: dict[str, list[bytes]])
             shutil.copy(path, other if other.is_dir() else other.with_name(name))
         elif kind == 4:
             path.rename(other / path.name if other.is_dir() else other)
+        elif kind == 9:
+            path.rename(path.with_name(path.name.swapcase()))
+        elif kind == 10:
+            path.with_name(name).symlink_to(other)  # such as an album in its own folder
+        elif kind == 11 and path.is_file() and other.is_file():
+            path.write_bytes(path.read_bytes() + other.read_bytes())
         else:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
             if kind == 5:

@@ -29,7 +29,7 @@ from Data import DSD100Dataset, MakeMagnitudeSpectrum
 from process.commandline import parser_from
 from process.errors import UserError, command
 from songs.layouts import read_dataset
-from sound.files import create_sound
+from sound.writing import create_sound
 from util import AudioConfig
 
 RATE = 16000  # Hz: sample rate of the long song, and of the pretrained networks

@@ -188,6 +188,49 @@ def lie_in_mp3(rng: np.random.Generator, data: bytes) -> bytes:
     return bytes(changed)
 
 
+# ---------------------------------------------------------------------------------------------- what people bring
+
+
+TEXTS = (
+    b"Bj\xf6rk",
+    "\ufeffJo\u0301ga".encode("utf-16"),
+    "\u6b4c".encode() * 40,
+    b"",
+    b"\0" * 9,
+    b"3/0",
+    b"x" * 5000,
+    b"\xff\xfe",
+)
+
+
+def join(rng: np.random.Generator, data: bytes, files: list[bytes]) -> bytes:
+    """Append files of the same kind, perhaps of another rate, or without the last one's end."""
+    for _ in range(rng.integers(1, 4)):
+        other = files[rng.integers(len(files))] if rng.random() < 0.3 else data
+        data += other[: place(rng, other)] if rng.random() < 0.1 else other
+    return data
+
+
+def add_tags(rng: np.random.Generator, data: bytes) -> bytes:
+    """Put an ID3v2 tag in front, an ID3v1 or APEv2 tag or a chunk of WAV behind, in any encoding or in none."""
+    kind, frames = rng.integers(4), b""
+    for name in rng.choice(["TIT2", "TPE1", "COMM", "APIC", "TXXX", "TCON", "TDRC", "XXXX"], 3):
+        content = bytes([rng.integers(5)]) + TEXTS[rng.integers(len(TEXTS))]
+        frames += str(name).encode() + struct.pack(">IH", len(content), 0) + content
+    size = len(frames) if rng.random() < 0.9 else int(rng.choice(EXTREMES))
+    id3 = b"ID3" + bytes([rng.integers(2, 5), 0, 0, *(size >> shift & 127 for shift in (21, 14, 7, 0))]) + frames
+    if kind == 0:
+        return id3 + data
+    if kind == 1:
+        return data + b"TAG" + TEXTS[rng.integers(len(TEXTS))][:125].ljust(125, b"\0")
+    if kind == 2:
+        text = TEXTS[rng.integers(len(TEXTS))]
+        item = struct.pack("<II", len(text), 0) + b"Title\0" + text
+        return data + item + b"APETAGEX" + struct.pack("<4I8x", 2000, len(item) + 32, int(rng.choice([1, 99])), 0)
+    chunk = b"INFOINAM" + struct.pack("<I", len(TEXTS[0])) + TEXTS[0] if rng.random() < 0.5 else id3
+    return data + (b"LIST" if chunk.startswith(b"INFO") else b"id3 ") + struct.pack("<I", len(chunk)) + chunk
+
+
 LIES: dict[str, Callable[[np.random.Generator, bytes], bytes]] = {
     "wav": lie_in_wav,
     "flac": lie_in_flac,
@@ -202,6 +245,10 @@ def damaged(rng: np.random.Generator, extension: str, files: dict[str, list[byte
     for _ in range(rng.integers(1, 4)):
         if extension in LIES and rng.random() < 0.4:
             data = LIES[extension](rng, data)
+        elif rng.random() < 0.1:
+            data = join(rng, data, files[extension])
+        elif rng.random() < 0.15:
+            data = add_tags(rng, data)
         elif rng.random() < 0.05:  # half of this and half of another
             other = [*files][rng.integers(len(files))]
             data = data[: len(data) // 2] + files[other][0][len(files[other][0]) // 2 :]

@@ -4,9 +4,10 @@
     python benchmarks/faults/sound.py --files 100 --lines 0 --keep broken
 
 WAV, FLAC, OGG, MP3 (and M4A, if ffmpeg is installed) with flipped bits, cut off, with wrong headers and huge lengths,
-see mutations.py. Each goes through main() of separate_feedforward.py or separate_RNN.py in a forked process with the
-limits of forked.py, and some also through the command line. A result must be whole, finite and as long as the other
-stem. The exit status is 1 if a promise is broken.
+joined, with tags of all kinds, or under another format's name, see mutations.py; some of them with --partial. Each goes
+through main() of separate_feedforward.py or separate_RNN.py in a forked process with the limits of forked.py, and some
+also through the command line. A result must be whole, finite and as long as the other stem. The exit status is 1 if a
+promise is broken.
 """
 
 import dataclasses
@@ -41,6 +42,7 @@ from util import AudioConfig, save_checkpoint  # noqa: E402
 
 SCRIPTS: dict[type[Any], ModuleType] = {FeedforwardNetwork: separate_feedforward, RecurrentNetwork: separate_RNN}
 OUTPUTS = ("wav", "wav", "wav", "flac", "ogg", "mp3")
+WRONG_NAMES = ("mp3", "wav", "flac", "m4a", "raw", "gsm", "txt", "x")
 AT_ONCE = 100  # files that are written, then separated
 START_UP = 10.0  # additional processor seconds for loading Python and torch
 
@@ -75,6 +77,7 @@ class Separation:
     """A damaged file on its way through a script."""
 
     name: str
+    kind: str
     song: Path
     stems: Path
     script: ModuleType
@@ -106,14 +109,17 @@ class Separation:
 def prepare(number: int, seed: int, files: dict[str, list[bytes]], networks: dict[type, Path], folder: Path):
     """Write a damaged file and choose a random way to separate it."""
     rng, extension = np.random.default_rng([seed, number]), list(files)[number % len(files)]
-    song, stems = folder / f"{number}.{extension}", folder / f"stems {number}"
+    misnamed = rng.random() < 0.15  # as downloaders do
+    suffix = WRONG_NAMES[rng.integers(len(WRONG_NAMES))] if misnamed else extension
+    song, stems = folder / f"{number}.{suffix}", folder / f"stems {number}"
     song.write_bytes(damaged(rng, extension, files))
     stems.mkdir()
     network_class = list(SCRIPTS)[rng.integers(2)]
     piped = extension == "wav" and rng.random() < 0.2
     argv = ["-" if piped else str(song), "--output", f"{stems}/{{stem}}.{OUTPUTS[rng.integers(len(OUTPUTS))]}"]
+    argv += ["--partial"] if rng.random() < 0.2 else []
     argv += ["--stems", "both", "--quiet", "--device", "cpu", "--checkpoint", str(networks[network_class])]
-    return Separation(f"{seed}-{number}.{extension}", song, stems, SCRIPTS[network_class], argv)
+    return Separation(song.name, extension + misnamed * ", misnamed", song, stems, SCRIPTS[network_class], argv)
 
 
 def run_campaign(count: int, seed: int, lines: int, keep: Path | None) -> Iterator[dict]:
@@ -122,7 +128,7 @@ def run_campaign(count: int, seed: int, lines: int, keep: Path | None) -> Iterat
 
     def add(own: Counts, separation: Separation, ended: Ended) -> None:
         fault = separation.fault(ended)
-        own.add(separation.song.suffix[1:], separation.name, ended, fault)
+        own.add(separation.kind, separation.name, ended, fault)
         if fault:
             print(f"{separation.name}: {fault}", file=sys.stderr, flush=True)
             if keep:

@@ -26,7 +26,7 @@ import torch  # noqa: E402
 
 from process.commandline import parser_from  # noqa: E402
 from scoring.report import code_version  # noqa: E402
-from sound.files import create_sound  # noqa: E402
+from sound.writing import create_sound  # noqa: E402
 
 RATE, CHANNELS = 44100, 2
 SECONDS = 240  # length of the song

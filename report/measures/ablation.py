@@ -18,6 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+import process.start  # noqa: E402, F401  (first, while nothing has been imported)
+
 from process.commandline import parser_from  # noqa: E402
 from process.errors import make_folder, whole_file  # noqa: E402
 from util import load_checkpoint  # noqa: E402

@@ -18,6 +18,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import process.start  # noqa: F401  (first, while nothing has been imported)
+
 import numpy as np
 import torch
 from tqdm import tqdm

@@ -25,8 +25,8 @@ from benchmarks.faults import folders, forked, sound
 from benchmarks.faults.mutations import mend_pages, whole_files
 from process.errors import UserError
 from songs.layouts import read_dataset
+from sound.ffmpeg import open_with_ffmpeg
 from sound.files import open_sound
-from sound.streams import open_with_ffmpeg
 from util import AudioConfig, wavread, wavwrite
 
 # ---------------------------------------------------------------------------------------------- campaigns

@@ -50,7 +50,7 @@ def options_of_several_values() -> dict[str, ast.Call]:
             calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
             for call in calls:
                 nargs = next((ast.unparse(word.value) for word in call.keywords if word.arg == "nargs"), "")
-                name = next((own.value for own in call.args if isinstance(own, ast.Constant)), "")
+                name = next((str(own.value) for own in call.args if isinstance(own, ast.Constant)), "")
                 if nargs in ("'+'", "'*'") and name.startswith("--") and name not in ONE_VALUE:
                     found[f"{path.relative_to(ROOT)} {name}"] = call
     return found

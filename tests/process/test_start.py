@@ -1,11 +1,14 @@
 """The first moments of a script: streams that are closed, and Ctrl-C while it still imports."""
 
+import ast
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from process.start import is_script
 
 import pytest
 from helpers import RATE, ROOT, make_song
@@ -14,7 +17,12 @@ from process.errors import UserError, whole_file
 from separation import stems
 from util import wavread, wavwrite
 
-SCRIPTS = ("separate_feedforward", "separate_RNN", "train_feedforward", "train_RNN", "evaluate")
+SCRIPTS = sorted(
+    path.relative_to(ROOT)
+    for folder in (".", "recipe", "report", "report/measures")
+    for path in (ROOT / folder).glob("*.py")
+    if "__main__" in path.read_text() and path.name != "export_spleeter.py"  # which runs without this project
+)
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
@@ -53,7 +61,45 @@ exec(compile(Path(__file__).read_text(), __file__, "exec"))
 """
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("path", SCRIPTS, ids=str)
+def test_every_script_starts_with_it(path):
+    """Before it imports anything else that is not Python's own."""
+    imports = [
+        node for node in ast.parse((ROOT / path).read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    names = [node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in imports]
+    others = [name for name in names if name.split(".")[0] not in sys.stdlib_module_names]
+    assert others[0] == "process.start"
+
+
+@pytest.mark.parametrize(
+    ("path", "ours"),
+    [
+        (ROOT / "evaluate.py", True),
+        (ROOT / "recipe/sing.py", True),
+        (ROOT / "report/measures/hearing.py", True),
+        (ROOT / ".venv/lib/pytest/__main__.py", False),
+        (ROOT / "tests/conftest.py", False),
+        (ROOT.parent / "evaluate.py", False),
+        (None, False),
+    ],
+)
+def test_other_programs_that_import_it_keep_their_ctrl_c(path, ours):
+    assert is_script(path and str(path)) == ours
+
+
+DRAWN = (
+    "separate_RNN",
+    "train_RNN",
+    "evaluate",
+    "prepare_dataset",
+    "Data",
+    "package_submission",
+    "recipe/choose_power",
+)
+
+
+@pytest.mark.parametrize("name", DRAWN)
 def test_ctrl_c_during_the_imports_ends_quietly(tmp_path, name):
     """A torch whose import waits until it is interrupted."""
     (tmp_path / "torch.py").write_text("import time\nopen('importing', 'w')\ntime.sleep(60)\n")

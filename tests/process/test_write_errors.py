@@ -20,8 +20,8 @@ import train_feedforward
 from pictures.plots import plot_losses
 from process.errors import UserError
 from scoring.report import write_results
-from sound.files import create_sound
 from sound.tags import Tags
+from sound.writing import create_sound
 from training.files import Run
 from training.loss import LossCurve
 

@@ -146,3 +146,16 @@ def test_what_has_no_lag_or_gain_to_tell():
         assert displacement(vocals, estimate.astype(np.float32), RATE) == ""
     assert displacement(0 * vocals, vocals, RATE) == "" and displacement(vocals[:1], vocals[:1], RATE) == ""
     assert displacement(vocals, -vocals, RATE) == "with its polarity reversed"
+
+
+@pytest.mark.parametrize("songs", [("Song", "song"), ("J\u00f3ga", "Jo\u0301ga")])
+@pytest.mark.parametrize("pattern", ["{}.wav", "{}_vocals.wav", "{}/vocals.wav", "test/{}/vocals.flac"])
+def test_songs_whose_names_differ_only_in_case_have_an_estimate_each(tmp_path, songs, pattern):
+    files = [pattern.format(name) for name in songs]
+    found_here = found(tmp_path, *files, songs=[song_of(name) for name in songs])
+    assert [voice for voice, _ in found_here.values()] == files
+
+
+def test_an_estimate_that_may_be_either_songs_is_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"expected estimates of 'Song' and 'song', spelt alike, found 'SONG\.wav'"):
+        found(tmp_path, "SONG.wav", songs=[song_of("Song"), song_of("song")])

@@ -9,7 +9,7 @@ import evaluate
 import separate_RNN
 from scoring.estimates import find_estimates
 from songs.layouts import find_songs
-from sound.tags import written_here
+from sound.tag_reading import written_here
 from util import wavwrite
 
 NAMES = ("Ember - One", "Ember - One More")

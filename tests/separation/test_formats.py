@@ -9,10 +9,11 @@ from helpers import fails, make_song, needs_ffmpeg
 
 import separate_RNN
 from sound.encoding import create_with_ffmpeg, rate_to_write
-from sound.files import create_sound
+from sound.ffmpeg import open_with_ffmpeg
 from sound.resampling import resample
-from sound.streams import open_with_ffmpeg
-from sound.tags import Tags, read_tags, written_here
+from sound.tag_reading import read_tags, written_here
+from sound.tags import Tags
+from sound.writing import create_sound
 from util import wavread, wavwrite
 
 SECONDS = 2.0

@@ -11,7 +11,7 @@ from helpers import RATE, make_song, needs_ffmpeg
 
 import separate_RNN
 from separation import command, naming
-from sound.tags import written_here
+from sound.tag_reading import written_here
 from util import wavread, wavwrite
 
 FORMATS = ("wav", "flac", "ogg", "mp3")
@@ -89,6 +89,25 @@ def test_a_collision_stops_no_other_song(run):
     assert "out/x_vocals.wav: expected one song per file, found 'songs/x.flac' and 'songs/x.wav'" in said
     assert files("out") == ["deep/x_vocals.wav", "y_vocals.wav"]
     assert said.splitlines()[-1] == "error: 2 of 4 songs were not separated: songs/x.flac, songs/x.wav"
+
+
+@pytest.mark.parametrize(("one", "other"), [("Song.wav", "song.wav"), ("J\u00f3ga.wav", "Jo\u0301ga.wav")])
+@pytest.mark.parametrize("ignored", [True, False])
+def test_songs_whose_names_differ_only_in_case(run, monkeypatch, one, other, ignored):
+    """Where the disk tells them apart, they have their own stems; elsewhere, neither replaces the other's."""
+    write_songs(f"songs/{one}", f"songs/{other}", "songs/x.wav")
+    monkeypatch.setattr(naming, "ignores_case", lambda folder: ignored)
+    said = run("songs", "-o", "out", status=int(ignored))
+    assert len(files("out")) == (1 if ignored else 3)
+    assert ("expected one song per file, found " in said) == ignored
+
+
+def test_whether_a_disk_ignores_case(tmp_path):
+    folder = tmp_path / "Folder"
+    folder.mkdir()
+    assert not naming.ignores_case(folder / "new" / "deep")
+    (tmp_path / "fOLDER").symlink_to(folder)  # as such a disk would answer
+    assert naming.ignores_case(folder / "new" / "deep") and naming.ignores_case(folder)
 
 
 SEEN = ["aifc", "au", "caf", "w64", "oga", "AIFF", "Wav", "mp2", "m4b", "opus", "wv", "m4a", "mkv", "tta", "ac3", "wma"]

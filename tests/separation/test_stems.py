@@ -21,8 +21,9 @@ from Model_RNN import RecurrentNetwork
 from separation import command, stems
 from separation.separate import separate
 from sound import files
-from sound.files import create_sound, sound_info
+from sound.files import sound_info
 from sound.tags import WRITTEN_HERE, Tags
+from sound.writing import create_sound
 from util import load_network, wavread, wavwrite
 
 

@@ -1,39 +1,24 @@
-"""Files as people bring them: misnamed, joined, cut off, streamed, of every bit depth."""
+"""Files as people bring them: misnamed, streamed, of every bit depth."""
 
 import contextlib
 import os
 import shutil
-import struct
-import subprocess
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
-from helpers import ROOT, needs_ffmpeg
+from helpers import needs_ffmpeg
+from sounds import NOISE, SAMPLES, convert, separate
 
-import separate_feedforward
 from process.errors import UserError
-from sound.files import SoundInfo, UnknownFormat, create_sound, kept_subtype, open_sound, sound_info
-from sound.tags import Tags, read_tags
+from sound import writing
+from sound.files import UnknownFormat, sound_info
+from sound.samples import SoundInfo
+from sound.tag_reading import read_tags
+from sound.tags import Tags
+from sound.writing import create_sound, kept_subtype
 from util import wavread, wavwrite
-
-SAMPLES = 20000
-NOISE = 0.1 * np.random.default_rng(0).standard_normal((2, SAMPLES)).astype(np.float32)
-
-
-def convert(source: Path, target: Path, *options: str) -> None:
-    line = ["ffmpeg", "-v", "error", "-y", "-i", str(source), *options, f"file:{target}"]
-    subprocess.run(line, check=True, stdin=subprocess.DEVNULL)
-
-
-def separate(source: Path, target: Path, *options: str, status: int = 0) -> None:
-    """With the pretrained network."""
-    argv = [str(source), str(target), "--quiet", *options]
-    checkpoint = str(ROOT / "pretrained/savedModel_feedforward_best.pt")
-    assert separate_feedforward.main([*argv, "--checkpoint", checkpoint]) == status
-
 
 # ---------------------------------------------------------------------------------------------- names
 
@@ -61,112 +46,6 @@ def test_a_song_in_mp4_whatever_it_is_called(tmp_path, name):
     convert(tmp_path / "source.wav", tmp_path / name, "-c:a", "aac", "-f", "ipod")
     separate(tmp_path / name, tmp_path / "voice.wav")
     assert abs(sound_info(tmp_path / "voice.wav").samples - 3 * SAMPLES) < 3000
-
-
-# ---------------------------------------------------------------------------------------------- joined files
-
-
-@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3", "aiff"])
-@pytest.mark.parametrize("between", [b"", b"TAG" + bytes(125)])
-def test_joined_files_are_read_to_the_end(tmp_path, extension, between):
-    parts = [NOISE, NOISE[:, :7777], NOISE[:, ::-1]]
-    joined, expected = b"", []
-    for part in parts:
-        wavwrite(tmp_path / f"part.{extension}", part, 44100)
-        expected.append(wavread(tmp_path / f"part.{extension}")[0])
-        joined += (tmp_path / f"part.{extension}").read_bytes() + (between if extension == "mp3" else b"")
-    path = tmp_path / f"joined.{extension}"
-    path.write_bytes(joined)
-    found, _ = wavread(path)
-    assert found.shape == (2, 47777) and np.array_equal(found, np.concatenate(expected, axis=1))
-    with open_sound(path) as sound:
-        assert sound.info.samples == 47777 == sum(block.shape[1] for block in sound.blocks)
-
-
-def test_joined_files_of_different_rates(tmp_path):
-    for rate in (44100, 48000):
-        wavwrite(tmp_path / f"{rate}.flac", NOISE, rate)
-    parts = [(tmp_path / f"{rate}.flac").read_bytes() for rate in (44100, 48000)]
-    (tmp_path / "joined.flac").write_bytes(b"".join(parts))
-    with pytest.raises(UserError, match="2 joined files: expected 44100 Hz in all, found 48000"):
-        wavread(tmp_path / "joined.flac")
-
-
-@needs_ffmpeg
-@pytest.mark.parametrize(("rate", "channels"), [(44100, 2), (48000, 1), (22050, 2), (8000, 1)])
-@pytest.mark.parametrize("title", ["", "title"])
-def test_mp3_of_varying_rate_without_a_header(tmp_path, rate, channels, title):
-    quiet = np.zeros((channels, 3 * rate), np.float32)
-    loud = 0.3 * np.random.default_rng(0).standard_normal((channels, 3 * rate)).astype(np.float32)
-    for name, waveform in (("grows", [quiet, loud]), ("shrinks", [loud, quiet])):
-        wavwrite(tmp_path / "song.wav", np.concatenate(waveform, axis=1), rate)
-        options = ["-q:a", "2", "-write_xing", "0", "-id3v2_version", "3" if title else "0"]
-        options += ["-metadata", f"title={title}"]
-        convert(tmp_path / "song.wav", tmp_path / f"{name}.mp3", *options)
-        found, _ = wavread(tmp_path / f"{name}.mp3")
-        assert 0 <= found.shape[1] - 6 * rate < 4000
-        half = found.shape[1] // 2
-        levels = [np.abs(found[:, :half]).mean(), np.abs(found[:, half:]).mean()]
-        assert (levels[0] < levels[1] / 9) == (name == "grows")
-
-
-def test_mp3_whose_header_promises_too_little(tmp_path):
-    wavwrite(tmp_path / "song.mp3", NOISE, 44100)
-    whole, _ = wavread(tmp_path / "song.mp3")
-    data = bytearray((tmp_path / "song.mp3").read_bytes())
-    at = data.index(b"Xing") if b"Xing" in data else data.index(b"Info")
-    data[at + 8 : at + 12] = struct.pack(">I", 5)
-    (tmp_path / "song.mp3").write_bytes(data)
-    assert wavread(tmp_path / "song.mp3")[0].shape[1] >= whole.shape[1]
-
-
-# ---------------------------------------------------------------------------------------------- half a file
-
-
-FORMATS = ["WAV", "WAVEX", "RF64", "AIFF", "CAF", "W64", "AU", "VOC", "SVX", "NIST", "AVR", "MAT4", "FLAC", "OGG"]
-
-
-@pytest.mark.parametrize("file_format", FORMATS)
-@pytest.mark.parametrize("kept", [0.5, 0.9, 1])
-@pytest.mark.parametrize("extension", ["", "wav"])
-def test_half_a_file_is_no_song(tmp_path, file_format, kept, extension):
-    channels = 1 if file_format == "SVX" else 2
-    soundfile.write(tmp_path / "song", NOISE[:channels].T, 44100, format=file_format)
-    data = (tmp_path / "song").read_bytes()
-    path = tmp_path / f"cut.{extension}".rstrip(".")
-    path.write_bytes(data[: round(kept * len(data))])
-    if kept == 1:
-        assert wavread(path)[0].shape == (channels, SAMPLES)
-    else:
-        with pytest.raises(UserError, match=r"cut off|flac decoder lost sync|with no samples"):
-            wavread(path)
-
-
-@needs_ffmpeg
-@pytest.mark.parametrize(("extension", "codec"), [("m4a", "aac"), ("wma", "wmav2"), ("wv", "wavpack"), ("tta", "tta")])
-def test_half_a_file_for_ffmpeg(tmp_path, capsys, extension, codec):
-    wavwrite(tmp_path / "source.wav", np.tile(NOISE, 10), 44100)
-    convert(tmp_path / "source.wav", tmp_path / f"song.{extension}", "-c:a", codec)
-    data = (tmp_path / f"song.{extension}").read_bytes()
-    (tmp_path / f"song.{extension}").write_bytes(data[: len(data) // 2])
-    separate(tmp_path / f"song.{extension}", tmp_path / "voice.wav", status=1)
-    assert f"song.{extension}: c" in capsys.readouterr().err
-    assert not (tmp_path / "voice.wav").exists()
-
-
-def test_headers_of_streams_tell_no_length(tmp_path):
-    soundfile.write(tmp_path / "song.au", NOISE.T, 44100)
-    data = bytearray((tmp_path / "song.au").read_bytes())
-    data[8:12] = b"\xff" * 4
-    (tmp_path / "song.au").write_bytes(data)
-    assert wavread(tmp_path / "song.au")[0].shape == (2, SAMPLES)
-    soundfile.write(tmp_path / "song.caf", NOISE.T, 44100)
-    data = bytearray((tmp_path / "song.caf").read_bytes())
-    at = data.index(b"data")
-    data[at + 4 : at + 12] = b"\xff" * 8
-    (tmp_path / "song.caf").write_bytes(data)
-    with pytest.raises(UnknownFormat, match="malformed"):  # by libsndfile; ffmpeg reads it
-        wavread(tmp_path / "song.caf")
 
 
 # ---------------------------------------------------------------------------------------------- ffmpeg, asked second
@@ -328,3 +207,25 @@ def test_wav_of_unknown_length_is_rf64_only_if_it_must_be(tmp_path, subtype, tag
     assert (tmp_path / "song.wav").read_bytes()[:4] == b"RIFF" and "WAV" in sound_info(tmp_path / "song.wav").format
     assert np.abs(wavread(tmp_path / "song.wav")[0] - NOISE).max() < 2**-15
     assert read_tags(tmp_path / "song.wav") == tags
+
+
+def test_wav_of_known_length_beyond_4_gb_is_rf64(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "LARGEST", 2 * 2 * SAMPLES - 1)
+    for waveform, mark in ((NOISE, b"RF64"), (NOISE[:, 1:], b"RIFF")):
+        wavwrite(tmp_path / "song.wav", waveform, 44100, "PCM_16")
+        assert (tmp_path / "song.wav").read_bytes()[:4] == mark
+        assert np.abs(wavread(tmp_path / "song.wav")[0] - waveform).max() < 2**-15
+
+
+@pytest.mark.parametrize("extension", ["aiff", "au", "wavex"])
+@pytest.mark.parametrize("known", [True, False])
+def test_formats_that_end_at_4_gb_say_so_before_they_overflow(tmp_path, monkeypatch, extension, known):
+    monkeypatch.setattr(writing, "LARGEST", 2 * 2 * SAMPLES - 1)
+    path, written = tmp_path / f"song.{extension}", []
+    message = f"song.{extension}: cannot be written: {extension.upper()} holds up to 4 GB; .wav and .flac hold more"
+    refused, samples = pytest.raises(UserError, match=message), SAMPLES if known else None
+    with refused, create_sound(path, 44100, 2, "PCM_16", samples=samples) as file:
+        for start in range(0, SAMPLES, 5000):
+            file.write(NOISE[:, start : start + 5000])
+            written.append(start)
+    assert len(written) == (0 if known else 3) and not list(tmp_path.iterdir())

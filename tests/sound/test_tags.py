@@ -20,8 +20,9 @@ from helpers import ROOT, needs_ffmpeg, read_piped, wav_bytes
 from mutagen import id3
 
 import separate_feedforward
-from sound.files import create_sound
-from sound.tags import WRITTEN_HERE, Picture, Tags, read_tags, stem_tags, written_here
+from sound.tag_reading import read_tags, written_here
+from sound.tags import WRITTEN_HERE, Picture, Tags, stem_tags
+from sound.writing import create_sound
 from util import wavread
 
 NOISE = 0.1 * np.random.default_rng(0).standard_normal((2, 16000)).astype(np.float32)
@@ -279,7 +280,7 @@ LOADED = """
 import sys
 from separation.command import main
 from Model import FeedforwardNetwork
-from sound.tags import written_here
+from sound.tag_reading import written_here
 status = main(FeedforwardNetwork, "A.\\n\\nB.\\n\\nC.", sys.argv[1:])
 assert written_here(sys.argv[2])
 sys.exit(status or "mutagen" in sys.modules)

@@ -1,0 +1,91 @@
+"""Writes tags into sound files: the simplest ones with libsndfile, the others with mutagen."""
+
+import base64
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from sound.tags import ID3_TAGS, LIBSNDFILE_TAGS, Picture, Tags, mutagen_module
+
+LONGEST_TEXT = 1000  # characters; with much more, libsndfile writes broken AIFF files
+LARGEST_PICTURE = (1 << 24) - (1 << 16)  # bytes; in FLAC, 24 bits give the length of a picture with its description
+
+
+def texts_for_libsndfile(tags: Tags, file_format: str) -> dict[str, str]:
+    """What libsndfile shall write into a file of its own format: all that it knows, unless mutagen replaces it."""
+    if file_format in ("FLAC", "OGG", "MP3") and needs_mutagen(tags):
+        return {}
+    return {name: "; ".join(tags.texts[name])[:LONGEST_TEXT] for name in LIBSNDFILE_TAGS if name in tags.texts}
+
+
+def needs_mutagen(tags: Tags) -> bool:
+    """Whether there is more than a comment in plain letters, which libsndfile writes correctly into any format."""
+    plain = all(text.isascii() for texts in tags.texts.values() for text in texts)
+    return bool(tags.texts.keys() - {"comment"} or tags.pictures or not plain)
+
+
+def write_tags(path: Path, file_format: str, tags: Tags) -> None:
+    """Write all tags into a complete WAV, FLAC, OGG, MP3 or AIFF file, and none into others, which have no place for
+    them. Raises OSError if the disk is full."""
+    pictures = [picture for picture in tags.pictures if len(picture.data) < LARGEST_PICTURE]
+    try:
+        if file_format in ("FLAC", "OGG"):
+            _write_vorbis(path, file_format, tags.texts, pictures)
+        elif file_format in ("WAV", "WAVEX", "AIFF", "MP3"):
+            _write_id3(path, file_format, tags.texts, pictures)
+    except mutagen_module("_util").MutagenError as error:
+        cause = error.args[0] if error.args else error
+        raise cause if isinstance(cause, OSError) else OSError(f"tags: {error}") from error
+
+
+def _write_vorbis(path: Path, file_format: str, texts: dict[str, list[str]], pictures: list[Picture]) -> None:
+    file = mutagen_module("flac").FLAC(path) if file_format == "FLAC" else mutagen_module("oggvorbis").OggVorbis(path)
+    blocks = []
+    for picture in pictures:
+        block = mutagen_module("flac").Picture()
+        block.type, block.mime, block.desc, block.data = dataclasses.astuple(picture)
+        blocks.append(block)
+    for name, values in texts.items():
+        with contextlib.suppress(ValueError):  # a name with letters that Vorbis comments do not have
+            file[name] = values
+    if file_format == "FLAC":
+        for block in blocks:
+            file.add_picture(block)
+    elif blocks:
+        file["metadata_block_picture"] = [base64.b64encode(block.write()).decode() for block in blocks]
+    file.save()
+
+
+def _write_id3(path: Path, file_format: str, texts: dict[str, list[str]], pictures: list[Picture]) -> None:
+    id3 = mutagen_module("id3")
+    file, tags = None, id3.ID3()
+    if file_format != "MP3":
+        file = mutagen_module("aiff").AIFF(path) if file_format == "AIFF" else mutagen_module("wave").WAVE(path)
+        file.add_tags()
+        tags = file.tags
+    frames = {name: frame for frame, name in ID3_TAGS.items()}
+    for name, values in texts.items():
+        if name == "comment":
+            tags.add(id3.COMM(encoding=id3.Encoding.UTF8, lang="eng", desc="", text=values))
+        elif name == "lyrics":
+            tags.add(id3.USLT(encoding=id3.Encoding.UTF8, lang="XXX", desc="", text="\n\n".join(values)))
+        elif name == "website":
+            for url in values:
+                tags.add(id3.WOAR(url=url))
+        elif name in frames and _fits(id3, name, values):
+            tags.add(getattr(id3, frames[name])(encoding=id3.Encoding.UTF8, text=values))
+        else:
+            tags.add(id3.TXXX(encoding=id3.Encoding.UTF8, desc=name, text=values))
+    for number, picture in enumerate(pictures):
+        description = picture.description or " " * number  # which tells pictures of one kind apart
+        tags.add(id3.APIC(id3.Encoding.UTF8, picture.mime, picture.kind, description, picture.data))
+    if file:
+        file.save()
+    else:
+        tags.save(path)
+
+
+def _fits(id3: Any, name: str, values: list[str]) -> bool:
+    """Whether ID3 takes these values: a date must look like 2011-03-04 or the beginning of it."""
+    return "date" not in name or all(str(id3.ID3TimeStamp(value)) == value for value in values)
