@@ -219,8 +219,7 @@ def test_files_that_ffmpeg_cannot_read_either(pipe, capsys):
     convert("song.wav", "song.m4a", "-c:a", "aac", "-movflags", "+faststart")
     Path("cut.m4a").write_bytes(Path("song.m4a").read_bytes()[:-20000])
     Path("text.m4a").write_text("no sound at all")
-    refused = "cannot be read as sound (ffmpeg tried, too): "
-    for name, reason in (("cut.m4a", "cut off: expected "), ("text.m4a", refused)):
+    for name, reason in (
         ("cut.m4a", "cut off: expected "),
         ("text.m4a", "cannot be read as sound (ffmpeg tried, too): "),
     ):
