@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from networks.hearing import Hearing, longest_block
+from networks.packing import packed
 from sound.resampling import Resampler
 from util import AudioConfig, overlap_add, overlap_windows, stft
 
@@ -27,7 +28,7 @@ class Separator:
     """
 
     def __init__(self, network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int, keys: int = 1):
-        self.network, self.audio = network, audio
+        self.network, self.audio = packed(network), audio
         self.device = next(network.parameters(), torch.empty(0)).device
         self.hearing = Hearing(network, audio, keys)
         rows = channels * len(self.hearing.semitones)  # of the network's batch
