@@ -11,7 +11,7 @@ from networks.packing import packed
 from sound.resampling import Resampler
 from util import AudioConfig, overlap_add, overlap_windows, stft
 
-FRAMES = 256  # per call of the network, over all channels: more take more memory and are not faster
+FRAMES = 144  # per call of the network, over all keys: more take more memory and are not faster, few take longer
 
 
 class Separator:
@@ -103,8 +103,10 @@ class Separator:
         self.sound = torch.cat([self.sound, new], dim=1)
         frames = max(0, (self.sound.shape[1] - self.longest) // hop + 1)
         voice = [self.sums[0][:, :0]]
-        for first in range(0, frames, self.most):
-            count = min(self.most, frames - first)
+        calls = -(-frames // self.most)
+        for number in range(calls):  # of about as many frames
+            first = number * frames // calls
+            count = (number + 1) * frames // calls - first
             seen = self.sound[:, first * hop : (first + count - 1) * hop + self.longest]
             spectrum = stft(seen[:, self.longest - block :], self.audio, pad=False)  # (channels, count, bins)
             magnitude = together(spectrum)
