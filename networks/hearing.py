@@ -46,10 +46,13 @@ def together(spectrum: torch.Tensor) -> torch.Tensor:
     """
     if len(spectrum) == 1:
         return spectrum.abs()
-    parts = torch.view_as_real(spectrum)
-    middle = parts.mean(dim=0, keepdim=True).square().sum(dim=-1)
-    total = parts.square().sum(dim=-1).mean(dim=0, keepdim=True)
-    return torch.lerp(middle, total, BESIDE).sqrt()
+    middle = power(sum(spectrum[1:], spectrum[0]) / len(spectrum))
+    total = sum(map(power, spectrum[1:]), power(spectrum[0])) / len(spectrum)
+    return torch.lerp(middle, total, BESIDE).sqrt()[None]
+
+
+def power(spectrum: torch.Tensor) -> torch.Tensor:
+    return spectrum.real.square() + spectrum.imag.square()
 
 
 # ---------------------------------------------------------------------------------------------- tuning
