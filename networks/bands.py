@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -50,7 +51,7 @@ class BandSplit(nn.Module):
 
     def pack(self) -> None:
         """Make one product of two neighbouring bands: zeros where one of them sees no bins cost less than a call."""
-        parts = [(*bins, band.weight, band.bias) for band, bins in zip(self.bands, self.ranges, strict=True)]
+        parts: list[Any] = [(*bins, band.weight, band.bias) for band, bins in zip(self.bands, self.ranges, strict=True)]
         self.products = [side_by_side(parts[band : band + 2]) for band in range(0, len(parts), 2)]
 
     def forward(self, spectrum: torch.Tensor) -> torch.Tensor:
@@ -78,7 +79,8 @@ class BandJoin(nn.Module):
 
     def pack(self) -> None:
         """Make one product of all bands' hidden layers, and one of the outputs of each few bands of about one width."""
-        first, last = ([band[place] for band in self.bands] for place in (0, -1))
+        bands: Any = self.bands
+        first, last = ([band[place] for band in bands] for place in (0, -1))
         self.hidden = stacked([layer.weight for layer in first]), stacked([layer.bias[:, None] for layer in first])
         for own in alike([layer.out_features for layer in last], PADDED):
             weights, biases = zip(*((layer.weight, layer.bias[:, None]) for layer in last[own]), strict=True)
@@ -87,13 +89,14 @@ class BandJoin(nn.Module):
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         """(..., bands, features) -> (..., bins)"""
         if self.hidden:
+            bands: Any = self.bands
             weight, bias = self.hidden
             rows = self.norm(code).flatten(0, -3).transpose(0, 1)  # (bands, rows, features)
             hidden = nn.functional.leaky_relu_(torch.baddbmm(bias, rows, weight), 0.01)
             bins = [
                 values[:, : layer[-1].out_features]
                 for own, weight, bias in self.outputs
-                for layer, values in zip(self.bands[own], torch.baddbmm(bias, hidden[own], weight), strict=True)
+                for layer, values in zip(bands[own], torch.baddbmm(bias, hidden[own], weight), strict=True)
             ]
             return torch.cat(bins, dim=-1).view(*code.shape[:-2], -1)
         parts = zip(self.bands, self.norm(code).unbind(dim=-2), strict=True)

@@ -11,7 +11,7 @@ from networks.layers import layers
 class Fusion(nn.Sequential):
     """Layers over code and memory side by side."""
 
-    def forward(self, code: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+    def forward(self, code: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         return super().forward(torch.cat([code, memory], dim=-1))
 
 

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,7 +37,7 @@ class Mixer(nn.Module):
             values = layer(values)
         return self._add(code, values, last)
 
-    def _add(self, code: torch.Tensor, values: torch.Tensor, layer: nn.Linear) -> torch.Tensor:
+    def _add(self, code: torch.Tensor, values: torch.Tensor, layer: Any) -> torch.Tensor:
         if self.training:
             return code + self.dropout(layer(values))
         return plus(code, values, layer.weight, layer.bias)

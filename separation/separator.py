@@ -65,8 +65,8 @@ class Separator:
         sound = self.to_network.push(waveform.astype(np.float32, copy=False), last)
         # Apply mask - gain at the network's rate and gain at the mixture's. Together: the mask within the network's
         # band, the gain above it.
-        *voice, gain = self._mask(sound, last)
-        voice = self.from_network.push(np.stack(voice), last)
+        *masked, gain = self._mask(sound, last)
+        voice = self.from_network.push(np.stack(masked), last)
         known = self.mixture.shape[1] if last else voice.shape[1]
         if last:  # resampling there and back may add or lose a sample
             voice = np.pad(voice[:, :known], [(0, 0), (0, max(0, known - voice.shape[1]))])

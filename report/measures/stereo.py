@@ -47,7 +47,7 @@ def main() -> None:
     names = []
     for song in splits["Valid" if options.hold_out else "Test"]:
         stems = song.stems()
-        mixture, vocals = sum(stems.values()), stems["vocals"]
+        mixture, vocals = np.sum(list(stems.values()), axis=0), stems["vocals"]
         if len(mixture) != 2:
             continue
         names.append(song.name)
