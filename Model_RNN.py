@@ -41,7 +41,7 @@ class RecurrentNetwork(nn.Module):
         self.compression = Compression(config.bins)
         layers = encoder_of(config)
         self.encoder = layers.make_encoder()  # 2049 -> 1000 -> 400
-        self.lstm = nn.LSTM(layers.code_shape[-1], config.memory, batch_first=True)  # 400 -> 200
+        self.lstm = nn.LSTM(layers.code_shape[-1], config.memory)  # 400 -> 200; frames first, as it works inside
         for parameter in self.lstm.parameters():
             if parameter.ndim == 2:
                 nn.init.xavier_uniform_(parameter)
@@ -60,7 +60,7 @@ class RecurrentNetwork(nn.Module):
         """
         code = self.encoder(self.compression(magnitude))  # (batch, frames, code) or (batch, frames, bands, features)
         memory, state = self.remember(code, state)  # the same, with `memory` last
-        fused = self.fuse(torch.cat([code, memory], dim=-1))  # the code's shape
+        fused = self.fuse(code, memory)  # the code's shape
         return self.decoder(fused), state
 
     def remember(self, code: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State]:
@@ -70,10 +70,10 @@ class RecurrentNetwork(nn.Module):
         side.
         """
         batch, frames, *_, features = code.shape
-        rows = code.reshape(batch, frames, -1, features).transpose(1, 2).flatten(0, 1)  # (batch x bands, frames, ...)
+        rows = code.transpose(0, 1).reshape(frames, -1, features)  # (frames, batch x bands, features)
         if state is not None:
-            h, c = (part.reshape(1, len(rows), -1) for part in state)
+            h, c = (part.reshape(1, rows.shape[1], -1) for part in state)
             state = h, c
         memory, (h, c) = self.lstm(rows, state)
-        memory = memory.unflatten(0, (batch, -1)).transpose(1, 2)  # (batch, frames, bands, memory)
+        memory = memory.unflatten(1, (batch, -1)).transpose(0, 1)  # (batch, frames, bands, memory)
         return memory.reshape(*code.shape[:-1], -1), (h.reshape(1, batch, -1), c.reshape(1, batch, -1))

@@ -2,9 +2,17 @@
 
 import dataclasses
 
+import torch
 from torch import nn
 
 from networks.layers import layers
+
+
+class Fusion(nn.Sequential):
+    """Layers over code and memory side by side."""
+
+    def forward(self, code: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return super().forward(torch.cat([code, memory], dim=-1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +39,6 @@ class Dense:
         nn.init.zeros_(output.bias)
         return nn.Sequential(*layers(self.code, self.hidden, dropout=self.dropout), output, nn.Sigmoid())
 
-    def make_fusion(self, memory: int, hidden: int) -> nn.Sequential:
-        """Code and memory side by side (..., code + memory) -> hidden -> code (..., code); 600 -> 800 -> 400."""
-        return nn.Sequential(*layers(self.code + memory, hidden, self.code, dropout=self.dropout))
+    def make_fusion(self, memory: int, hidden: int) -> Fusion:
+        """Code (..., code) and memory (..., memory) -> hidden -> code (..., code); 600 -> 800 -> 400."""
+        return Fusion(*layers(self.code + memory, hidden, self.code, dropout=self.dropout))

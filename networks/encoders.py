@@ -10,7 +10,7 @@ An encoder is a dataclass of the sizes that it needs, and offers
     code_shape                     the shape of one frame's code, features last
     make_encoder()                 compressed magnitude (..., bins) -> code (..., *code_shape)
     make_decoder()                 code (..., *code_shape) -> mask (..., bins) in [0, 1]
-    make_fusion(memory, hidden)    code and `memory` values more per band, side by side -> code (..., *code_shape)
+    make_fusion(memory, hidden)    code, and `memory` values more per band -> code (..., *code_shape)
 
 The last is for the recurrent network. All but the dense one look at parts of the spectrum and mix what they find. They
 have at most a third of its weights, and what they learn mostly generalises better to other singers, but they take up

@@ -8,6 +8,9 @@ of that, as speech recognisers do (Atal 1974, cepstral mean subtraction).
 
 Both are estimated from the frames so far, and older frames count less. On request, a network hears a song in several
 keys (test-time augmentation).
+
+Channels are heard together: what they share, which is where most voices are, and part of what they do not. Of their
+mean alone, a voice of opposite sign in two of them would be missing.
 """
 
 import dataclasses
@@ -28,9 +31,29 @@ TAKEN_BACK = 2 / 3  # share of a song's colour that is undone: the rest may be i
 MOST = np.log(4)  # at most 12 dB of it, so that no silent band is blown up
 WIDTH = 0.5  # octaves, standard deviation of the Gaussian that smooths colour
 POINTS = 4  # per octave at which colour is estimated
+BESIDE = 0.25  # -6 dB: how much of what channels do not share is heard
 LOWEST_SUNG = 20.0  # Hz; below, there is rumble and a constant offset, and no voice
 KEYS = (1, 3, 5)  # numbers of keys that a song can be heard in
 MASK_FLOOR = 1e-4  # masks are clamped to it, and to 1 minus it, before their logits are averaged over keys
+
+# ---------------------------------------------------------------------------------------------- channels
+
+
+def together(spectrum: torch.Tensor) -> torch.Tensor:
+    """The magnitude (1, ...) of all channels of a complex spectrum (channels, ...).
+
+    Its square is that of the channels' mean and, times BESIDE, that of the rest; of stereo, these are middle and side.
+    """
+    if len(spectrum) == 1:
+        return spectrum.abs()
+    middle = power(sum(spectrum[1:], spectrum[0]) / len(spectrum))
+    total = sum(map(power, spectrum[1:]), power(spectrum[0])) / len(spectrum)
+    return torch.lerp(middle, total, BESIDE).sqrt()[None]
+
+
+def power(spectrum: torch.Tensor) -> torch.Tensor:
+    return spectrum.real.square() + spectrum.imag.square()
+
 
 # ---------------------------------------------------------------------------------------------- tuning
 
@@ -83,22 +106,24 @@ def longest_block(audio: AudioConfig, keys: int = 1) -> int:
 
 
 def to_tune(sound: torch.Tensor, magnitude: torch.Tensor, blocks: np.ndarray, audio: AudioConfig) -> torch.Tensor:
-    """Magnitude (channels, frames, bins) of the same frames, seen through `blocks` (channels, frames).
+    """Magnitude (rows, frames, bins) of the same frames, seen through `blocks` (rows, frames).
 
-    sound: (channels, samples), one frame of at least the longest block every hop. All blocks of a frame end together.
+    sound: (channels, samples), one frame of at least the longest block every hop; magnitude: (1, frames, bins), as
+    audio.block shows it. All blocks of a frame end together.
     """
     longest = sound.shape[1] - (magnitude.shape[1] - 1) * audio.hop
     frames = sound.unfold(1, longest, audio.hop)  # (channels, frames, samples)
-    magnitude = magnitude.clone()
+    magnitude = magnitude.repeat(len(blocks), 1, 1)
     for block, where in _groups(blocks, audio):
         exact = dataclasses.replace(audio, block=block, hop=block // 2)
-        seen = stft(frames[where][:, -block:], exact, pad=False).abs()[:, 0]  # (frames of this block, its bins)
+        own = frames[:, where.nonzero()[:, 1], -block:]  # (channels, frames of this block, samples)
+        seen = together(stft(own, exact, pad=False))[0, :, 0]  # (frames of this block, its bins)
         magnitude[where] = torch.nn.functional.pad(seen, (0, audio.bins - exact.bins))  # or cut
     return magnitude
 
 
 def from_tune(mask: torch.Tensor, blocks: np.ndarray, audio: AudioConfig) -> torch.Tensor:
-    """Interpolate the mask (channels, frames, bins) of frames seen through `blocks` at the bins of audio.block."""
+    """Interpolate the mask (rows, frames, bins) of frames seen through `blocks` at the bins of audio.block."""
     mask = mask.clone()
     for block, where in _groups(blocks, audio):
         place = torch.arange(audio.bins, device=mask.device) * (block / audio.block)
@@ -110,7 +135,7 @@ def from_tune(mask: torch.Tensor, blocks: np.ndarray, audio: AudioConfig) -> tor
 
 
 def _groups(blocks: np.ndarray, audio: AudioConfig) -> Iterator[tuple[int, torch.Tensor]]:
-    """Each block other than audio.block, and which frames have it: bool (channels, frames)."""
+    """Each block other than audio.block, and which frames have it: bool (rows, frames)."""
     for block in np.unique(blocks).tolist():
         if block != audio.block:
             yield block, torch.from_numpy(blocks == block)
@@ -127,7 +152,7 @@ class FadingSum:
         self.last: np.ndarray | None = None
 
     def follow(self, values: np.ndarray) -> np.ndarray:
-        """The next frames' values (channels, frames, ...) -> the sum after each of them, same shape."""
+        """The next frames' values (rows, frames, ...) -> the sum after each of them, same shape."""
         last = np.zeros_like(values[:, :1]) if self.last is None else self.last
         values = np.concatenate([last, values], axis=1)
         number = np.arange(values.shape[1])
@@ -138,20 +163,20 @@ class FadingSum:
 
 
 class Tuning:
-    """Follows the tuning of each channel of a stream."""
+    """Follows the tuning of a stream, or of several: one a row."""
 
     def __init__(self, audio: AudioConfig):
         self.audio = audio
         self.sums = FadingSum(audio), FadingSum(audio)
 
     def follow(self, magnitude: torch.Tensor) -> np.ndarray:
-        """Magnitude of the next frames (channels, frames, bins) -> blocks (channels, frames) that show them in tune."""
+        """Magnitude of the next frames (rows, frames, bins) -> blocks (rows, frames) that show them in tune."""
         parts = zip(self.sums, deviations(magnitude, self.audio), strict=True)
         return block_in_tune(self.audio, *(sums.follow(part) for sums, part in parts))
 
 
 class Colour:
-    """Follows how the colour of each channel of a stream differs from that of the training songs.
+    """Follows how the colour of a stream, or of several, differs from that of the training songs.
 
     Colour is the mean difference between log spectra, smoothed over frequency. compression: the network's, which holds
     the mean log spectrum of the training songs.
@@ -169,9 +194,9 @@ class Colour:
         self.sums = FadingSum(audio), FadingSum(audio)
 
     def follow(self, magnitude: torch.Tensor) -> torch.Tensor:
-        """Undo most of the colour in the next frames' magnitude (channels, frames, bins). Loud frames count more."""
+        """Undo most of the colour in the next frames' magnitude (rows, frames, bins). Loud frames count more."""
         difference = (self.compression.log_spectrum(magnitude) - self.compression.mean) @ self.smooth  # (..., points)
-        root_level = magnitude.square().mean(dim=-1, keepdim=True).sqrt().sqrt()  # (channels, frames, 1)
+        root_level = magnitude.square().mean(dim=-1, keepdim=True).sqrt().sqrt()  # (rows, frames, 1)
         values, weights = (part.double().cpu().numpy() for part in (difference, root_level))
         total, weight = self.sums[0].follow(weights * values), self.sums[1].follow(weights)
         gain = np.clip(-TAKEN_BACK * total / np.maximum(weight, SILENCE), -MOST, MOST)
@@ -195,8 +220,8 @@ class Hearing:
     """A stream as a network hears it. One that does not adapt to songs, or was not trained on any (it has no
     `compression`), hears the plain sound.
 
-    With several keys, the network hears the song in tune and transposed by whole semitones up and down, as rows of
-    keys x channels. It makes different errors in each key, and averaging the masks reduces them.
+    With several keys, the network hears the song in tune and transposed by whole semitones up and down, one row a key.
+    It makes different errors in each key, and averaging the masks reduces them.
 
     Frames have the length of the longest block, and end where those of audio.block end, whose magnitudes they go with.
     """
@@ -213,23 +238,21 @@ class Hearing:
             self.tuning, self.colour = Tuning(audio), Colour(compression, audio)
 
     def hear(self, sound: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
-        """What to show the network of the next frames: magnitude (keys x channels, frames, bins).
+        """What to show the network of the next frames: magnitude (keys, frames, bins).
 
-        Given their sound (channels, samples) and magnitude (channels, frames, bins).
+        Given their sound (channels, samples) and the channels' common magnitude (1, frames, bins).
         """
         if not self.adapts and len(self.semitones) == 1:
             return magnitude
         in_tune = self.tuning.follow(magnitude) if self.adapts else np.full(magnitude.shape[:2], self.audio.block)
         self.blocks = np.concatenate([transposing_block(in_tune, higher) for higher in self.semitones])
-        sound, magnitude = (part.repeat(len(self.semitones), *[1] * (part.ndim - 1)) for part in (sound, magnitude))
         magnitude = to_tune(sound, magnitude, self.blocks, self.audio)
         return self.colour.follow(magnitude) if self.adapts else magnitude
 
     def put_back(self, mask: torch.Tensor) -> torch.Tensor:
-        """The mask (keys x channels, frames, bins) of what was heard last -> the voice's, (channels, frames, bins)."""
+        """The mask (keys, frames, bins) of what was heard last -> the voice's, (1, frames, bins)."""
         if self.adapts or len(self.semitones) > 1:
             mask = from_tune(mask, self.blocks, self.audio)
         if len(self.semitones) > 1:
-            mask = mask.unflatten(0, (len(self.semitones), -1))  # (keys, channels, frames, bins)
-            mask = torch.logit(mask, MASK_FLOOR).mean(0).sigmoid()
+            mask = torch.logit(mask, MASK_FLOOR).mean(0, keepdim=True).sigmoid()
         return mask**self.power * self.sung.to(mask.device)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import torch
 from torch import nn
 
 
@@ -15,5 +16,11 @@ def layers(*sizes: int, dropout: float = 0.0) -> list[nn.Module]:
         linear = nn.Linear(inputs, outputs)
         nn.init.xavier_uniform_(linear.weight, gain=nn.init.calculate_gain("leaky_relu", 0.01))
         nn.init.zeros_(linear.bias)
-        modules += [linear, nn.LeakyReLU(0.01), nn.Dropout(dropout)]
+        modules += [linear, nn.LeakyReLU(0.01, inplace=True), nn.Dropout(dropout)]
     return modules
+
+
+def plus(total: torch.Tensor, values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """total + linear(values). The product adds to what is there, which saves writing and reading it once more."""
+    flat = (total + bias).flatten(0, -2).addmm_(values.flatten(0, -2), weight.T)
+    return flat.view(total.shape)

@@ -2,11 +2,12 @@
 
 import abc
 import dataclasses
+from typing import Any
 
 import torch
 from torch import nn
 
-from networks.layers import layers
+from networks.layers import layers, plus
 
 
 class Mixer(nn.Module):
@@ -29,8 +30,17 @@ class Mixer(nn.Module):
         """(..., bands, features) -> the same shape"""
         told = self.tell(code)  # (..., bands, squeezed)
         heard = self.across(told.flatten(-2)).view(told.shape)
-        code = code + self.dropout(self.hear(heard))
-        return code + self.dropout(self.within(code))
+        code = self._add(code, heard, self.hear)
+        *hidden, last = self.within
+        values = code
+        for layer in hidden:
+            values = layer(values)
+        return self._add(code, values, last)
+
+    def _add(self, code: torch.Tensor, values: torch.Tensor, layer: Any) -> torch.Tensor:
+        if self.training:
+            return code + self.dropout(layer(values))
+        return plus(code, values, layer.weight, layer.bias)
 
 
 class Fusion(nn.Module):
@@ -41,10 +51,14 @@ class Fusion(nn.Module):
         self.join = join
         self.mix = mix
 
-    def forward(self, code_and_memory: torch.Tensor) -> torch.Tensor:
-        """(..., bands, features + memory) -> (..., bands, features)"""
-        code = code_and_memory[..., : self.join.out_features]
-        return self.mix(code + self.join(code_and_memory))
+    def forward(self, code: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        """(..., bands, features), (..., bands, memory) -> (..., bands, features)"""
+        if self.training:
+            return self.mix(code + self.join(torch.cat([code, memory], dim=-1)))
+        of_code, of_memory = self.join.weight.split([code.shape[-1], memory.shape[-1]], dim=1)
+        joined = plus(code, code, of_code, self.join.bias)
+        joined.flatten(0, -2).addmm_(memory.flatten(0, -2), of_memory.T)
+        return self.mix(joined)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +93,7 @@ class Banded(abc.ABC):
         return nn.Sequential(self.make_join(), nn.Sigmoid())
 
     def make_fusion(self, memory: int, hidden: int) -> Fusion:
-        """Code and memory side by side (..., bands, features + memory) -> code; `hidden` is not used."""
+        """Code (..., bands, features) and memory (..., bands, memory) -> code; `hidden` is not used."""
         join = nn.Linear(self.features + memory, self.features)
         return Fusion(join, nn.Sequential(*self._mixers()))
 

@@ -6,31 +6,33 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from networks.hearing import Hearing, longest_block
+from networks.hearing import Hearing, longest_block, together
+from networks.packing import packed
 from sound.resampling import Resampler
 from util import AudioConfig, overlap_add, overlap_windows, stft
 
-FRAMES = 256  # per call of the network, over all channels: more take more memory and are not faster
+FRAMES = 144  # per call of the network, over all keys: more take more memory and are not faster, few take longer
 
 
 class Separator:
     """Estimates the voice in one stream of sound as it arrives: resample, STFT, mask, overlap-add, resample back.
 
-    Each channel is separated by itself: its magnitude times the network's mask, with the mixture's phase. The network
-    hears it in tune and with a familiar spectral balance: see networks/hearing.py. Above the network's band (half its
-    sample rate), the voice gets the share that it has in the band's top octave, frame by frame: nearly all of a sung
-    s, next to nothing of a cymbal. Below 20 Hz it gets nothing. The voice is as long as the mixture and does not depend
-    on how the stream is cut into pieces. Latency: a block, plus the reach of the resamplers.
+    The network hears all channels together, in tune and with a familiar spectral balance: see networks/hearing.py. Its
+    mask is the same for every channel, so the voice stays where it is in the stereo image: a channel's magnitude times
+    the mask, with the channel's phase. Above the network's band (half its sample rate), the voice gets the share that
+    it has in the band's top octave, frame by frame: nearly all of a sung s, next to nothing of a cymbal. Below 20 Hz it
+    gets nothing. The voice is as long as the mixture and does not depend on how the stream is cut into pieces. Latency:
+    a block, plus the reach of the resamplers.
 
     network: anything with forward(magnitude, state) -> (mask, state), in eval mode; keys: the odd number of keys for
     test-time augmentation.
     """
 
     def __init__(self, network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int, keys: int = 1):
-        self.network, self.audio = network, audio
+        self.network, self.audio = packed(network), audio
         self.device = next(network.parameters(), torch.empty(0)).device
         self.hearing = Hearing(network, audio, keys)
-        rows = channels * len(self.hearing.semitones)  # of the network's batch
+        rows = len(self.hearing.semitones)  # of the network's batch
         # On the CPU each row gets a thread of its own. Threads within a matrix product wait for each other all the
         # time; these do not, and so lose nothing on a busy machine.
         self.groups = min(rows, os.cpu_count() or 1) if self.device.type == "cpu" else 1
@@ -46,11 +48,11 @@ class Separator:
         # At the network's rate: the samples that frames to come will see. The first frame is centred at sample 0.
         self.sound = torch.zeros(channels, self.longest - audio.block // 2, device=self.device)
         self.arrived = 0  # samples
-        # Overlap-add so far, where frames to come will add more: sums of the channels' voice and of their gain, and
-        # the sum of squared windows.
-        self.sums = torch.zeros(2 * channels, 0, device=self.device), torch.zeros(0, device=self.device)
+        # Overlap-add so far, where frames to come will add more: sums of the channels' voice and of the gain, and the
+        # sum of squared windows.
+        self.sums = torch.zeros(channels + 1, 0, device=self.device), torch.zeros(0, device=self.device)
         self.done = -(audio.block // 2)  # the sums' first sample
-        self.gain = np.zeros((channels, 0), np.float32)  # of self.mixture, at the network's rate
+        self.gain = np.zeros(0, np.float32)  # of self.mixture, at the network's rate
         self.given = 0  # samples returned so far
 
     def push(self, waveform: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -63,8 +65,8 @@ class Separator:
         sound = self.to_network.push(waveform.astype(np.float32, copy=False), last)
         # Apply mask - gain at the network's rate and gain at the mixture's. Together: the mask within the network's
         # band, the gain above it.
-        voice, gain = np.split(self._mask(sound, last), 2)
-        voice = self.from_network.push(voice, last)
+        *masked, gain = self._mask(sound, last)
+        voice = self.from_network.push(np.stack(masked), last)
         known = self.mixture.shape[1] if last else voice.shape[1]
         if last:  # resampling there and back may add or lose a sample
             voice = np.pad(voice[:, :known], [(0, 0), (0, max(0, known - voice.shape[1]))])
@@ -74,23 +76,22 @@ class Separator:
     def _above(self, mixture: np.ndarray, gain: np.ndarray) -> np.ndarray:
         """The next samples of the mixture (channels, samples), each times its gain.
 
-        gain: its next values (channels, samples) at the network's rate; it is interpolated in between.
+        gain: its next values (samples,) at the network's rate; it is interpolated in between.
         """
-        self.gain = np.concatenate([self.gain, gain], axis=1)
+        self.gain = np.concatenate([self.gain, gain])
         if not self.gain.size:  # a song shorter than one sample at the network's rate
             return np.zeros_like(mixture)
         rate, network_rate = self.rates
         first, after = divmod(self.given * network_rate, rate)  # sample of self.gain, and how far after it
         times = np.arange(mixture.shape[1]) * (network_rate / rate) + after / rate
         self.given += mixture.shape[1]
-        known = np.arange(self.gain.shape[1])
-        above = [channel * np.interp(times, known, own) for channel, own in zip(mixture, self.gain, strict=True)]
-        self.gain = self.gain[:, self.given * network_rate // rate - first :]
-        return np.array(above, np.float32)
+        above = mixture * np.interp(times, np.arange(len(self.gain)), self.gain)
+        self.gain = self.gain[self.given * network_rate // rate - first :]
+        return above.astype(np.float32)
 
     @torch.inference_mode()
     def _mask(self, sound: np.ndarray, last: bool) -> np.ndarray:
-        """From mixture (channels, samples) to mask - gain applied to it, and the gain: (2 x channels, samples).
+        """From mixture (channels, samples) to mask - gain applied to it, and the gain: (channels + 1, samples).
 
         All at the network's rate. What is not final yet is kept for the next call.
         """
@@ -102,13 +103,15 @@ class Separator:
         self.sound = torch.cat([self.sound, new], dim=1)
         frames = max(0, (self.sound.shape[1] - self.longest) // hop + 1)
         voice = [self.sums[0][:, :0]]
-        for first in range(0, frames, self.most):
-            count = min(self.most, frames - first)
+        calls = -(-frames // self.most)
+        for number in range(calls):  # of about as many frames
+            first = number * frames // calls
+            count = (number + 1) * frames // calls - first
             seen = self.sound[:, first * hop : (first + count - 1) * hop + self.longest]
             spectrum = stft(seen[:, self.longest - block :], self.audio, pad=False)  # (channels, count, bins)
-            magnitude = spectrum.abs()
-            mask = self.hearing.put_back(self._network_mask(self.hearing.hear(seen, magnitude)))
-            gain = top_octave(mask, magnitude)  # (channels, count)
+            magnitude = together(spectrum)
+            mask = self.hearing.put_back(self._network_mask(self.hearing.hear(seen, magnitude)))  # (1, count, bins)
+            gain = top_octave(mask, magnitude)  # (1, count)
             masked, weight = overlap_add(spectrum * (mask - gain[..., None]), self.audio)
             self._add(torch.cat([masked, overlap_windows(gain, self.audio)]), weight)
             voice.append(self._take(count * hop))
@@ -120,7 +123,7 @@ class Separator:
         return piece[:, : piece.shape[1] - excess].cpu().numpy()
 
     def _network_mask(self, magnitude: torch.Tensor) -> torch.Tensor:
-        """The network's mask for the next frames (keys x channels, frames, bins)."""
+        """The network's mask for the next frames (keys, frames, bins)."""
         run = map if self.groups == 1 else self.pool.map
         masks, self.states = zip(*run(self._run, magnitude.tensor_split(self.groups), self.states), strict=True)
         return torch.cat(masks)

@@ -30,6 +30,7 @@ from sound.wholeness import CutOff, check_whole, up_to_cut
 from sound.writing import SoundWriter, create_sound, kept_subtype, output_format
 from util import AudioConfig
 
+PIECE = 3 << 17  # samples of all channels separated at once: up to 140 frames of stereo, and a few MB of memory
 PIPE = "-"  # standard input or output, in place of a file's name
 VOCALS, ACCOMPANIMENT = "vocals", "accompaniment"
 Report = Callable[[float, float | None], None]  # takes the seconds done, and the song's length in seconds if known
@@ -135,7 +136,7 @@ def _write_stems(
         if job.piped:  # each block as soon as it arrives
             pieces = _separate_blocks(separator, arriving)
         else:  # read, separate and write in parallel
-            blocks = ahead(arriving)
+            blocks = ahead(gathered(arriving, PIECE // info.channels))
             stack.callback(close, blocks)
             stop = separator.stop if isinstance(separator, Bidirectional) else None
             pieces = ahead(_separate_blocks(separator, blocks), stop)
@@ -178,6 +179,18 @@ def _separate_blocks(
     for block in blocks:
         yield separator.push(block)
     yield separator.push(np.zeros_like(separator.mixture[:, :0]), last=True)
+
+
+def gathered(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]:
+    """The same sound in blocks of at least this many samples, but for the last one: larger calls are faster."""
+    parts: list[np.ndarray] = []
+    for block in blocks:
+        parts.append(block)
+        if sum(part.shape[1] for part in parts) >= samples:
+            yield np.concatenate(parts, axis=1)
+            parts = []
+    if parts:
+        yield np.concatenate(parts, axis=1)
 
 
 def ahead(items: Iterator, stop: Callable[[], None] | None = None) -> Generator:

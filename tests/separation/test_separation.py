@@ -69,7 +69,7 @@ def test_a_mask_of_ones_gives_the_mixture_back(down_to_0_hz, rate, samples):
         assert np.abs(separate(Constant(0.5), waveform, rate, AUDIO) - waveform / 2).max() < 1e-5
 
 
-def test_channels_are_separated_by_themselves_and_the_input_is_not_changed(down_to_0_hz):
+def test_a_silent_channel_stays_silent_and_the_input_is_not_changed(down_to_0_hz):
     waveform = np.random.default_rng(0).uniform(-1, 1, (2, 3000)).astype(np.float32)
     waveform[1] = 0
     before = waveform.copy()

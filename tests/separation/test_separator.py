@@ -10,7 +10,7 @@ from helpers import make_song
 
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork, RNNConfig
-from networks.hearing import Hearing, can_be_sung, longest_block
+from networks.hearing import Hearing, can_be_sung, longest_block, together
 from separation.bidirectional import Bidirectional
 from separation.separate import separate
 from separation.separator import Separator, top_octave
@@ -68,7 +68,7 @@ def repeat(*sizes: int):
 def mask_at_once(
     network: torch.nn.Module, audio: AudioConfig, sound: np.ndarray, magnitude: torch.Tensor, keys: int
 ) -> torch.Tensor:
-    """A whole song's mask (channels, frames, bins), heard as hearing.py shows it."""
+    """A whole song's mask (1, frames, bins), heard as hearing.py shows it; magnitude: of all channels together."""
     hearing, longest = Hearing(network, audio, keys), longest_block(audio, keys)
     padded = np.pad(sound, [(0, 0), (longest - audio.block // 2, audio.block)])
     seen = padded[:, : longest + (magnitude.shape[1] - 1) * audio.hop]
@@ -83,13 +83,14 @@ def at_once(network: torch.nn.Module, audio: AudioConfig, sound: np.ndarray, rat
     at_network_rate = resample(sound, rate, audio.sample_rate)
     spectrum = stft(torch.from_numpy(at_network_rate), audio)
     samples, start = at_network_rate.shape[1], audio.block // 2
-    mask = mask_at_once(network, audio, at_network_rate, spectrum.abs(), keys)
-    gain = top_octave(mask, spectrum.abs())
+    magnitude = together(spectrum)
+    mask = mask_at_once(network, audio, at_network_rate, magnitude, keys)
+    gain = top_octave(mask, magnitude)
     voice = istft(spectrum * (mask - gain[..., None]), audio, samples).numpy()
     _, weight = overlap_add(spectrum, audio)
-    gains = (overlap_windows(gain, audio) / weight)[:, start : start + samples].numpy()
+    gains = (overlap_windows(gain, audio) / weight)[0, start : start + samples].numpy()
     times = np.arange(sound.shape[1]) * audio.sample_rate / rate
-    above = np.stack([np.interp(times, np.arange(samples), channel) for channel in gains]) * sound
+    above = np.interp(times, np.arange(samples), gains) * sound
     voice = resample(voice, audio.sample_rate, rate)
     shared = min(voice.shape[1], above.shape[1])
     return voice[:, :shared] + above[:, :shared]
@@ -170,8 +171,60 @@ def test_any_rate_and_number_of_channels(rate, channels):
     assert voice.shape == sound.shape
     near = 5e-5  # resampling in pieces differs by 1e-6, and this network's mask is steeper than a trained one's
     assert np.abs(voice - separate(network, sound, rate, audio)).max() < near
-    alone = np.concatenate([separate(network, sound[c : c + 1], rate, audio) for c in range(channels)])
-    assert np.abs(voice - alone).max() < near  # no channel hears another, nor its state
+
+
+def test_mono_is_heard_as_it_is():
+    spectrum = torch.randn(1, 7, 33, dtype=torch.complex64)
+    assert torch.equal(together(spectrum), spectrum.abs())
+    assert torch.allclose(together(spectrum.repeat(2, 1, 1)), spectrum.abs(), rtol=1e-5)  # the same in stereo
+
+
+@pytest.mark.parametrize("channels", range(1, 9))
+def test_what_channels_share_is_heard_and_a_quarter_of_the_rest(channels):
+    spectrum = torch.randn(channels, 7, 33, dtype=torch.complex64)
+    mean = spectrum.mean(0, keepdim=True)
+    beside = (spectrum - mean).abs().square().mean(0, keepdim=True)
+    assert torch.allclose(together(spectrum), (mean.abs().square() + beside / 4).sqrt(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["feedforward", "RNN"])
+@pytest.mark.parametrize("more", [{}, {"keys": 3}, {"bidirectional": True}], ids=str)
+@pytest.mark.parametrize("channels", [2, 3, 6, 8])
+def test_one_mask_for_all_channels(kind, more, channels):
+    """Channels that differ by a factor have voices that differ by it, whatever its sign: as if they came in mono."""
+    rate, audio = 22050, AUDIOS[0]
+    network, sound = make_network(kind, audio), make_sound(1, 8000, rate)
+    gains = np.linspace(-1, 1, channels, dtype=np.float32)[:, None]
+    voice = separate(network, gains * sound, rate, audio, **more)
+    mono = separate(network, sound, rate, audio, **more)
+    assert np.abs(voice - gains * mono).max() < 1e-4 and np.abs(mono).max() > 0.05
+
+
+@pytest.mark.parametrize("channels", range(2, 9))
+def test_a_silent_channel_stays_silent(channels):
+    rate, audio = 22050, AUDIOS[0]
+    network, sound = make_network("RNN", audio), make_sound(channels, 8000, rate)
+    sound[1] = 0
+    voice = separate(network, sound, rate, audio)
+    assert not voice[1].any() and np.abs(np.delete(voice, 1, axis=0)).max(axis=1).min() > 0.01
+    if channels == 2:
+        assert np.abs(voice[0] - separate(network, sound[:1], rate, audio)[0]).max() < 1e-4
+    assert not separate(network, np.zeros_like(sound), rate, audio).any()
+
+
+def test_the_network_hears_each_frame_once():
+    """However many channels there are."""
+    heard = []
+
+    class Counts(LetThrough):
+        def forward(self, magnitude, state=None):
+            heard.append(magnitude.shape[:2])
+            return super().forward(magnitude, state)
+
+    for channels in (1, 2, 6):
+        heard.clear()
+        separate(Counts(), make_sound(channels, 8000, 8000), 8000, AUDIOS[0])
+        assert {rows for rows, _ in heard} == {1} and sum(frames for _, frames in heard) == 8000 // 64 + 1
 
 
 class Gate(torch.nn.Module):
@@ -208,7 +261,7 @@ def test_at_the_networks_rate_there_is_nothing_above():
     audio = AUDIOS[0]
     network, sound = make_network("RNN", audio), make_sound(2, 5000, 8000)
     spectrum = stft(torch.from_numpy(sound), audio)
-    mask = mask_at_once(network, audio, sound, spectrum.abs(), keys=1)
+    mask = mask_at_once(network, audio, sound, together(spectrum), keys=1)
     assert np.abs(separate(network, sound, 8000, audio) - istft(spectrum * mask, audio, 5000).numpy()).max() < 1e-6
 
 

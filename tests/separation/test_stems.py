@@ -41,6 +41,36 @@ def both(song: str, extension: str = "wav") -> tuple[np.ndarray, np.ndarray, str
     return voice, accompaniment, sound_info(paths[0]).subtype
 
 
+# ---------------------------------------------------------------------------------------------- what is separated
+
+
+@pytest.mark.parametrize("sizes", [[], [3], [10], [3, 3, 3], [4, 5, 1, 12, 2]], ids=str)
+@pytest.mark.parametrize("least", [1, 8, 100])
+def test_blocks_are_gathered_to_larger_ones(sizes, least):
+    sound = np.arange(2 * sum(sizes), dtype=np.float32).reshape(2, -1)
+    blocks = np.split(sound, np.cumsum(sizes)[:-1], axis=1) if sizes else []
+    pieces = list(stems.gathered(iter(blocks), least))
+    assert np.array_equal(np.concatenate([sound[:, :0], *pieces], axis=1), sound)
+    assert all(piece.shape[1] >= least for piece in pieces[:-1]) and all(piece.size for piece in pieces)
+
+
+def test_a_file_is_separated_in_large_pieces(trained, tmp_path, monkeypatch):
+    pushed = []
+    monkeypatch.setattr(files, "BLOCK", 2000)
+    monkeypatch.setattr(stems, "PIECE", 8000)
+    push = stems.Separator.push
+
+    def note(self, sound, last=False):
+        pushed.append(sound.shape[1])
+        return push(self, sound, last)
+
+    monkeypatch.setattr(stems.Separator, "push", note)
+    wavwrite(tmp_path / "song.wav", loud_song(1.5), RATE)
+    network, audio, _ = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
+    stems.separate_song(network, audio, stems.Job(str(tmp_path / "song.wav"), {"vocals": str(tmp_path / "voice.wav")}))
+    assert pushed[:-2] == [4000] * (12000 // 4000 - 1) and sum(pushed) == 12000
+
+
 # ---------------------------------------------------------------------------------------------- what is written
 
 
