@@ -99,7 +99,7 @@ def test_the_parts_of_every_encoder_fit_its_code(encoder, bins, mixers):
     mask = layers.make_decoder()(code)
     assert mask.shape == spectrum.shape and ((mask > 0) & (mask < 1)).all()
     memory = torch.rand(*code.shape[:-1], 6)
-    assert layers.make_fusion(6, 12)(torch.cat([code, memory], dim=-1)).shape == code.shape
+    assert layers.make_fusion(6, 12)(code, memory).shape == code.shape
     assert RecurrentNetwork(config)(spectrum)[0].shape == spectrum.shape
 
 
