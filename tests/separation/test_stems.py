@@ -296,7 +296,7 @@ def test_summary_quiet_and_progress(run, monkeypatch):
     job = stems.Job("song.wav", {"vocals": "voice.wav"})
     seconds, gain, peak = stems.separate_song(network, audio, job, lambda done, total: told.append((done, total)))
     assert (seconds, gain) == (1.0, 1.0) and 0 < peak < 1
-    assert [done for done, _ in told] == sorted(done for done, _ in told) and len(told) > 4
+    assert [done for done, _ in told] == sorted(done for done, _ in told) and len(told) > 1
     assert told[-1] == (1.0, 1.0)
 
 
