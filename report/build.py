@@ -36,7 +36,6 @@ INPUTS = (
     "results/*/evaluation.csv",
     "results/*/training_*_loss.csv",
     "results/separation_avx2/benchmark.md",
-    "results/mask_power/*/mask_power.md",
     "results/hearing/*.json",
     "results/discussion/*/*.json",
     "results/discussion/*/*.png",

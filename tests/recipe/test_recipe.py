@@ -8,7 +8,6 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
-import average
 import count
 import fetch_music
 import fetch_voices
@@ -17,13 +16,11 @@ import packages
 import pytest
 import sing
 import synthesise_voices
-import torch
 from helpers import ROOT, fails
 from packages import Source, at_level
 
-from Model import FeedforwardNetwork
 from process.errors import UserError
-from util import load_network, save_checkpoint, wavread, wavwrite
+from util import wavread, wavwrite
 
 RATE = fetch_voices.RATE
 
@@ -355,23 +352,3 @@ def test_what_folders_hold_is_counted(tmp_path, capsys):
     assert counts["sung"] == {"packages": {"game": {"number": 2, "minutes": 1.5}}, "all": {"number": 2, "minutes": 1.5}}
     assert counts["music"]["all"] == {"number": 3, "minutes": 1.5}
     assert "expected <package>/*.flac" in fails(capsys, count.main, tmp_path / "sung/game/ada")
-
-
-# ---------------------------------------------------------------------------------------------- networks
-
-
-def test_the_mean_of_networks(trained, tmp_path, capsys):
-    first, used, facts = load_network(trained / "savedModel_feedforward_best.pt", FeedforwardNetwork)
-    other = FeedforwardNetwork(first.config)
-    save_checkpoint(tmp_path / "other.pt", other, used, trained_on="stones: 7 songs; before that, sand")
-    paths = [trained / "savedModel_feedforward_best.pt", *2 * [tmp_path / "other.pt"]]
-    assert average.main([*map(str, paths), "--output", str(tmp_path / "mean.pt")]) == 0
-    mean, audio, told = load_network(tmp_path / "mean.pt", FeedforwardNetwork)
-    for own, one, two in zip(mean.parameters(), first.parameters(), other.parameters(), strict=True):
-        assert torch.allclose(own, (one + 2 * two) / 3, atol=1e-7)
-    assert torch.equal(mean.compression.mean, first.compression.mean) and audio == used
-    assert told["trained_on"] == facts["trained_on"] + "; mean with others of stones: 7 songs"
-    assert told["command"] == facts["command"]
-
-    said = fails(capsys, average.main, paths[0], trained / "savedModel_RNN_best.pt", "--output", tmp_path / "no.pt")
-    assert "savedModel_RNN_best.pt: expected the same network" in said and not (tmp_path / "no.pt").exists()

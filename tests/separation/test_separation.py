@@ -101,8 +101,8 @@ def test_default_checkpoint_is_that_of_the_current_folder_else_the_one_shipped(t
     monkeypatch.chdir(tmp_path)
     assert separate_feedforward.main(["song.wav", "shipped.wav", "--verbose"]) == 0
     said = capsys.readouterr().err
-    assert said.splitlines()[0] == "single-frame network (pretrained), 16 kHz, cpu"
-    assert "pretrained" in said and "feedforward network, trained on" in said and "16000 Hz" in said
+    assert said.splitlines()[0] == "single-frame network (pretrained), 32 kHz, cpu"
+    assert "pretrained" in said and "feedforward network, trained on" in said and "32000 Hz" in said
 
     shutil.copy(trained / "savedModel_feedforward_best.pt", tmp_path)
     assert separate_feedforward.main(["song.wav", "own.wav", "--verbose"]) == 0
@@ -117,7 +117,7 @@ def test_the_first_line_is_short(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert separate_RNN.main(["song.wav", "voice.wav", "--device", "cpu"]) == 0
     first, second = capsys.readouterr().err.splitlines()
-    assert first == "recurrent network (pretrained), 16 kHz, cpu" and second.startswith("song.wav -> voice.wav: ")
+    assert first == "recurrent network (pretrained), 32 kHz, cpu" and second.startswith("song.wav -> voice.wav: ")
 
 
 def test_no_checkpoint_anywhere(tmp_path, monkeypatch):
