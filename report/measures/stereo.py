@@ -9,11 +9,12 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+import process.start  # noqa: E402, F401  (first, while nothing has been imported)
+
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from Model import FeedforwardNetwork  # noqa: E402
