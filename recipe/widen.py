@@ -16,6 +16,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import process.start  # noqa: E402, F401  (first, while nothing has been imported)
+
 import torch  # noqa: E402
 
 from networks.bands import BandJoin, BandSplit, band_edges  # noqa: E402
