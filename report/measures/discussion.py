@@ -143,8 +143,10 @@ def layers_of(network: Any) -> dict[str, list[dict]]:
     handles: list[torch.utils.hooks.RemovableHandle] = []
     for name, module in network.named_children():
         listen(name, module)
+    network.train()  # otherwise some layers are computed together, without being called
     with torch.inference_mode():
         network(torch.ones(1, 1, network.config.bins))
+    network.eval()
     for handle in handles:
         handle.remove()
     return parts

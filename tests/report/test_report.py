@@ -161,20 +161,15 @@ def test_networks_are_drawn_whatever_their_encoder(copy, tmp_path, encoder):
 
 
 def test_what_the_networks_learnt_from_is_told(copy):
-    told = "600 songs, 138 minutes with the voices of sung with the accompaniments of music, in excerpts"
-    recipe = {"speech": {"packages": {}}, "sung": {}, "music": {}}
-    for kind, number, minutes in (("speech", 86, 140.2), ("sung", 86, 70.3), ("music", 9, 30.5)):
-        recipe[kind]["all"] = {"number": number, "minutes": minutes}
-    (copy / "results" / "recipe.json").unlink(missing_ok=True)
-    for name in ("discussion/songs/measures.json", "songs/evaluation.json"):
-        path = copy / "results" / name
-        path.write_text(re.sub(r"\d+ songs, \d+ minutes[^,\"]*, in excerpts", told, path.read_text()))
-    with pytest.raises(UserError, match=r"recipe\.json"):
-        build.build(copy)
-    (copy / "results" / "recipe.json").write_text(json.dumps(recipe))
-    build.build(copy)
-    change_json(copy / "results" / "recipe.json", "sung", "all", "number", value=601)
-    with pytest.raises(UserError, match="the pretrained networks learn from clips and from the recipe's voices"):
+    path = copy / "results" / "discussion" / "songs" / "measures.json"
+    before, text = build.build(copy), path.read_text()
+    files = re.search(r"taught: (\d+) files", text)[1]
+    path.write_text(text.replace(f"taught: {files} files", f"taught: {int(files) + 1} files"))
+    more = build.build(copy)
+    path.write_text(re.sub(r"songs: \d+ files[^;]*;", "sand: 3 songs;", text))
+    assert len({before, more, build.build(copy)}) == 3
+    path.write_text(text.replace("taught: ", "tought: "))
+    with pytest.raises(UserError, match="2_training"):
         build.build(copy)
 
 
