@@ -66,7 +66,7 @@ def copy_statistics(old: Compression, new: Compression) -> None:
 
 def copy_split(old: BandSplit, new: BandSplit) -> None:
     """Each input weight stays with its bin."""
-    bands = zip(old.bands, new.bands, old.ranges, new.ranges, strict=False)
+    bands: Any = zip(old.bands, new.bands, old.ranges, new.ranges, strict=False)
     for before, after, (first, last), (low, high) in bands:
         left, right = max(first, low), min(last, high)  # bins of both
         after.weight.zero_()[:, left - low : right - low] = before.weight[:, left - first : right - first]
@@ -75,7 +75,8 @@ def copy_split(old: BandSplit, new: BandSplit) -> None:
 
 def copy_join(old: BandJoin, new: BandJoin, old_edges: list[int], new_edges: list[int]) -> None:
     """Each output weight stays with its bin; a bin that was another band's begins like its neighbour in this one."""
-    bands = zip(old.bands, new.bands, itertools.pairwise(old_edges), itertools.pairwise(new_edges), strict=False)
+    edges = itertools.pairwise(old_edges), itertools.pairwise(new_edges)
+    bands: Any = zip(old.bands, new.bands, *edges, strict=False)
     for before, after, (first, last), (low, high) in bands:
         source = torch.arange(low, high).clamp(first, last - 1) - first
         after[-1].weight.copy_(before[-1].weight[source])
