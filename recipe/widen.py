@@ -1,6 +1,7 @@
 """Make of a network for 16 kHz one for 32 kHz, to go on training from: up to 8 kHz it begins with what it knows.
 
-    python recipe/widen.py OLD.pt NEW.pt
+    python recipe/widen.py narrow/savedModel_feedforward_best.pt start/feedforward.pt
+    python recipe/widen.py narrow/savedModel_RNN_best.pt start/RNN.pt
 
 The window doubles with the rate, so a bin is as wide as before. The encoder must be "bands" with 24 of them: they keep
 their places, but for some bins at their edges. What lies above 8 kHz begins at random, and is not heard below at first.
