@@ -15,8 +15,8 @@ echo "== Synthesising a dataset of songs"
 $python make_demo_dataset.py demo/songs
 
 echo "== Training the single-frame network, then the recurrent one from its weights"
-$python train_feedforward.py demo/songs --epochs 20 --batch-size 8 --output demo
-$python train_RNN.py demo/songs --epochs 20 --batch-size 4 --learning-rate 5e-4 --output demo
+$python train_feedforward.py demo/songs --encoder bands --epochs 20 --batch-size 8 --output demo
+$python train_RNN.py demo/songs --hidden-size 96 --epochs 80 --batch-size 4 --output demo
 
 echo "== Separating a song that neither network has heard"
 song=$(find demo/songs/Mixtures/Test -name mixture.wav | sort | head -n 1)
@@ -24,8 +24,12 @@ $python separate_RNN.py "$song" demo/voice.wav --checkpoint demo/savedModel_RNN_
 
 echo "== Evaluating both networks on the test songs"
 $python evaluate.py demo/songs --feedforward demo/savedModel_feedforward_best.pt --rnn demo/savedModel_RNN_best.pt \
-  --output demo/results
+  --output demo/results --page demo/page | tee demo/evaluation.txt
 
 echo
-echo "Done in $((SECONDS - started)) s. Listen to $song and demo/voice.wav. Pictures:"
-ls demo/*.png
+echo "Done in $((SECONDS - started)) s. Open in this order:"
+echo "  demo/page/index.html            all songs and systems, to compare by ear"
+echo "  demo/voice.wav                  the voice of $song"
+echo "  demo/savedModel_*_loss.png      the loss curves; demo/savedModel_*_spectrograms.png what the networks estimate"
+echo "  demo/results/evaluation.md      all tables"
+tail -n 1 demo/evaluation.txt

@@ -1,8 +1,8 @@
 """Write a small dataset of synthesised songs, to try and test everything here without a download.
 
     python make_demo_dataset.py demo/songs
-    python train_feedforward.py demo/songs --epochs 20 --batch-size 8 --output demo
-    python train_RNN.py demo/songs --epochs 20 --batch-size 4 --learning-rate 5e-4 --output demo
+    python train_feedforward.py demo/songs --encoder bands --epochs 20 --batch-size 8 --output demo
+    python train_RNN.py demo/songs --hidden-size 96 --epochs 80 --batch-size 4 --output demo
 
 Every song has its own singer, tempo, key, chords and instruments, all drawn from --seed: the same command writes the
 same bytes. The layout is the course's, {Mixtures,Sources}/{Train,Valid,Test}/<song>/{mixture,vocals}.wav, 32 kHz, mono,
