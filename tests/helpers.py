@@ -117,6 +117,19 @@ def write_no_picture(path: Path, *_) -> None:
 # ---------------------------------------------------------------------------------------------- commands and processes
 
 
+def interrupted(function: Callable, call: int) -> Callable:
+    """The function, but for Ctrl-C at the call of this number, counted from 1."""
+    calls = []
+
+    def run(*arguments, **rest):
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return function(*arguments, **rest)
+
+    return run
+
+
 def fails(capsys, main, *argv) -> str:
     """Run a command that must fail; returns its one line."""
     capsys.readouterr()

@@ -2,7 +2,7 @@ r"""Measure the gain from hearing songs in tune and with their colour taken back
 
     python report/measures/hearing.py SONGS --output results/hearing/songs.json
     python report/measures/hearing.py MIR-1K --include-test --hold-out bug ariel --every 4 \
-      --networks pretrained/eight_singers --output results/hearing/held_out_singers.json
+      --networks FOLDER --output results/hearing/held_out_singers.json
 
 Plays every song faster or slower by some cents, like a tape, and separates it. Writes the mean SDR of the voice
 (BSS_EVAL v3) by network, way of hearing and cents.

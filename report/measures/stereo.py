@@ -21,15 +21,11 @@ from Model import FeedforwardNetwork  # noqa: E402
 from Model_RNN import RecurrentNetwork  # noqa: E402
 from process.commandline import parser_from  # noqa: E402
 from process.errors import whole_file  # noqa: E402
+from report.measures.leakage import sdr  # noqa: E402
 from scoring.report import code_version  # noqa: E402
 from separation.separate import separate  # noqa: E402
 from songs.layouts import add_dataset_arguments, find_songs  # noqa: E402
 from util import load_network  # noqa: E402
-
-
-def sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
-    error = np.sum(np.square(reference - estimate, dtype=np.float64))
-    return float(10 * np.log10(np.sum(np.square(reference, dtype=np.float64)) / error))
 
 
 def main() -> None:

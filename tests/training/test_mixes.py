@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soxr
 import torch
-from helpers import AUDIO_OPTIONS, QUICK, ROOT, make_song
+from helpers import AUDIO_OPTIONS, QUICK, ROOT, interrupted, make_song
 
 import train_feedforward
 import train_RNN
@@ -334,16 +334,8 @@ def test_both_networks_train_on_a_mix_and_hear_songs_as_they_are(data, tmp_path)
 def test_a_mix_stopped_and_resumed_equals_one_uninterrupted_bit_for_bit(data, tmp_path, monkeypatch):
     more = [*AUDIO_OPTIONS, "--epochs", "3", "--dropout", "0.2"]
     assert train_feedforward.main(options_of(data, tmp_path / "straight", *more)) == 0
-    calls, run_epoch = [], loop.run_epoch
-
-    def stop_in_the_second_epoch(*arguments, **rest):
-        calls.append(1)
-        if len(calls) == 3:  # two calls an epoch
-            raise KeyboardInterrupt
-        return run_epoch(*arguments, **rest)
-
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "run_epoch", stop_in_the_second_epoch)
+        patch.setattr(loop, "run_epoch", interrupted(loop.run_epoch, 3))  # in the second epoch: two calls in each
         assert train_feedforward.main(options_of(data, tmp_path / "stopped", *more)) == 130
     assert train_feedforward.main(options_of(data, tmp_path / "stopped", *more, "--resume", "--workers", "2")) == 0
     straight, stopped = (weights(tmp_path / folder, "feedforward") for folder in ("straight", "stopped"))

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from helpers import AUDIO_OPTIONS, QUICK, RATE, fails, make_song
+from helpers import AUDIO_OPTIONS, QUICK, RATE, fails, interrupted, make_song
 
 import train_feedforward
 import train_RNN
@@ -43,16 +43,8 @@ def test_resume_alone_takes_every_option_from_the_checkpoint(dataset, tmp_path, 
     folders = ["--voices", str(tmp_path / "voices"), "--accompaniments", str(tmp_path / "music")]
     typed = [str(dataset), *QUICK, *AUDIO_OPTIONS, *ODD, *folders, "--output"]
     assert train_feedforward.main([*typed, str(tmp_path / "straight")]) == 0
-    calls, run_epoch = [], loop.run_epoch
-
-    def stop_in_the_second_epoch(*arguments, **rest):
-        calls.append(1)
-        if len(calls) == 3:  # two calls an epoch
-            raise KeyboardInterrupt
-        return run_epoch(*arguments, **rest)
-
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "run_epoch", stop_in_the_second_epoch)
+        patch.setattr(loop, "run_epoch", interrupted(loop.run_epoch, 3))  # in the second epoch: two calls in each
         assert train_feedforward.main([*typed, str(tmp_path / "stopped")]) == 130
     assert train_feedforward.main([str(dataset), "--output", str(tmp_path / "stopped"), "--resume"]) == 0
     one, other = (torch.load(tmp_path / name / LAST, weights_only=True) for name in ("straight", "stopped"))

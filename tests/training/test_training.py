@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import AUDIO_OPTIONS, QUICK, RATE, fails, write_no_picture, write_song, write_stems
+from helpers import AUDIO_OPTIONS, QUICK, RATE, fails, interrupted, write_no_picture, write_song, write_stems
 
 import train_feedforward
 import train_RNN
@@ -94,17 +94,8 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(dataset, tmp_path,
     options = [str(dataset), *QUICK, *more, "--epochs", "4"]
     assert script.main([*options, "--output", str(tmp_path / "straight")]) == 0
 
-    calls = []
-
-    def stop_in_the_third_epoch(*arguments, **rest):
-        calls.append(1)
-        if len(calls) == 5:  # two calls an epoch
-            raise KeyboardInterrupt
-        return run_epoch(*arguments, **rest)
-
-    run_epoch = loop.run_epoch
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "run_epoch", stop_in_the_third_epoch)
+        patch.setattr(loop, "run_epoch", interrupted(loop.run_epoch, 5))  # in the third epoch: two calls in each
         assert script.main([*options, "--output", str(tmp_path / "stopped")]) == 130
     assert script.main([*options, "--output", str(tmp_path / "stopped"), "--resume"]) == 0
 
