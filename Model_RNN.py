@@ -5,10 +5,13 @@
     fusion        code and LSTM output side by side, 400 + 200 = 600 -> 800 -> 400, leaky ReLU
     decoder       400 -> 1000 -> 2049, as in Model.py
 
-These are the course's layers. With another encoder, whose code consists of bands, the same LSTM runs over each band.
+These are the course's layers. With another encoder, whose code consists of bands, the same LSTM runs over each band;
+and LSTM and fusion may follow each other more than once.
 """
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,15 +20,17 @@ from Model import FeedforwardConfig, FeedforwardNetwork
 from networks.compression import Compression
 from networks.encoders import encoder_of
 
-State = tuple[torch.Tensor, torch.Tensor]  # the LSTM's (h, c), each (1, batch, memory) or (1, batch, bands x memory)
+State = tuple[torch.Tensor, torch.Tensor]  # the LSTMs' (h, c), each (layers, batch, memory) or, of all bands side by
+# side, (layers, batch, bands x memory)
 
 
 @dataclasses.dataclass(frozen=True)
 class RNNConfig(FeedforwardConfig):
-    """The single-frame sizes, the LSTM's hidden size and, for the encoder "dense", the fusion's."""
+    """The single-frame sizes, the LSTM's hidden size, for the encoder "dense" the fusion's, and how many LSTMs."""
 
     memory: int = 200
     fusion: int = 800
+    layers: int = 1
 
 
 class RecurrentNetwork(nn.Module):
@@ -41,12 +46,25 @@ class RecurrentNetwork(nn.Module):
         self.compression = Compression(config.bins)
         layers = encoder_of(config)
         self.encoder = layers.make_encoder()  # 2049 -> 1000 -> 400
-        self.lstm = nn.LSTM(layers.code_shape[-1], config.memory)  # 400 -> 200; frames first, as it works inside
-        for parameter in self.lstm.parameters():
+        self.lstm = self._make_lstm(layers)  # 400 -> 200
+        self.fuse = layers.make_fusion(config.memory, config.fusion)  # 600 -> 800 -> 400
+        self.deeper = nn.ModuleList(self._make_deeper(layers) for _ in range(config.layers - 1))
+        self.decoder = layers.make_decoder()  # 400 -> 1000 -> 2049
+
+    def _make_lstm(self, layers: Any) -> nn.LSTM:
+        lstm = nn.LSTM(layers.code_shape[-1], self.config.memory)  # frames first, as it works inside
+        for parameter in lstm.parameters():
             if parameter.ndim == 2:
                 nn.init.xavier_uniform_(parameter)
-        self.fuse = layers.make_fusion(config.memory, config.fusion)  # 600 -> 800 -> 400
-        self.decoder = layers.make_decoder()  # 400 -> 1000 -> 2049
+        return lstm
+
+    def _make_deeper(self, layers: Any) -> nn.ModuleDict:
+        """One more LSTM and fusion. Where the fusion is residual, the code passes through unchanged at first."""
+        fuse = layers.make_fusion(self.config.memory, self.config.fusion)
+        for part in fuse.modules():
+            if hasattr(part, "silence"):
+                part.silence()
+        return nn.ModuleDict({"lstm": self._make_lstm(layers), "fuse": fuse})
 
     def start_from(self, network: FeedforwardNetwork) -> None:
         """Take over the input statistics, the encoder and the decoder of a trained single-frame network."""
@@ -59,21 +77,32 @@ class RecurrentNetwork(nn.Module):
         Returns mask (batch, frames, bins) in [0, 1], and the state after the last frame.
         """
         code = self.encoder(self.compression(magnitude))  # (batch, frames, code) or (batch, frames, bands, features)
-        memory, state = self.remember(code, state)  # the same, with `memory` last
-        fused = self.fuse(code, memory)  # the code's shape
-        return self.decoder(fused), state
+        states = []
+        for index, (lstm, fuse) in enumerate(self._layers()):
+            before = None if state is None else (state[0][index], state[1][index])
+            memory, after = remember(lstm, code, before)  # as the code, with `memory` last
+            code = fuse(code, memory)
+            states.append(after)
+        h, c = map(torch.stack, zip(*states, strict=True))
+        return self.decoder(code), (h, c)
 
-    def remember(self, code: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State]:
-        """Run the LSTM over the frames, for each band by itself; a dense code counts as one band.
+    def _layers(self) -> Iterator[tuple[nn.LSTM, nn.Module]]:
+        yield self.lstm, self.fuse
+        for layer in self.deeper:
+            yield layer["lstm"], layer["fuse"]
 
-        Returns what it remembers, in the code's shape but for `memory` last, and the state, which holds bands side by
-        side.
-        """
-        batch, frames, *_, features = code.shape
-        rows = code.transpose(0, 1).reshape(frames, -1, features)  # (frames, batch x bands, features)
-        if state is not None:
-            h, c = (part.reshape(1, rows.shape[1], -1) for part in state)
-            state = h, c
-        memory, (h, c) = self.lstm(rows, state)
-        memory = memory.unflatten(1, (batch, -1)).transpose(0, 1)  # (batch, frames, bands, memory)
-        return memory.reshape(*code.shape[:-1], -1), (h.reshape(1, batch, -1), c.reshape(1, batch, -1))
+
+def remember(lstm: nn.LSTM, code: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State]:
+    """Run an LSTM over the frames, for each band by itself; a dense code counts as one band.
+
+    Returns what it remembers, in the code's shape but for `memory` last, and the state: h and c, each (batch, memory)
+    or, of all bands side by side, (batch, bands x memory).
+    """
+    batch, frames, *_, features = code.shape
+    rows = code.transpose(0, 1).reshape(frames, -1, features)  # (frames, batch x bands, features)
+    if state is not None:
+        h, c = (part.reshape(1, rows.shape[1], -1) for part in state)
+        state = h, c
+    memory, (h, c) = lstm(rows, state)
+    memory = memory.unflatten(1, (batch, -1)).transpose(0, 1)  # (batch, frames, bands, memory)
+    return memory.reshape(*code.shape[:-1], -1), (h.reshape(batch, -1), c.reshape(batch, -1))

@@ -38,10 +38,10 @@ def encoder_of(config: Any) -> Encoder:
 
 
 def grow(network: nn.Module, first: nn.Module) -> None:
-    """Copy into `network` the weights of one of the same size, or of one with a band less; the mask stays the same.
+    """Copy into `network` the weights of one of the same size, or of one that lacks a band or an LSTM.
 
-    The additional band ("harmonic" after "bands") is the last one everywhere. Until trained, it does not affect the
-    others.
+    The mask stays the same until it is trained: the additional band ("harmonic" after "bands") is the last one
+    everywhere and does not affect the others, and further LSTMs add nothing at first where the code consists of bands.
     """
     weights = first.state_dict()
     for name, own in network.state_dict().items():

@@ -37,6 +37,12 @@ class Mixer(nn.Module):
             values = layer(values)
         return self._add(code, values, last)
 
+    def silence(self) -> None:
+        """Add nothing, until trained."""
+        for layer in (self.hear, self.within[-1]):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
     def _add(self, code: torch.Tensor, values: torch.Tensor, layer: Any) -> torch.Tensor:
         if self.training:
             return code + self.dropout(layer(values))
@@ -50,6 +56,11 @@ class Fusion(nn.Module):
         super().__init__()
         self.join = join
         self.mix = mix
+
+    def silence(self) -> None:
+        """Add nothing, until trained."""
+        nn.init.zeros_(self.join.weight)
+        nn.init.zeros_(self.join.bias)
 
     def forward(self, code: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
         """(..., bands, features), (..., bands, memory) -> (..., bands, features)"""

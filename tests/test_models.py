@@ -19,8 +19,12 @@ NETWORKS = [FeedforwardNetwork(FeedforwardConfig(bins=33)), RecurrentNetwork(RNN
 for encoder in ("bands", "conv", "harmonic"):
     NETWORKS.append(FeedforwardNetwork(FeedforwardConfig(bins=33, encoder=encoder, bands=5, features=8)))
     NETWORKS.append(RecurrentNetwork(RNNConfig(bins=33, encoder=encoder, bands=5, features=8, memory=6)))
+for encoder in ("dense", "bands"):
+    NETWORKS.append(RecurrentNetwork(RNNConfig(bins=33, encoder=encoder, bands=5, features=8, memory=6, layers=2)))
 both = pytest.mark.parametrize(
-    "network", [network.eval() for network in NETWORKS], ids=lambda network: f"{network.name} {network.config.encoder}"
+    "network",
+    [network.eval() for network in NETWORKS],
+    ids=lambda network: f"{network.name} {network.config.encoder} {getattr(network.config, 'layers', '')}",
 )
 
 
@@ -82,8 +86,9 @@ def test_the_state_of_the_contract(network):
     if network.name == "feedforward":
         assert state is None
     else:
-        units = {"dense": 200, "bands": 5 * 6, "conv": conv_bands(33) * 6, "harmonic": 6 * 6}[network.config.encoder]
-        assert [part.shape for part in state] == [(1, 2, units), (1, 2, units)]
+        bands = {"dense": 1, "bands": 5, "conv": conv_bands(33), "harmonic": 6}[network.config.encoder]
+        shape = (network.config.layers, 2, bands * network.config.memory)
+        assert [part.shape for part in state] == [shape, shape]
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -113,6 +118,17 @@ def test_recurrent_network_starts_from_the_single_frame_one(encoder):
     code = first.encoder(first.compression(magnitude))
     assert torch.equal(second.encoder(second.compression(magnitude)), code)
     assert torch.equal(second.decoder(code), first.decoder(code))
+
+
+def test_further_layers_change_nothing_until_they_are_trained():
+    config = RNNConfig(bins=33, encoder="bands", bands=5, features=8, memory=6)
+    first = RecurrentNetwork(config)
+    second = RecurrentNetwork(dataclasses.replace(config, layers=3))
+    grow(second, first)
+    magnitude = torch.rand(2, 6, 33)
+    torch.testing.assert_close(second(magnitude)[0], first(magnitude)[0])
+    second(magnitude)[0].sum().backward()
+    assert all((layer["fuse"].join.weight.grad != 0).any() for layer in second.deeper)
 
 
 @pytest.mark.parametrize("bins", [9, 33, 129, 1025, 2049])

@@ -74,7 +74,7 @@ def make_network(
     given = {name: getattr(options, name) for name in ("sample_rate", "block", "hop", "encoder", "bands")}
     given = {name: value for name, value in given.items() if value is not None}
     sizes = {"dropout": options.dropout, "adapts": not (options.mix or options.plain)}
-    sizes |= {"memory": options.hidden_size} if starts_from else {}
+    sizes |= {"memory": options.hidden_size, "layers": options.layers or 1} if starts_from else {}
     if starts_from_scratch(starts_from, options):
         sizes |= {name: given.pop(name) for name in ("encoder", "bands") if name in given}
         audio = AudioConfig(**given)
@@ -104,6 +104,11 @@ def make_network(
     if own_kind:
         sizes |= {"encoder": options.encoder or first.config.encoder}
         sizes.pop("memory", None)
+        if starts_from:
+            layers = first.config.layers
+            sizes["layers"] = options.layers or layers
+            if sizes["layers"] < layers:
+                raise UserError(f"{path}: expected at most {options.layers} layers, found {layers}")
         network = network_class(dataclasses.replace(first.config, bin_width=audio.bin_width, **sizes))
         grow(network, first)
         options.before = f"; before that, {checkpoint.get('trained_on', 'unknown data')}"

@@ -34,6 +34,7 @@ RANGES: dict[str, tuple[float, float]] = {  # limits of the numeric options
     "weight_decay": (0, 100),
     "dropout": (0, 1),
     "hidden_size": (1, 65536),
+    "layers": (1, 64),
     "seed": (0, 2**63 - 1),
     "threads": (1, 256),
 }
@@ -131,6 +132,8 @@ def parse_options(
         size = "hidden size of the LSTM, for each band if the encoder has bands (default: %(default)s)"
         add("--hidden-size", type=int, metavar="UNITS", default=network_class.Config.memory, help=size)
         renamed(parser, "--memory", "--hidden-size")
+        layers = "number of LSTMs, each with a fusion of its own (default: 1, or that of --init)"
+        add("--layers", type=int, metavar="N", help=layers)
         default = f"{Run(Path(), starts_from.name).best} in the output folder"
     else:
         default = "scratch"
