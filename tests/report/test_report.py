@@ -228,9 +228,17 @@ def test_networks_are_drawn_whatever_their_encoder(copy, tmp_path, encoder):
     change_json(path, "networks", value=facts)
     drawn = build.build(copy)
     assert 6 <= len(re.findall(rb"/Type\s*/Page\b", drawn)) <= 10
-    facts["RNN"]["parts"]["lstm"][0]["shape"][-1] += 1
+    parts = facts["RNN"]["parts"]
+    twice = facts["RNN"] | {"config": facts["RNN"]["config"] | {"layers": 2}}
+    twice["parts"] = parts | {"deeper": parts["lstm"] + parts["fuse"]}
+    change_json(path, "networks", value=facts | {"RNN": twice})
+    assert re.search("memory and fusion: . 2 ", " ".join(pages(build.build(copy))))
+    parts["lstm"][0]["shape"][-1] += 1
     change_json(path, "networks", value=facts)
     assert build.build(copy) != drawn
+    change_json(path, "networks", value=facts | {"RNN": twice | {"parts": parts | {"deeper": parts["fuse"]}}})
+    with pytest.raises(UserError, match="expected every further memory and fusion to be like the first"):
+        build.build(copy)
 
 
 def test_what_the_networks_learnt_from_is_told(copy):
