@@ -5,14 +5,18 @@
     python report/build.py --check    # checks that they are up to date; needs no typst
 
 The report is typeset in a folder that holds only what INPUTS names, so a figure that is not in results/ stops the
-build, and sources.sha256 cannot omit a file. Markup that shows in the PDF stops it, too. Without network, system fonts
-and date, the same sources and the same version of typst give the same bytes.
+build, and sources.sha256 cannot omit a file. Markup or a path that shows in the PDF stops it, too. Without network,
+system fonts and the clock, the same sources and the same version of typst give the same bytes: the date in the title is
+that of the newest commit whose code wrote a result.
 """
 
+import datetime
 import hashlib
 import io
+import json
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -25,9 +29,11 @@ import process.start  # noqa: E402, F401  (first, while nothing has been importe
 from process.commandline import parser_from  # noqa: E402
 from process.errors import UserError, command, whole_file  # noqa: E402
 
+AUTHOR = "the project"
 INPUTS = (
     "report/*.typ",
     "report/text/*.typ",
+    "report/dates.json",
     "report/published.json",
     "report/references.bib",
     "results/*.json",
@@ -35,13 +41,17 @@ INPUTS = (
     "results/*/evaluation.json",
     "results/*/evaluation.csv",
     "results/*/training_*_loss.csv",
+    "results/*/training_*_batches.csv",
     "results/separation_avx2/benchmark.md",
     "results/hearing/*.json",
     "results/discussion/*/*.json",
     "results/discussion/*/*.png",
 )
-PDF, DIGESTS = "report/report.pdf", "report/sources.sha256"
-MARKUP = re.compile(r"[#@][a-z]\S*|\S*~\S*")  # typst's code, references and spaces, printed as they were written
+PDF, DIGESTS, DATES = "report/report.pdf", "report/sources.sha256", "report/dates.json"
+COMMIT = re.compile(r'"commit": "([0-9a-f]{7,40})')
+MARKUP = re.compile(  # typst's code, references and spaces, printed as they were written; the path of a file
+    r"#\S*|@[a-z]\S*|\S*~\S*|\w[\w/*-]*/[\w*-]+\.[a-z]+|\b(?:docs|report|results)/\S*"
+)
 
 
 def sources(root: Path) -> list[str]:
@@ -71,7 +81,27 @@ def changes(root: Path) -> list[str]:
     ]
 
 
-def build(root: Path) -> bytes:
+def dates(root: Path) -> dict[str, str]:
+    """Commit -> date (ISO 8601) of every commit whose code wrote a result: as recorded in DATES, else from git.
+
+    Raises UserError if git does not know a commit.
+    """
+    results = [(root / name).read_text() for name in sources(root) if re.match(r"results/.*\.json", name)]
+    recorded = json.loads((root / DATES).read_text()) if (root / DATES).is_file() else {}
+    found = {}
+    git = ["git", "-C", str(Path(__file__).parent), "show", "--no-patch", "--format=%cs"]
+    for commit in sorted({commit for text in results for commit in COMMIT.findall(text)}):
+        if commit in recorded:
+            found[commit] = recorded[commit]
+            continue
+        try:
+            found[commit] = subprocess.check_output([*git, commit], text=True, stderr=subprocess.PIPE).strip()
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise UserError(f"{DATES}: expected the date of commit {commit}, which git does not know") from error
+    return found
+
+
+def build(root: Path, author: str = AUTHOR) -> bytes:
     """Typeset the report. Raises UserError with the message and place of typst's error."""
     try:
         import pypdf  # here, as --check needs neither
@@ -80,10 +110,12 @@ def build(root: Path) -> bytes:
         message = f"{error.name}: expected to be installed (pip install -r requirements-dev.txt), not found"
         raise UserError(message) from error
     names = sources(root)
+    date = datetime.date.fromisoformat(max(dates(root).values()))
     known = {
+        "author": author,
+        "date": f"{date.day} {date:%B %Y}",
         "evaluations": " ".join(name.split("/")[1] for name in names if name.endswith("/evaluation.json")),
-        "losses": " ".join(name for name in names if name.endswith("_loss.csv")),
-        "ablation": " ".join(name for name in names if name == "results/ablation.csv"),
+        "training": " ".join(name for name in names if "/training_" in name and name.endswith(".csv")),
     }  # typst cannot list files
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
@@ -106,10 +138,13 @@ def build(root: Path) -> bytes:
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = parser_from(__doc__)
+    parser.add_argument("--author", default=AUTHOR, help="in the title (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="check that the report is up to date, build nothing")
     options = parser.parse_args(argv)
     if not options.check:
-        pdf = build(ROOT)
+        pdf, known = build(ROOT, options.author), dates(ROOT)
+        with whole_file(ROOT / DATES) as temporary:
+            temporary.write_text(json.dumps(known, indent=1) + "\n")
         with whole_file(ROOT / PDF) as temporary:
             temporary.write_bytes(pdf)
         lines = [f"{digest}  {name}\n" for name, digest in digests(ROOT).items()]

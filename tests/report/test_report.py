@@ -1,12 +1,15 @@
 """The report: up to date, the same every time, and no figure, no sentence that the results do not bear out."""
 
+import datetime
 import hashlib
+import io
 import json
 import re
 import shutil
 from pathlib import Path
 
 import build
+import pypdf
 import pytest
 from helpers import ROOT, fails
 
@@ -14,7 +17,7 @@ from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
 from networks.encoders import ENCODERS
 from process.errors import UserError
-from report.measures import discussion
+from report.measures import cases, discussion
 from util import AudioConfig, save_checkpoint
 
 
@@ -25,6 +28,11 @@ def copy(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, tmp_path / name)
     return tmp_path
+
+
+def pages(pdf: bytes) -> list[str]:
+    """The text of every page, in one line each."""
+    return [" ".join(page.extract_text().split()) for page in pypdf.PdfReader(io.BytesIO(pdf)).pages]
 
 
 def change_json(path: Path, *keys: str, value=None) -> None:
@@ -85,13 +93,75 @@ def test_same_sources_same_bytes_and_six_to_ten_pages(copy):
 
 def test_building_makes_it_up_to_date(copy, monkeypatch):
     change_json(
-        copy / "results" / "songs" / "evaluation.json", "scores", "vocals", "RNN", "SIR v3 sources", "mean", value=9.99
+        copy / "results" / "songs" / "evaluation.json", "scores", "vocals", "RNN", "SDR v3 sources", "mean", value=5.99
     )
     assert build.changes(copy) == ["results/songs/evaluation.json: changed"]
     before = (copy / build.PDF).read_bytes()
     monkeypatch.setattr(build, "ROOT", copy)
     assert build.main([]) == 0
     assert build.changes(copy) == [] and (copy / build.PDF).read_bytes() != before
+
+
+def test_title(copy):
+    dates = json.loads((copy / build.DATES).read_text())
+    first = pages(build.build(copy, author="Ada Lovelace"))[0]
+    for shown in ("Separating the singing voice", "Ada Lovelace", "ECE 277/477 Computer Audition, HW5"):
+        assert shown in first
+    newest = datetime.date.fromisoformat(max(dates.values()))
+    assert f"results of {newest.day} {newest:%B %Y}" in first
+    change_json(copy / build.DATES, min(dates), value="2031-02-03")
+    assert "results of 3 February 2031" in pages(build.build(copy))[0]
+    change_json(copy / "results" / "songs" / "evaluation.json", "commit", value="000000000000")
+    with pytest.raises(UserError, match=r"dates\.json: expected the date of commit 000000000000, which git does not"):
+        build.build(copy)
+
+
+def test_page_1_has_the_mean_sdr_of_every_network():
+    first = pages(build.build(ROOT))[0]
+    judged = {"mir1k": 2, "mir1k_dense": 2, "mir1k_plain": 2, "held_out_singers": 3, "musdb": 4, "songs": 3}
+    for folder, count in judged.items():
+        if folder == "mir1k_plain" and not (ROOT / "results" / folder).exists():
+            continue
+        scores = json.loads((ROOT / "results" / folder / "evaluation.json").read_text())["scores"]["vocals"]
+        networks = [name for name in scores if re.fullmatch("feedforward|RNN( bidirectional)?|spleeter", name)]
+        assert len(networks) == count
+        for name in networks:
+            assert f" {scores[name]['SDR v3 sources']['mean']:.2f} " in first
+
+
+def test_the_courses_own_networks_come_first(copy):
+    plain = copy / "results" / "mir1k_plain"
+    shutil.rmtree(plain, ignore_errors=True)
+    assert "plain: recurrent" not in " ".join(pages(build.build(copy)))
+    shutil.copytree(copy / "results" / "mir1k_dense", plain)
+    for name in ("training_RNN_loss.csv", "training_feedforward_loss.csv"):
+        shutil.copyfile(copy / "results" / "mir1k" / name, plain / name)
+    found = pages(build.build(copy))
+    assert len(found) <= 10
+    assert re.search(r"mixture [^a-z]+course.s own, plain: single frame 7\.34.*plain: recurrent 7\.94", found[0])
+    assert sum(page.count("own, plain: recurrent") for page in found) == 2  # on page 1, and in MIR-1K's table
+
+
+def test_the_smoothed_loss_over_batches_is_drawn_where_a_run_kept_it(copy):
+    for path in copy.glob("results/*/training_*_batches.csv"):
+        path.unlink()
+    assert "the mean over each epoch. Thick" in " ".join(pages(build.build(copy)))
+    drawn = []
+    for start in (0.1, 0.11):
+        for network in ("feedforward", "RNN"):
+            rows = [f"{batch},{batch / 100:.6g},{start + 1 / batch:.6g}" for batch in range(4, 3600, 4)]
+            table = "\n".join(["batch,epochs,smoothed_loss", *rows]) + "\n"
+            (copy / "results" / "musdb" / f"training_{network}_batches.csv").write_text(table)
+        drawn.append(build.build(copy))
+    told = "smoothed over batches (Equation 4), from where it enters the axes, or, of runs that kept none, the mean"
+    assert told in " ".join(pages(drawn[0]))
+    assert drawn[0] != drawn[1]  # by another curve alone
+
+
+def test_spectrograms_are_cut_where_their_pictures_have_gaps():
+    plots = (ROOT / "report" / "plots.typ").read_text()
+    assert int(re.search(r"#let GAP = (\d+)", plots)[1]) == cases.GAP
+    assert int(re.search(r"#let shades-of-gray\(floor: (\d+)\)", plots)[1]) == -cases.FLOOR
 
 
 @pytest.mark.parametrize(
@@ -130,7 +200,10 @@ def test_a_sentence_that_is_no_longer_true_stops_the_build(copy):
 @pytest.mark.parametrize(
     ("right", "wrong", "shown"),
     [
-        ('#raw("--encoder " + own.config.encoder)', "`--encoder #own.config.encoder`", "#own.config.encoder"),
+        ("every #course.audio.hop samples", "every `#course.audio.hop` samples", "#course.audio.hop"),
+        ("every #course.audio.hop samples", "every `# samples`", "#"),
+        ("The loss\n", "The loss, as in `docs/results.md`\n", "docs/results.md"),
+        ("The loss\n", "The loss, as in `results/` and elsewhere\n", "results/"),
         ("as speech recognisers do @atal1974", "as speech recognisers do `@atal1974`", "@atal1974"),
         ("tune with $A = 440$~Hz", "tune with `A = 440~Hz`", "440~Hz"),
     ],
@@ -155,9 +228,17 @@ def test_networks_are_drawn_whatever_their_encoder(copy, tmp_path, encoder):
     change_json(path, "networks", value=facts)
     drawn = build.build(copy)
     assert 6 <= len(re.findall(rb"/Type\s*/Page\b", drawn)) <= 10
-    facts["RNN"]["parts"]["lstm"][0]["shape"][-1] += 1
+    parts = facts["RNN"]["parts"]
+    twice = facts["RNN"] | {"config": facts["RNN"]["config"] | {"layers": 2}}
+    twice["parts"] = parts | {"deeper": parts["lstm"] + parts["fuse"]}
+    change_json(path, "networks", value=facts | {"RNN": twice})
+    assert re.search("memory and fusion: . 2 ", " ".join(pages(build.build(copy))))
+    parts["lstm"][0]["shape"][-1] += 1
     change_json(path, "networks", value=facts)
     assert build.build(copy) != drawn
+    change_json(path, "networks", value=facts | {"RNN": twice | {"parts": parts | {"deeper": parts["fuse"]}}})
+    with pytest.raises(UserError, match="expected every further memory and fusion to be like the first"):
+        build.build(copy)
 
 
 def test_what_the_networks_learnt_from_is_told(copy):
@@ -175,8 +256,8 @@ def test_what_the_networks_learnt_from_is_told(copy):
 
 def test_an_ablation_and_further_evaluations_are_shown(copy):
     shorter = build.build(copy)
-    rows = ["mir1k,plain,1,17.1,RNN,0.1234,6.1,train_RNN.py", "mir1k,plain,2,17.3,RNN,0.1244,6.3,train_RNN.py"]
-    header = "data,name,seed,minutes,network,valid_loss,GNSDR v2.1,command"
+    rows = ["mir1k,plain,1,5,17.1,RNN,0.1234,6.1,train_RNN.py", "mir1k,plain,2,5,17.3,RNN,0.1244,6.3,train_RNN.py"]
+    header = "data,name,seed,epochs,minutes,network,valid_loss,GNSDR v2.1,command"
     (copy / "results" / "ablation.csv").write_text("\n".join([header, *rows]) + "\n")
     with_ablation = build.build(copy)
     assert with_ablation != shorter
