@@ -138,6 +138,11 @@ def test_the_campaign_sees_wrong_answers(tmp_path, samples, status, fault):
     assert separation.fault(ended).startswith(fault) and bool(separation.fault(ended)) == bool(fault)
 
 
+def test_a_campaign_ends_in_time():
+    (report,) = sound.run_campaign(10**6, 1, lines=0, hours=1e-9)
+    assert report["forked"]["runs"] == sound.AT_ONCE and not report["forked"]["faults"]
+
+
 def test_known_answers_are_known(tmp_path):
     """Of every kind, as libsndfile alone reads them."""
     files, found = whole_files(tmp_path), set()
