@@ -23,6 +23,9 @@ RATES = {  # Hz; Opus always plays at 48 kHz
     ".opus": (48000,),
 }
 ANY_RATE = 48000  # Hz, for sounds whose own rate the format lacks
+# By the number of channels, what WAV takes them for; by itself, ffmpeg takes three for two and a subwoofer.
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+CONFUSED = {".opus": (5, 7)}  # numbers of channels whose order ffmpeg's encoder changes
 FFMPEG_NAMES = {
     "tracknumber": "track",
     "discnumber": "disc",
@@ -67,14 +70,18 @@ def create_with_ffmpeg(
 
     Raises UserError if ffmpeg is not installed, or cannot write it, and then leaves no file.
     """
-    encoder, container, usual = ENCODERS[Path(path).suffix.lower()]
+    suffix = Path(path).suffix.lower()
+    encoder, container, usual = ENCODERS[suffix]
     program = shutil.which("ffmpeg")
     if program is None:
         raise UserError(f"{path}: cannot be written: {container} files need the program ffmpeg, which is not installed")
     if not Path(path).parent.is_dir():
         raise UserError(f"{path}: no such folder: '{Path(path).parent}'")
-    command = [program, "-v", "error", "-f", "f32le", "-ar", str(rate), "-ac", str(channels), "-i", "pipe:0"]
-    command += ["-c:a", encoder, "-b:a", f"{bitrate or usual}k"]
+    if channels not in LAYOUTS or channels in CONFUSED.get(suffix, ()):
+        limits = "ffmpeg keeps the order of up to 8 channels" + (", but not of 5 or 7" if suffix in CONFUSED else "")
+        raise UserError(f"{path}: cannot be written ({rate} Hz, {channels} channels): {limits}")
+    command = [program, "-v", "error", "-f", "f32le", "-ar", str(rate), "-ac", str(channels)]
+    command += ["-channel_layout", LAYOUTS[channels], "-i", "pipe:0", "-c:a", encoder, "-b:a", f"{bitrate or usual}k"]
     for name, values in tags.texts.items():
         command += ["-metadata", f"{FFMPEG_NAMES.get(name, name)}={'; '.join(values)}"]
     with (

@@ -142,11 +142,11 @@ def missing(path: Path) -> str | None:
         for stretch, behind in itertools.pairwise((*stretches, Stretch(len(data)))):
             told, found = stretch.told or 0, behind.start - before
             if told > found:
-                return f"expected {told} bytes, found {found}"
+                return f"cut off: expected {told} bytes, found {found}"
             before = stretch.end
         first, last = (mpeg_frame(data, at) for at in (stretches[-1].start, before))
         if first and last and first.kind == last.kind:
-            return f"expected {last.size} bytes in the last frame, found {len(data) - before}"
+            return f"cut off: expected {last.size} bytes in the last frame, found {len(data) - before}"
     return None
 
 

@@ -1,4 +1,5 @@
-"""Whether a file is as long as its headers say, which neither libsndfile nor ffmpeg holds against its size."""
+"""Whether a file is as long as its headers say, not shorter nor, with another one joined to it, longer: neither
+libsndfile nor ffmpeg compares that with its size."""
 
 import math
 import re
@@ -21,6 +22,7 @@ LENGTHS_OF_32_BITS = ("data", "SSND", "BODY", "Data Size", "Data length")
 LONGEST_OF_32_BITS = 0x7FFF0000  # bytes; longer ones are told by programs that write into a pipe
 CUT_OFF_BY_LOG = re.compile(r"truncated|Calculated frame count \d+ does not match value from 'ds64' chunk of [1-9]")
 
+MP4_START = b"ftyp"
 MP4_BOXES = b"ftyp moov mdat free skip wide uuid moof mfra sidx styp meta pdin prft emsg".split()
 REALMEDIA_CHUNKS = b".RMF PROP CONT MDPR DATA INDX".split()
 # Matroska: what holds others, and may leave its length open; and what else stands in a file, a Segment or a Cluster.
@@ -37,21 +39,21 @@ LARGEST_VOC = 1 << 24  # bytes; in longer files, blocks overflow their lengths
 
 
 class CutOff(UserError):
-    """Sound that ends too early. What comes before is whole."""
+    """Sound that ends too early, or of which only the beginning can be read. What comes before is whole."""
 
 
 def check_whole(path: Path, log: str = "") -> None:
-    """Raise CutOff if a file is shorter than its headers say. log: libsndfile's, of opening it."""
+    """Raise CutOff if a file is shorter than its headers say, or has another joined to it. log: libsndfile's of it."""
     for _ in up_to_cut(iter(()), path, log):
         pass
 
 
 def up_to_cut(blocks: Iterator[np.ndarray], path: Path, log: str = "") -> Iterator[np.ndarray]:
-    """The blocks of a file; then, if it is shorter than its headers say, CutOff is raised."""
+    """The blocks of a file; then, if its headers say another length than it has, CutOff is raised."""
     reason = _cut_off(path, log)
     yield from blocks
     if reason:
-        raise CutOff(f"{path}: cut off: {reason}")
+        raise CutOff(f"{path}: {reason}")
 
 
 def _cut_off(path: Path, log: str) -> str | None:
@@ -63,11 +65,11 @@ def _cut_off(path: Path, log: str) -> str | None:
     """
     for line in log.splitlines():
         if CUT_OFF_BY_LOG.search(line) and "should be an even number" not in log:  # else only a byte of padding is
-            return "expected as many samples as its header says, found fewer"
+            return "cut off: expected as many samples as its header says, found fewer"
         if match := SIZES_IN_LOG.match(line):
             told, found = int(match["told"]), int(match["found"])
             if found < told < (LONGEST_OF_32_BITS if match["name"] in LENGTHS_OF_32_BITS else UNKNOWN_LENGTH):
-                return f"expected {told} bytes of sound, found {found}"
+                return f"cut off: expected {told} bytes of sound, found {found}"
     size = path.stat().st_size
     with path.open("rb") as data:
         at = behind_id3(data.read(10), 0)
@@ -79,11 +81,18 @@ def _cut_off(path: Path, log: str) -> str | None:
             page = end[end.rfind(b"OggS") :]  # 27 bytes: mark, version, flags, ..., number of segments; their sizes
             whole = len(page) > 27 and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
             if not (page.startswith(b"OggS") and whole and page[5] & 4):
-                return "expected the last page of an OGG stream, found none"
+                return "cut off: expected the last page of an OGG stream, found none"
         if mpeg_frame(start, 0):
             return missing(path)
         told = _told_size(data, at, start, size)
-    return None if told <= size else f"expected {told} bytes, found {size}"
+        if told > size:
+            return f"cut off: expected {told} bytes, found {size}"
+        end = told or next((at + end(start) for mark, end in ENDS.items() if start.startswith(mark)), size)
+        data.seek(end)
+        place = slice(4, 8) if start[4:8] in MP4_BOXES else slice(4)
+        if data.read(8)[place] == start[place]:
+            return f"expected one file of {end} bytes, found another joined to it"
+    return None
 
 
 def _told_size(data: BinaryIO, at: int, start: bytes, size: int) -> int:
@@ -92,7 +101,8 @@ def _told_size(data: BinaryIO, at: int, start: bytes, size: int) -> int:
     start: what comes first, behind tags, at byte `at`.
     """
     if start[4:8] in MP4_BOXES:
-        return _behind_chunks(data, size, at, 16, _mp4_box)
+        first = _mp4_box(start[:16]) if start[4:8] == MP4_START else 0
+        return _behind_chunks(data, size, at + first, 16, _mp4_box_behind)
     if start.startswith(b"RIFF") and start[8:12] == b"AVI ":
         return _behind_chunks(data, size, at, 12, _avi_chunk)
     if start.startswith(b"Creative Voice File"):
@@ -127,6 +137,10 @@ def _mp4_box(header: bytes) -> int:
     return (int.from_bytes(header[8:], "big") if short == 1 else short) if header[4:8] in MP4_BOXES else 0
 
 
+def _mp4_box_behind(header: bytes) -> int:
+    return 0 if header[4:8] == MP4_START else _mp4_box(header)
+
+
 def _avi_chunk(header: bytes) -> int:
     length = int.from_bytes(header[4:8], "little") if header[:4] == b"RIFF" else 0
     return 8 + length if 0 < length < 0xFFFFFFFF else 0
@@ -134,7 +148,7 @@ def _avi_chunk(header: bytes) -> int:
 
 def _caf_chunk(header: bytes) -> int:
     length = int.from_bytes(header[4:], "big", signed=True)
-    return 12 + length if length >= 0 else 0
+    return 12 + length if length >= 0 and header[:4] != b"caff" else 0
 
 
 def _realmedia_chunk(header: bytes) -> int:
@@ -255,4 +269,11 @@ TOLD_AT_ONCE: dict[bytes, Callable[[bytes], int]] = {
     b"TTA1": _tta,
     b"DSD ": _dsf,
     b"FRM8": _dff,
+}
+# Of formats that libsndfile holds against their sizes itself: where they end. It does not look for what follows.
+ENDS: dict[bytes, Callable[[bytes], int]] = {
+    b".snd": lambda start: int.from_bytes(start[4:8], "big") + int.from_bytes(start[8:12], "big"),
+    b"dns.": lambda start: int.from_bytes(start[4:8], "little") + int.from_bytes(start[8:12], "little"),
+    b"riff": lambda start: int.from_bytes(start[16:24], "little"),  # Wave64
+    b"RF64": lambda start: 8 + int.from_bytes(start[20:28], "little"),
 }

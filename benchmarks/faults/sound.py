@@ -114,7 +114,7 @@ class Separation:
                     stdin=data,
                     capture_output=True,
                     text=True,
-                    timeout=PATIENCE,
+                    timeout=20 * PATIENCE,  # a busy machine takes long to load torch
                     env={**os.environ, "PATH": self.programs},
                 )
             except subprocess.TimeoutExpired:

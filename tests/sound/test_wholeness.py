@@ -185,6 +185,26 @@ def test_joined_files_of_which_the_last_is_cut_off(tmp_path, extension, tag):
             wavread(path)
 
 
+@pytest.mark.parametrize("file_format", ["AU", "W64", "RF64", "NIST", "CAF"])
+def test_joined_files_of_which_only_the_first_would_be_read(tmp_path, file_format):
+    path = tmp_path / "song"
+    soundfile.write(path, NOISE.T, 44100, format=file_format)
+    data = path.read_bytes()
+    soundfile.write(path, NOISE[:, :7777].T, 44100, format=file_format)
+    path.write_bytes(data + path.read_bytes())
+    with pytest.raises(CutOff, match=f"expected one file of {len(data)} bytes, found another joined to it"):
+        wavread(path)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("extension", ["m4a", "mp4", "mov", "wma", "flv"])
+def test_joined_files_of_which_ffmpeg_would_read_only_the_first(tmp_path, containers, extension):
+    data = (containers / f"song.{extension}").read_bytes()
+    (tmp_path / "song").write_bytes(data * 2)
+    with pytest.raises(CutOff, match=f"expected one file of {len(data)} bytes, found another joined to it"):
+        check_whole(tmp_path / "song")
+
+
 def test_joined_files_of_which_the_first_is_cut_off(tmp_path):
     path = tmp_path / "song.mp3"
     wavwrite(path, NOISE, 44100)
