@@ -272,6 +272,17 @@ def test_stems_tell_who_wrote_them(tmp_path, extension, tags):
     assert sum(comment.count(WRITTEN_HERE) for comment in again.texts["comment"]) == 1
 
 
+@needs_ffmpeg
+@pytest.mark.parametrize("extension", ["m4a", "opus"])
+def test_a_stem_is_known_by_its_content_whatever_it_is_called(tmp_path, extension):
+    for place, tags in (("stem", stem_tags(Tags(), "vocals")), ("song", Tags())):
+        with create_with_ffmpeg(tmp_path / f"{place}.{extension}", 48000, 1, tags) as file:
+            file.write(np.zeros((1, 9600), np.float32))
+        for name in ("x.mp3", "x.m4a", "x.opus", "x.wav", "x"):
+            shutil.copy(tmp_path / f"{place}.{extension}", tmp_path / name)
+            assert written_here(tmp_path / name) == (place == "stem"), name
+
+
 def test_what_is_no_sound_was_not_written_here(tmp_path):
     (tmp_path / "text.wav").write_text(WRITTEN_HERE)
     assert not any(written_here(tmp_path / name) for name in ("text.wav", "missing.wav", "."))

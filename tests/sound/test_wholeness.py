@@ -217,6 +217,17 @@ def test_joined_files_of_which_the_first_is_cut_off(tmp_path):
         wavread(path)
 
 
+@pytest.mark.parametrize(("file_format", "mark"), [("AIFF", b"SSND"), ("SVX", b"BODY"), ("WAV", b"data")])
+def test_lengths_of_32_bits_that_a_stream_left_open(tmp_path, file_format, mark):
+    path, channels = tmp_path / "song", 1 if file_format == "SVX" else 2
+    soundfile.write(path, NOISE[:channels].T, 44100, format=file_format)
+    data = bytearray(path.read_bytes())
+    for at in (4, data.index(mark) + 4):
+        data[at : at + 4] = b"\xff" * 4
+    path.write_bytes(data)
+    assert wavread(path)[0].shape == (channels, SAMPLES)
+
+
 def test_headers_of_streams_tell_no_length(tmp_path):
     soundfile.write(tmp_path / "song.au", NOISE.T, 44100)
     data = bytearray((tmp_path / "song.au").read_bytes())
