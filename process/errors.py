@@ -86,6 +86,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     A file under its final name is therefore always whole, whatever stops the program.
     """
     final = Path(path).resolve()  # a link stays a link, and its target is written
+    if final.exists() and not (final.is_file() or final.is_dir()):  # else a file would take its place
+        raise UserError(f"{path}: cannot be written: expected a file, found a device or a pipe")
     stem = final.stem
     if len(os.fsencode(final.name)) > LONG_NAME:  # no longer than the final name, and still different for each
         stem = f"{stem[: LONG_NAME // 8]}.{zlib.crc32(os.fsencode(final.name)):08x}"

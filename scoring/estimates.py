@@ -7,6 +7,7 @@ Known are the names that these programs write, in any sound format, at any depth
     <song>_<model>/vocals                         Open-Unmix
     <song>_vocals, <song>_vocals_<model>          Spleeter's and MSST's templates; the separation scripts
     <song>_(Vocals)_<model>, 1_<song>_(Vocals)    audio-separator; Ultimate Vocal Remover
+    <song> [vocals]                               square brackets, as websites put them
     <song>/mixture_vocals, <song>/mixture/vocals  any of them, where every song's mixture has the same name
     <song>_mix_vocals, <song>.stem/vocals         any of them, where the mixture's file is <song>_mix or <song>.stem
     <song>/mixture                                the separation scripts, whose files say who wrote them
@@ -36,7 +37,7 @@ _PLAIN = {name.replace(" ", "_") for name in {*WORDS[VOCALS], *WORDS[ACCOMPANIME
 _PARTS = {name.replace("_", "[ _-]?") for name in _PLAIN}
 # After the song's name: a part, and perhaps the model; or a part in brackets, and perhaps the model before or after.
 _NAMED = re.compile(rf"[ _.-]+(?P<part>{'|'.join(sorted(_PARTS, key=len, reverse=True))})(?:[ _.-](?P<model>.*))?")
-_BRACKETS = re.compile(r"(?P<model>[^(]*?)[ _.-]*\((?P<part>.+?)\).*")
+_BRACKETS = re.compile(r"(?P<model>[^([]*?)[ _.-]*[(\[](?P<part>.+?)[)\]].*")
 
 # How plainly a file's name says what it is: the plainest are taken.
 LIKE_SONG, PART, SONG_AND_PART, OTHER_PART, WITH_MODEL = range(5)

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import re
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +24,9 @@ RATES = {  # Hz; Opus always plays at 48 kHz
     ".opus": (48000,),
 }
 ANY_RATE = 48000  # Hz, for sounds whose own rate the format lacks
+# By the number of channels, what WAV takes them for; by itself, ffmpeg takes three for two and a subwoofer.
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+CONFUSED = {".opus": (5, 7)}  # numbers of channels whose order ffmpeg's encoder changes
 FFMPEG_NAMES = {
     "tracknumber": "track",
     "discnumber": "disc",
@@ -67,21 +71,26 @@ def create_with_ffmpeg(
 
     Raises UserError if ffmpeg is not installed, or cannot write it, and then leaves no file.
     """
-    encoder, container, usual = ENCODERS[Path(path).suffix.lower()]
+    suffix = Path(path).suffix.lower()
+    encoder, container, usual = ENCODERS[suffix]
     program = shutil.which("ffmpeg")
     if program is None:
         raise UserError(f"{path}: cannot be written: {container} files need the program ffmpeg, which is not installed")
     if not Path(path).parent.is_dir():
         raise UserError(f"{path}: no such folder: '{Path(path).parent}'")
-    command = [program, "-v", "error", "-f", "f32le", "-ar", str(rate), "-ac", str(channels), "-i", "pipe:0"]
-    command += ["-c:a", encoder, "-b:a", f"{bitrate or usual}k"]
-    for name, values in tags.texts.items():
-        command += ["-metadata", f"{FFMPEG_NAMES.get(name, name)}={'; '.join(values)}"]
+    if channels not in LAYOUTS or channels in CONFUSED.get(suffix, ()):
+        limits = "ffmpeg keeps the order of up to 8 channels" + (", but not of 5 or 7" if suffix in CONFUSED else "")
+        raise UserError(f"{path}: cannot be written ({rate} Hz, {channels} channels): {limits}")
+    source = ["-f", "f32le", "-ar", str(rate), "-ac", str(channels), "-channel_layout", LAYOUTS[channels]]
+    target = ["-c:a", encoder, "-b:a", f"{bitrate or usual}k", "-f", container]
     with (
         whole_file(path) as temporary,
         tempfile.TemporaryFile() as messages,
+        _metadata(tags) as metadata,
         subprocess.Popen(
-            [*command, "-f", container, "-y", f"file:{temporary}"], stdin=subprocess.PIPE, stderr=messages
+            [program, "-v", "error", *source, "-i", "pipe:0", *metadata, *target, "-y", f"file:{temporary}"],
+            stdin=subprocess.PIPE,
+            stderr=messages,
         ) as process,
     ):
 
@@ -113,3 +122,16 @@ def create_with_ffmpeg(
             process.kill()  # if it still runs: what it wrote is not wanted
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
+
+
+@contextlib.contextmanager
+def _metadata(tags: Tags) -> Iterator[list[str]]:
+    """Options of ffmpeg for tags, which are in a file: the lyrics of an opera are too long for a command line."""
+    lines = [";FFMETADATA1"]
+    for name, values in tags.texts.items():
+        pair = (FFMPEG_NAMES.get(name, name), "; ".join(values))
+        lines.append("=".join(re.sub(r"([=;#\\\n])", r"\\\1", text) for text in pair))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tags.txt"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+        yield ["-f", "ffmetadata", "-i", f"file:{path}", "-map", "0:a", "-map_metadata", "1"]

@@ -64,8 +64,7 @@ def open_with_ffmpeg(
 
         def failure() -> str:
             messages.seek(0)
-            lines = messages.read().decode(errors="replace").strip().splitlines() or ["nothing to decode"]
-            return f"{path}: cannot be read as sound (ffmpeg tried, too): {lines[-1]}"
+            return _failure(path, messages.read())
 
         def blocks() -> Iterator[np.ndarray]:
             found = 0
@@ -92,6 +91,11 @@ def open_with_ffmpeg(
             process.kill()  # if it still runs: nobody wants the rest
 
 
+def _failure(path: Path, messages: bytes) -> str:
+    lines = messages.decode(errors="replace").strip().splitlines() or ["nothing to decode"]
+    return f"{path}: cannot be read as sound (ffmpeg tried, too): {lines[-1]}"
+
+
 @dataclasses.dataclass
 class Probed:
     """What ffprobe tells of a sound track: its tags, and libsndfile's name of its sample type; and what each sound
@@ -108,7 +112,7 @@ class Probed:
 def probe(path: Path, track: int = 1) -> Probed:
     """What ffprobe, a part of ffmpeg, tells of a file's sound track, counted from 1. Nothing if it is not installed.
 
-    Raises UserError if the file has fewer tracks.
+    Raises UserError if it cannot read the file, or if this has fewer tracks.
     """
     program = shutil.which("ffprobe")
     if program is None:
@@ -116,6 +120,8 @@ def probe(path: Path, track: int = 1) -> Probed:
     command = [program, "-v", "error", *FFMPEG_INPUT, "-select_streams", "a", "-of", "json", "-show_entries"]
     fields = "format_tags:stream_tags:stream=codec_name,sample_fmt,bits_per_raw_sample"
     run = subprocess.run([*command, fields, f"file:{path}"], capture_output=True)
+    if run.returncode > 0:  # then ffmpeg cannot, either
+        raise UserError(_failure(path, run.stderr))
     try:
         found = json.loads(run.stdout)
     except ValueError:

@@ -1,7 +1,6 @@
 """Sound files, read block by block with libsndfile, which must be whole."""
 
 import contextlib
-import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def open_sound(path: str | Path, start: int = 0, samples: int | None = None, par
         try:
             file = stack.enter_context(open_to_read(path))
         except soundfile.LibsndfileError as error:
-            parts = _parts(path, "WAV", 0)  # joined WAV and AIFF files are nothing that libsndfile knows
+            parts = find_parts(path, "WAV", 0)  # joined WAV and AIFF files are nothing that libsndfile knows
             if not parts:
                 if not partial:
                     check_whole(path)  # or ffmpeg would take half a file for a whole one
@@ -60,7 +59,7 @@ def open_sound(path: str | Path, start: int = 0, samples: int | None = None, par
             raise UnknownFormat(path, "expected a length in the header, found a header written for a stream")
         beyond = samples is None or start + samples > file.frames
         if not parts and (beyond or file.format in SOUGHT_IN_ALL):
-            parts = _parts(path, file.format, file.frames)
+            parts = find_parts(path, file.format, file.frames)
         files = _open_parts(path, parts, stack) if parts else [file]
         log = "\n".join(one.extra_info for one in files)
         if not partial:
@@ -79,16 +78,6 @@ def _check_there(path: Path) -> None:
         raise UserError(f"{path}: expected a sound file, found {kind}")
     if path.stat().st_size == 0:
         raise UserError(f"{path}: expected a sound file, found an empty file")
-
-
-def _parts(path: Path, file_format: str, samples: int) -> tuple[Part, ...]:
-    status = path.stat()
-    return _known_parts(path, file_format, samples, status.st_size, status.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=1 << 16)  # training reads thousands of excerpts of a file
-def _known_parts(path: Path, file_format: str, samples: int, *_) -> tuple[Part, ...]:
-    return tuple(find_parts(path, file_format, samples))
 
 
 def _open_parts(path: Path, parts: Sequence[Part], stack: contextlib.ExitStack) -> list[soundfile.SoundFile]:

@@ -4,6 +4,7 @@ A block is what has arrived so far, so that live sound passes at once and a fast
 """
 
 import dataclasses
+import re
 import struct
 from collections.abc import Iterator
 from typing import IO
@@ -20,6 +21,7 @@ from sound.writing import SoundWriter
 READ = 1 << 18  # bytes read from a pipe at most; usually it holds 2**16
 LARGEST_CHUNK = 1 << 20  # bytes of a WAV file's tags; longer chunks are skipped
 UNKNOWN_BYTES = 0xFFFFFFFF  # length in a WAV header: until the pipe closes
+ANOTHER = re.compile(rb"(RIFF|RF64)....WAVE", re.DOTALL)  # 12 bytes, with which a WAV file begins
 WAV_PCM, WAV_FLOAT, WAV_EXTENSIBLE = 1, 3, 0xFFFE  # WAV's format tags
 
 RAW_TYPES = {  # ffmpeg's name of a sample type: libsndfile's name
@@ -98,14 +100,16 @@ def _blocks(stream: IO[bytes], name: str, info: SoundInfo, frame: int) -> Iterat
     rest, wanted = b"", info.samples  # bytes of an incomplete frame; samples still expected
     empty = True
     while data := arrived(stream, READ):
-        if wanted == 0:
-            continue  # what follows the sound in a WAV file: read, so that the writer does not find the pipe closed
         data = rest + data
         whole = len(data) // frame
         if wanted is not None:
             whole = min(whole, wanted)
             wanted -= whole
         block, rest = data[: whole * frame], data[whole * frame :]
+        if wanted == 0:  # what follows is read, too: the writer must not find the pipe closed
+            if ANOTHER.search(rest):
+                raise UserError(f"{name}: expected one WAV file, found another joined to it: give them as a file")
+            rest = rest[-11:]
         waveform = decode(block, info.subtype, info.channels)
         check_finite(waveform, name)
         if whole:

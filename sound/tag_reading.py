@@ -238,5 +238,8 @@ def written_here(path: str | Path) -> bool:
     """Whether a file is a stem that the separation scripts have written."""
     path, texts = Path(path), {}
     with contextlib.suppress(soundfile.LibsndfileError, OSError):
-        texts = read_tags(path).texts if path.suffix.lower() in (".m4a", ".opus") else _libsndfile_texts(path)
+        with path.open("rb") as file:
+            start = file.read(64)
+        not_for_libsndfile = start[4:8] == b"ftyp" or b"OpusHead" in start  # M4A and Opus, whatever they are called
+        texts = read_tags(path).texts if not_for_libsndfile else _libsndfile_texts(path)
     return any(WRITTEN_HERE in comment for comment in texts.get("comment", []))

@@ -146,9 +146,10 @@ def texts_of(pairs: Iterable[tuple[str, Iterable[Any]]]) -> dict[str, list[str]]
         if plain.startswith(NOT_OF_STEMS):
             continue
         for value in values:
-            text = str(value).strip("\0 ")
-            if text and text not in texts.setdefault(key, []):
-                texts[key].append(text)
+            for part in str(value).encode(errors="replace").decode().split("\0"):  # as ID3 divides values
+                text = part.strip()
+                if text and text not in texts.setdefault(key, []):
+                    texts[key].append(text)
     return {name: values for name, values in texts.items() if values}
 
 

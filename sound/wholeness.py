@@ -1,4 +1,5 @@
-"""Whether a file is as long as its headers say, which neither libsndfile nor ffmpeg holds against its size."""
+"""Whether a file is as long as its headers say, not shorter nor, with another one joined to it, longer: neither
+libsndfile nor ffmpeg compares that with its size."""
 
 import math
 import re
@@ -10,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from process.errors import UserError
-from sound.parts import behind_id3, xing_header
+from sound.mpeg import behind_id3, missing, mpeg_frame
 
 UNKNOWN_LENGTH = 1 << 62  # samples; libsndfile reports about 2**63 if the header gives no length
 # What libsndfile's log says of a file that is shorter than its header says.
@@ -21,6 +22,7 @@ LENGTHS_OF_32_BITS = ("data", "SSND", "BODY", "Data Size", "Data length")
 LONGEST_OF_32_BITS = 0x7FFF0000  # bytes; longer ones are told by programs that write into a pipe
 CUT_OFF_BY_LOG = re.compile(r"truncated|Calculated frame count \d+ does not match value from 'ds64' chunk of [1-9]")
 
+MP4_START = b"ftyp"
 MP4_BOXES = b"ftyp moov mdat free skip wide uuid moof mfra sidx styp meta pdin prft emsg".split()
 REALMEDIA_CHUNKS = b".RMF PROP CONT MDPR DATA INDX".split()
 # Matroska: what holds others, and may leave its length open; and what else stands in a file, a Segment or a Cluster.
@@ -30,43 +32,48 @@ _NAMES = """
 """
 ELEMENTS = {SEGMENT, CLUSTER, *map(bytes.fromhex, _NAMES.split())}
 ASF_FILE = bytes.fromhex("A1DCAB8C47A9CF118EE400C00C205365")  # the object that tells about the file
+ADTS = (b"\xff\xf0", b"\xff\xf1", b"\xff\xf8", b"\xff\xf9")  # AAC of MPEG 4 and 2, with and without checksums
+AC3, DTS = b"\x0b\x77", b"\x7f\xfe\x80\x01"  # what each of their frames begins with
+AC3_KBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 LARGEST_VOC = 1 << 24  # bytes; in longer files, blocks overflow their lengths
 
 
 class CutOff(UserError):
-    """Sound that ends too early. What comes before is whole."""
+    """Sound that ends too early, or of which only the beginning can be read. What comes before is whole."""
 
 
 def check_whole(path: Path, log: str = "") -> None:
-    """Raise CutOff if a file is shorter than its headers say. log: libsndfile's, of opening it."""
+    """Raise CutOff if a file is shorter than its headers say, or has another joined to it. log: libsndfile's of it."""
     for _ in up_to_cut(iter(()), path, log):
         pass
 
 
 def up_to_cut(blocks: Iterator[np.ndarray], path: Path, log: str = "") -> Iterator[np.ndarray]:
-    """The blocks of a file; then, if it is shorter than its headers say, CutOff is raised."""
+    """The blocks of a file; then, if its headers say another length than it has, CutOff is raised."""
     reason = _cut_off(path, log)
     yield from blocks
     if reason:
-        raise CutOff(f"{path}: cut off: {reason}")
+        raise CutOff(f"{path}: {reason}")
 
 
 def _cut_off(path: Path, log: str) -> str | None:
     """What shows that a file is shorter than its headers say; None if it is whole.
 
     libsndfile's log has lines such as 'data : 88200 (should be 44100)' for WAV, AIFF, AU, IFF and Wave64. OGG: the last
-    page does not carry the flag of a last page. FLAC: reading finds fewer samples than the header says. MP3 without a
-    Xing or Info tag, AC-3, DTS and other streams of frames do not tell their lengths.
+    page does not carry the flag of a last page. FLAC: reading finds fewer samples than the header says. Streams of
+    frames that tell no length (MP3 without a Xing or Info tag, AAC, AC-3, DTS) end with a whole frame.
     """
     for line in log.splitlines():
         if CUT_OFF_BY_LOG.search(line) and "should be an even number" not in log:  # else only a byte of padding is
-            return "expected as many samples as its header says, found fewer"
+            return "cut off: expected as many samples as its header says, found fewer"
         if match := SIZES_IN_LOG.match(line):
             told, found = int(match["told"]), int(match["found"])
             if found < told < (LONGEST_OF_32_BITS if match["name"] in LENGTHS_OF_32_BITS else UNKNOWN_LENGTH):
-                return f"expected {told} bytes of sound, found {found}"
+                return f"cut off: expected {told} bytes of sound, found {found}"
     size = path.stat().st_size
     with path.open("rb") as data:
+        at = behind_id3(data.read(10), 0)
+        data.seek(at)
         start = data.read(1 << 14)
         if start.startswith(b"OggS"):
             data.seek(max(0, size - (1 << 17)))  # longer than any page
@@ -74,30 +81,39 @@ def _cut_off(path: Path, log: str) -> str | None:
             page = end[end.rfind(b"OggS") :]  # 27 bytes: mark, version, flags, ..., number of segments; their sizes
             whole = len(page) > 27 and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
             if not (page.startswith(b"OggS") and whole and page[5] & 4):
-                return "expected the last page of an OGG stream, found none"
-        told = _told_size(data, start, size)
-    return None if told <= size else f"expected {told} bytes, found {size}"
+                return "cut off: expected the last page of an OGG stream, found none"
+        if mpeg_frame(start, 0):
+            return missing(path)
+        told = _told_size(data, at, start, size)
+        if told > size:
+            return f"cut off: expected {told} bytes, found {size}"
+        end = told or next((at + end(start) for mark, end in ENDS.items() if start.startswith(mark)), size)
+        data.seek(end)
+        place = slice(4, 8) if start[4:8] in MP4_BOXES else slice(4)
+        if data.read(8)[place] == start[place]:
+            return f"expected one file of {end} bytes, found another joined to it"
+    return None
 
 
-def _told_size(data: BinaryIO, start: bytes, size: int) -> int:
-    """How many bytes a file has at least, by its headers; 0 if they do not tell, or libsndfile compares them itself."""
-    if start.startswith((b"ID3", b"\xff")):
-        at = behind_id3(start, 0)
-        data.seek(at)
-        return _xing(data.read(1 << 12))
+def _told_size(data: BinaryIO, at: int, start: bytes, size: int) -> int:
+    """How many bytes a file has at least, by its headers; 0 if they do not tell, or libsndfile compares them itself.
+
+    start: what comes first, behind tags, at byte `at`.
+    """
     if start[4:8] in MP4_BOXES:
-        return _behind_chunks(data, size, 0, 16, _mp4_box)
+        first = _mp4_box(start[:16]) if start[4:8] == MP4_START else 0
+        return _behind_chunks(data, size, at + first, 16, _mp4_box_behind)
     if start.startswith(b"RIFF") and start[8:12] == b"AVI ":
-        return _behind_chunks(data, size, 0, 12, _avi_chunk)
+        return _behind_chunks(data, size, at, 12, _avi_chunk)
     if start.startswith(b"Creative Voice File"):
         first = int.from_bytes(start[20:22], "little") if size < LARGEST_VOC else size
-        return _behind_chunks(data, size, first, 4, _voc_block)
+        return _behind_chunks(data, size, at + first, 4, _voc_block)
     for mark, (first, header, length) in CHUNKS.items():
         if start.startswith(mark):
-            return _behind_chunks(data, size, first, header, length)
+            return _behind_chunks(data, size, at + first, header, length)
     for mark, told in TOLD_AT_ONCE.items():
         if start.startswith(mark):
-            return told(start)
+            return at + told(start)
     return 0
 
 
@@ -121,6 +137,10 @@ def _mp4_box(header: bytes) -> int:
     return (int.from_bytes(header[8:], "big") if short == 1 else short) if header[4:8] in MP4_BOXES else 0
 
 
+def _mp4_box_behind(header: bytes) -> int:
+    return 0 if header[4:8] == MP4_START else _mp4_box(header)
+
+
 def _avi_chunk(header: bytes) -> int:
     length = int.from_bytes(header[4:8], "little") if header[:4] == b"RIFF" else 0
     return 8 + length if 0 < length < 0xFFFFFFFF else 0
@@ -128,7 +148,7 @@ def _avi_chunk(header: bytes) -> int:
 
 def _caf_chunk(header: bytes) -> int:
     length = int.from_bytes(header[4:], "big", signed=True)
-    return 12 + length if length >= 0 else 0
+    return 12 + length if length >= 0 and header[:4] != b"caff" else 0
 
 
 def _realmedia_chunk(header: bytes) -> int:
@@ -158,11 +178,35 @@ def _matroska_element(header: bytes) -> int:
     return len(name) + width if name in (SEGMENT, CLUSTER) else 0  # its length is open: look at what it holds
 
 
+def _adts_frame(header: bytes) -> int:
+    return int.from_bytes(header[3:6], "big") >> 5 & 0x1FFF if header[:2] in ADTS else 0
+
+
+def _ac3_frame(header: bytes) -> int:
+    """AC-3 tells rate and bit rate, E-AC-3 the size itself."""
+    if header[:2] != AC3:
+        return 0
+    if header[5] >> 3 > 10:
+        return 2 + 2 * (int.from_bytes(header[2:4], "big") & 0x7FF)
+    rate, code = header[4] >> 6, header[4] & 63
+    if rate == 3 or code >= 2 * len(AC3_KBITS):
+        return 0
+    kbits = AC3_KBITS[code >> 1]
+    return 2 * (2 * kbits, kbits * 320 // 147 + code % 2, 3 * kbits)[rate]  # at 48, 44.1 and 32 kHz
+
+
+def _dts_frame(header: bytes) -> int:
+    return 1 + (int.from_bytes(header[5:8], "big") >> 4 & 0x3FFF) if header[:4] == DTS else 0
+
+
 CHUNKS: dict[bytes, tuple[int, int, Callable[[bytes], int]]] = {  # mark of the file -> as for _behind_chunks
     b"\x1aE\xdf\xa3": (0, 12, _matroska_element),
     b"caff": (8, 12, _caf_chunk),
     b".RMF": (0, 8, _realmedia_chunk),
     b"wvpk": (0, 8, _wavpack_block),
+    AC3: (0, 6, _ac3_frame),
+    DTS: (0, 8, _dts_frame),
+    **dict.fromkeys(ADTS, (0, 6, _adts_frame)),
 }
 
 
@@ -208,12 +252,6 @@ def _tta(start: bytes) -> int:
     return 22 + 4 * frames + 4 + sum(struct.unpack(f"<{len(table) // 4}I", table[: len(table) // 4 * 4]))
 
 
-def _xing(frame: bytes) -> int:
-    """Some writers count the tags in front, others do not: without them, the file has at least as many bytes."""
-    header = xing_header(frame, 0)
-    return header[2] or 0 if header else 0
-
-
 def _dsf(start: bytes) -> int:
     return int.from_bytes(start[12:20], "little")
 
@@ -231,4 +269,11 @@ TOLD_AT_ONCE: dict[bytes, Callable[[bytes], int]] = {
     b"TTA1": _tta,
     b"DSD ": _dsf,
     b"FRM8": _dff,
+}
+# Of formats that libsndfile holds against their sizes itself: where they end. It does not look for what follows.
+ENDS: dict[bytes, Callable[[bytes], int]] = {
+    b".snd": lambda start: int.from_bytes(start[4:8], "big") + int.from_bytes(start[8:12], "big"),
+    b"dns.": lambda start: int.from_bytes(start[4:8], "little") + int.from_bytes(start[8:12], "little"),
+    b"riff": lambda start: int.from_bytes(start[16:24], "little"),  # Wave64
+    b"RF64": lambda start: 8 + int.from_bytes(start[20:28], "little"),
 }

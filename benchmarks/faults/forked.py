@@ -21,7 +21,9 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
@@ -69,11 +71,20 @@ def run_forked(call: Callable[[], int | None], folder: Path) -> Ended:
     return run_all([call], folder)[0]
 
 
-def run_all(calls: Sequence[Callable[[], int | None]], folder: Path) -> list[Ended]:
-    """Run every call in a forked process. Their output goes through files in `folder`.
+def run_all(calls: Sequence[Callable[[], int | None]], folder: Path, processes: int = 1) -> list[Ended]:
+    """Run every call in a forked process, so many at once. Their output goes through files in `folder`.
 
     They share a process, as forking takes longer than most of them, until one breaks a promise or ends the process.
     """
+    with ThreadPoolExecutor(processes) as pool:
+        parts = [pool.submit(_run_one_by_one, calls[first::processes], folder) for first in range(processes)]
+    ended: list[Any] = [None] * len(calls)
+    for first, part in enumerate(parts):
+        ended[first::processes] = part.result()
+    return ended
+
+
+def _run_one_by_one(calls: Sequence[Callable[[], int | None]], folder: Path) -> list[Ended]:
     ended: list[Ended] = []
     while len(ended) < len(calls):
         ended += _run_some(calls[len(ended) :], folder)

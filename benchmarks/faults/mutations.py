@@ -1,9 +1,11 @@
-"""Damaged sound files: whole ones of many kinds, and functions that damage them."""
+"""Damaged sound files: whole ones of many kinds, functions that damage them, and files whose right answer is known."""
 
+import functools
 import io
 import shutil
 import struct
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +21,8 @@ KINDS = {  # extension -> (format, sample type) as libsndfile calls them
     "flac": [("FLAC", "PCM_S8"), ("FLAC", "PCM_16"), ("FLAC", "PCM_24")],
     "ogg": [("OGG", "VORBIS"), ("OGG", "OPUS")],
     "mp3": [("MP3", "MPEG_LAYER_III")],
+    "aiff": [("AIFF", "PCM_16"), ("AIFF", "PCM_24"), ("AIFF", "FLOAT")],
+    "caf": [("CAF", "PCM_16"), ("CAF", "ALAC_16"), ("AU", "PCM_16"), ("VOC", "PCM_16")],
 }
 EXTREMES = (0, 1, 2, 0x7F, 0x80, 0xFF, 1000, 0x7FFF, 0xFFFF, 10**7, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
 HEADER = 128  # bytes that hold most of a file's header
@@ -213,11 +217,16 @@ def join(rng: np.random.Generator, data: bytes, files: list[bytes]) -> bytes:
 
 def add_tags(rng: np.random.Generator, data: bytes) -> bytes:
     """Put an ID3v2 tag in front, an ID3v1 or APEv2 tag or a chunk of WAV behind, in any encoding or in none."""
-    kind, frames = rng.integers(4), b""
+    return tagged(rng, data, int(rng.integers(4)), lies=0.1)
+
+
+def tagged(rng: np.random.Generator, data: bytes, kind: int, lies: float = 0.0) -> bytes:
+    """Add a tag of this kind, see above. lies: how often an ID3v2 tag tells a wrong size."""
+    frames = b""
     for name in rng.choice(["TIT2", "TPE1", "COMM", "APIC", "TXXX", "TCON", "TDRC", "XXXX"], 3):
         content = bytes([rng.integers(5)]) + TEXTS[rng.integers(len(TEXTS))]
         frames += str(name).encode() + struct.pack(">IH", len(content), 0) + content
-    size = len(frames) if rng.random() < 0.9 else int(rng.choice(EXTREMES))
+    size = len(frames) if rng.random() >= lies else int(rng.choice(EXTREMES))
     id3 = b"ID3" + bytes([rng.integers(2, 5), 0, 0, *(size >> shift & 127 for shift in (21, 14, 7, 0))]) + frames
     if kind == 0:
         return id3 + data
@@ -257,3 +266,41 @@ def damaged(rng: np.random.Generator, extension: str, files: dict[str, list[byte
         if not data:
             break
     return data
+
+
+# ---------------------------------------------------------------------------------------------- what is known
+
+TAGS = {"mp3": (0, 1, 2), "flac": (0,), "wav": (3,)}  # kinds of tags that such files have, see `tagged`
+JOINED = (b"RIFF", b"fLaC", b"OggS", b"FORM", b"\xff")  # what files begin with that are one song if they are joined
+
+
+@functools.cache
+def samples_in(data: bytes) -> int:
+    """Samples per channel of a whole file."""
+    try:
+        return soundfile.info(io.BytesIO(data)).frames
+    except soundfile.LibsndfileError:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            command = ["ffmpeg", "-v", "error", "-i", file.name, "-ac", "1", "-f", "s16le", "-"]
+            return len(subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True).stdout) // 2
+
+
+def with_known_answer(
+    rng: np.random.Generator, extension: str, files: dict[str, list[bytes]]
+) -> tuple[bytes, str, int]:
+    """A file of which is known what is in it.
+
+    Returns its bytes, what was done to it, and how many samples per channel it holds: 0 if it must be refused.
+    """
+    data = files[extension][rng.integers(len(files[extension]))]
+    kind, samples = rng.integers(4), samples_in(data)
+    if kind == 1 and extension in TAGS and not data.startswith((b"riff", b"RF64")):
+        return tagged(rng, data, int(rng.choice(TAGS[extension]))), "tagged", samples
+    if kind == 2 and data.startswith(JOINED):
+        times = int(rng.integers(2, 5))
+        return data * times, "joined", times * samples
+    if kind == 3:
+        return data[: int(len(data) * rng.uniform(0, 0.95))], "cut off", 0
+    return data, "whole", samples

@@ -3,14 +3,17 @@
     python benchmarks/faults/sound.py --files 20000 --output results/faults/sound.json
     python benchmarks/faults/sound.py --files 100 --lines 0 --keep broken
 
-WAV, FLAC, OGG, MP3 (and M4A, if ffmpeg is installed) with flipped bits, cut off, with wrong headers and huge lengths,
-joined, with tags of all kinds, or under another format's name, see mutations.py; some of them with --partial. Each goes
-through main() of separate_feedforward.py or separate_RNN.py in a forked process with the limits of forked.py, and some
-also through the command line. A result must be whole, finite and as long as the other stem. The exit status is 1 if a
-promise is broken.
+WAV, FLAC, OGG, MP3, AIFF, CAF (and M4A, if ffmpeg is installed) with flipped bits, cut off, with wrong headers and huge
+lengths, joined, with tags of all kinds, or under another format's name, see mutations.py; some of them with --partial,
+and most as if ffmpeg were not installed (but M4A), which takes a fifth of the time.
+Each goes through main() of separate_feedforward.py or separate_RNN.py in a forked process with the limits of forked.py,
+and some also through the command line. A result must be whole, finite and as long as the other stem. Of about every
+fifth file, the right answer is known: whole ones, with tags or joined, must give stems as long as they are, and those
+that are only cut off, none. The exit status is 1 if a promise is broken.
 """
 
 import dataclasses
+import math
 import os
 import resource
 import shutil
@@ -18,6 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -33,7 +37,7 @@ import torch  # noqa: E402
 import separate_feedforward  # noqa: E402
 import separate_RNN  # noqa: E402
 from benchmarks.faults.forked import LIMITS, PATIENCE, Counts, Ended, reading, run_all, write_report  # noqa: E402
-from benchmarks.faults.mutations import damaged, whole_files  # noqa: E402
+from benchmarks.faults.mutations import damaged, whole_files, with_known_answer  # noqa: E402
 from Model import FeedforwardNetwork  # noqa: E402
 from Model_RNN import RecurrentNetwork  # noqa: E402
 from process.commandline import parser_from  # noqa: E402
@@ -58,23 +62,25 @@ def make_networks(folder: Path) -> dict[type, Path]:
     return paths
 
 
-def look_at(stems: Path) -> str:
-    """What is wrong with a result, '' if nothing."""
+def look_at(stems: Path, samples: int | None) -> str:
+    """What is wrong with a result, '' if nothing. samples: how many it must have, if known."""
     files = sorted(stems.iterdir())
     if len(files) != 2:
         return f"exit status 0 with {len(files)} files: {[file.name for file in files]}"
     lengths = set()
     for file in files:
-        samples, _ = soundfile.read(file, always_2d=True)
-        if not np.isfinite(samples).all():
+        waveform, _ = soundfile.read(file, always_2d=True)
+        if not np.isfinite(waveform).all():
             return f"{file.name} is not finite"
-        lengths.add(samples.shape)
-    return "" if len(lengths) == 1 and len(samples) else f"stems of {lengths} samples and channels"
+        lengths.add(waveform.shape)
+    if len(lengths) > 1 or not len(waveform):
+        return f"stems of {lengths} samples and channels"
+    return "" if samples in (None, len(waveform)) else f"expected {samples} samples, found {len(waveform)}"
 
 
 @dataclasses.dataclass
 class Separation:
-    """A damaged file on its way through a script."""
+    """A damaged file on its way through a script. samples: how many it holds, if known; 0 if it must be refused."""
 
     name: str
     kind: str
@@ -82,15 +88,20 @@ class Separation:
     stems: Path
     script: ModuleType
     argv: list[str]
+    samples: int | None = None
+    programs: str = os.environ["PATH"]  # where those are that it may start
 
     def run(self) -> int:
+        os.environ["PATH"] = self.programs
         return self.script.main(self.argv)
 
     def fault(self, ended: Ended) -> str:
         fault, left = ended.fault(), [file.name for file in self.stems.iterdir()]
         if fault:
             return fault
-        return look_at(self.stems) if ended.status == 0 else f"exit status 1 left {left}" if left else ""
+        if ended.status == 0:
+            return look_at(self.stems, self.samples)
+        return f"exit status 1 left {left}" if left else f"refused: {ended.err}" if self.samples else ""
 
     def through_line(self) -> Ended:
         """Through the command line, instead of the fork."""
@@ -98,7 +109,14 @@ class Separation:
         before = os.times()
         with (self.song if self.argv[0] == "-" else Path(os.devnull)).open("rb") as data:
             try:
-                run = subprocess.run(line, stdin=data, capture_output=True, text=True, timeout=PATIENCE)
+                run = subprocess.run(
+                    line,
+                    stdin=data,
+                    capture_output=True,
+                    text=True,
+                    timeout=20 * PATIENCE,  # a busy machine takes long to load torch
+                    env={**os.environ, "PATH": self.programs},
+                )
             except subprocess.TimeoutExpired:
                 run = subprocess.CompletedProcess(line, -signal.SIGKILL, "", "")
         spent = sum(os.times()[2:4]) - sum(before[2:4]) - START_UP
@@ -109,22 +127,31 @@ class Separation:
 def prepare(number: int, seed: int, files: dict[str, list[bytes]], networks: dict[type, Path], folder: Path):
     """Write a damaged file and choose a random way to separate it."""
     rng, extension = np.random.default_rng([seed, number]), list(files)[number % len(files)]
-    misnamed = rng.random() < 0.15  # as downloaders do
+    misnamed, known, partial = (rng.random() < share for share in (0.15, 0.2, 0.2))  # misnamed as downloaders do
     suffix = WRONG_NAMES[rng.integers(len(WRONG_NAMES))] if misnamed else extension
     song, stems = folder / f"{number}.{suffix}", folder / f"stems {number}"
-    song.write_bytes(damaged(rng, extension, files))
+    data, what, samples = damaged(rng, extension, files), "damaged", None
+    if known:
+        data, what, samples = with_known_answer(rng, extension, files)
+        samples = None if partial and not samples else samples
+    song.write_bytes(data)
     stems.mkdir()
     network_class = list(SCRIPTS)[rng.integers(2)]
-    piped = extension == "wav" and rng.random() < 0.2
+    piped = extension == "wav" and not known and rng.random() < 0.2
     argv = ["-" if piped else str(song), "--output", f"{stems}/{{stem}}.{OUTPUTS[rng.integers(len(OUTPUTS))]}"]
-    argv += ["--partial"] if rng.random() < 0.2 else []
+    argv += ["--partial"] if partial else []
     argv += ["--stems", "both", "--quiet", "--device", "cpu", "--checkpoint", str(networks[network_class])]
-    return Separation(song.name, extension + misnamed * ", misnamed", song, stems, SCRIPTS[network_class], argv)
+    kind = ", ".join((extension, what, *(["misnamed"] if misnamed else [])))
+    programs = os.environ["PATH"] if extension == "m4a" or rng.random() < 0.25 else ""
+    return Separation(song.name, kind, song, stems, SCRIPTS[network_class], argv, samples, programs)
 
 
-def run_campaign(count: int, seed: int, lines: int, keep: Path | None) -> Iterator[dict]:
-    """Yield the counts so far, after every 1000 files."""
-    counts, whole = Counts(), Counts()
+def run_campaign(
+    count: int, seed: int, lines: int, keep: Path | None = None, processes: int = 1, hours: float = math.inf
+) -> Iterator[dict]:
+    """Yield the counts so far, after every 1000 files, and at the end."""
+    end = time.monotonic() + 3600 * hours
+    counts, whole, every = Counts(), Counts(), max(1, count // max(1, lines))
 
     def add(own: Counts, separation: Separation, ended: Ended) -> None:
         fault = separation.fault(ended)
@@ -141,14 +168,17 @@ def run_campaign(count: int, seed: int, lines: int, keep: Path | None) -> Iterat
                 numbers = range(start, min(start + AT_ONCE, count))
                 chosen = [prepare(number, seed, files, networks, Path(folder)) for number in numbers]
                 calls = [reading(one.song, one.run) if one.argv[0] == "-" else one.run for one in chosen]
-                for number, one, ended in zip(numbers, chosen, run_all(calls, Path(folder)), strict=True):
+                for number, one, ended in zip(numbers, chosen, run_all(calls, Path(folder), processes), strict=True):
                     add(counts, one, ended)
-                    if lines and number % max(1, count // lines) == 0:
+                    if lines and number % every == (number // every) % every:  # of all formats in turn
                         for file in one.stems.iterdir():
                             file.unlink()
                         add(whole, one, one.through_line())
-            if numbers.stop % 1000 == 0 or numbers.stop == count:
+            is_last = numbers.stop == count or time.monotonic() > end
+            if numbers.stop % 1000 == 0 or is_last:
                 yield {"forked": counts.report(), "through the command line": whole.report()}
+            if is_last:
+                return
 
 
 @command
@@ -162,13 +192,18 @@ def main(argv: list[str] | None = None) -> None:
         metavar="N",
         help="run N of them through the command line, too (default: %(default)s)",
     )
+    parser.add_argument(
+        "--hours", type=float, default=math.inf, metavar="N", help="end after these, with the files so far"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the damage (default: %(default)s)")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="at once (default: %(default)s)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy files that break a promise into this folder")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the counts into this JSON file")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     what = "damaged sound files through separate_feedforward.py and separate_RNN.py"
-    for report in run_campaign(options.files, options.seed, options.lines, options.keep):
+    run = run_campaign(options.files, options.seed, options.lines, options.keep, options.processes, options.hours)
+    for report in run:
         text = write_report(what, LIMITS | report, options.output, argv)
     print(text)
     faults = report["forked"]["faults"] + report["through the command line"]["faults"]

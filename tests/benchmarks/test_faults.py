@@ -22,7 +22,7 @@ import prepare_dataset
 import separate_feedforward
 import separate_RNN
 from benchmarks.faults import folders, forked, sound
-from benchmarks.faults.mutations import mend_pages, whole_files
+from benchmarks.faults.mutations import mend_pages, whole_files, with_known_answer
 from process.errors import UserError
 from songs.layouts import read_dataset
 from sound.ffmpeg import open_with_ffmpeg
@@ -110,6 +110,53 @@ def test_short_campaigns_of_long_runs_and_of_the_same_again(script, options):
     line = [sys.executable, str(ROOT / "benchmarks/faults" / script), *options]
     run = subprocess.run(line, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_calls_that_run_at_once_end_in_their_order(tmp_path):
+    def call(number):
+        return lambda: print(f"error: {number}", file=sys.stderr) or number % 2
+
+    ended = forked.run_all([call(number) for number in range(7)], tmp_path, processes=3)
+    assert [(one.status, one.err) for one in ended] == [(number % 2, f"error: {number}\n") for number in range(7)]
+
+
+@pytest.mark.parametrize(
+    ("samples", "status", "fault"),
+    [
+        (None, 0, ""),
+        (50, 0, ""),
+        (49, 0, "expected 49 samples, found 50"),
+        (0, 0, "expected 0"),
+        (50, 1, "refused: error: no"),
+    ],
+)
+def test_the_campaign_sees_wrong_answers(tmp_path, samples, status, fault):
+    for stem in ("vocals", "accompaniment") if status == 0 else ():
+        wavwrite(tmp_path / f"{stem}.wav", np.zeros((1, 50)), RATE)
+    separation = sound.Separation("name", "kind", tmp_path, tmp_path, sound.separate_RNN, [], samples)
+    ended = forked.Ended(status, "", "error: no" if status else "", 0.1, 1)
+    assert separation.fault(ended).startswith(fault) and bool(separation.fault(ended)) == bool(fault)
+
+
+def test_a_campaign_ends_in_time():
+    (report,) = sound.run_campaign(10**6, 1, lines=0, hours=1e-9)
+    assert report["forked"]["runs"] == sound.AT_ONCE and not report["forked"]["faults"]
+
+
+def test_known_answers_are_known(tmp_path):
+    """Of every kind, as libsndfile alone reads them."""
+    files, found = whole_files(tmp_path), set()
+    for number in range(200):
+        data, what, samples = with_known_answer(np.random.default_rng(number), "flac", files)
+        found.add(what)
+        path = tmp_path / "song.flac"
+        path.write_bytes(data)
+        if samples:
+            assert wavread(path)[0].shape[1] == samples, what
+        else:
+            with pytest.raises(UserError):
+                wavread(path)
+    assert found == {"whole", "tagged", "joined", "cut off"}
 
 
 def test_whole_files_are_whole(tmp_path):

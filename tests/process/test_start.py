@@ -123,3 +123,16 @@ def test_long_names(tmp_path, name):
         two.write_text("two")
     assert [(tmp_path / path).read_text() for path in (name, other)] == ["one", "two"]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_no_file_takes_the_place_of_a_pipe_or_a_device(tmp_path):
+    """As a link to /dev/null would let it, for whoever may write there."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link.json").symlink_to("pipe")
+    with (
+        pytest.raises(UserError, match="expected a file, found a device or a pipe"),
+        whole_file(tmp_path / "link.json"),
+    ):
+        pass
+    assert (tmp_path / "pipe").is_fifo() and sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "pipe"]

@@ -48,6 +48,7 @@ def found(folder, *files: str, songs: Sequence[Song] = ()) -> dict[str, tuple]:
         ("1_{}_(Vocals).wav", "1_{}_(Instrumental).wav"),  # Ultimate Vocal Remover
         ("12_{}_MDX23C-InstVoc HQ_(Vocals).wav", "12_{}_MDX23C-InstVoc HQ_(No Vocals).wav"),
         ("1_{}_(Vocals)_(No Other).wav", None),
+        ("{} [vocals].mp3", "{} [music].mp3"),
         ("{}_vocals.wav", "{}_instrumental.wav"),
         ("{}-vocals.opus", "{}-no_vocals.opus"),
         ("{}_vocals_mdx23c.flac", "{}_instrumental_mdx23c.flac"),

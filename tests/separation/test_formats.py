@@ -8,6 +8,7 @@ import pytest
 from helpers import fails, make_song, needs_ffmpeg
 
 import separate_RNN
+from process.errors import UserError
 from sound.encoding import create_with_ffmpeg, rate_to_write
 from sound.ffmpeg import open_with_ffmpeg
 from sound.resampling import resample
@@ -101,6 +102,27 @@ def test_m4a_and_opus_through_ffmpeg(run, extension):
     assert "found only stems of an earlier run" in said
     shutil.copy("song.flac", f"mine.{extension}")
     assert "no earlier run wrote it" in run("song.flac", f"mine.{extension}", status=1)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("extension", ["m4a", "opus"])
+@pytest.mark.parametrize("channels", range(1, 10))
+def test_channels_keep_their_places_through_ffmpeg(tmp_path, extension, channels):
+    """Each has a tone of its own, low enough for a subwoofer. What would change their order is refused."""
+    path, hertz = tmp_path / f"song.{extension}", [50 + 10 * number for number in range(channels)]
+    time = np.arange(48000) / 48000
+    waveform = np.stack([0.3 * np.sin(2 * np.pi * tone * time) for tone in hertz]).astype(np.float32)
+    if channels > 8 or (extension == "opus" and channels in (5, 7)):
+        with pytest.raises(UserError, match="ffmpeg keeps the order of up to 8 channels"):
+            create_with_ffmpeg(path, 48000, channels, Tags()).__enter__()
+        assert not list(tmp_path.iterdir())
+        return
+    with create_with_ffmpeg(path, 48000, channels, Tags()) as file:
+        file.write(waveform)
+    with open_with_ffmpeg(path, "") as sound:
+        found = np.concatenate(list(sound.blocks), axis=1)[:, 4000:44000]
+    peaks = np.abs(np.fft.rfft(found * np.hanning(40000))).argmax(axis=1)
+    assert [round(peak * 48000 / 40000 / 10) * 10 for peak in peaks] == hertz
 
 
 @needs_ffmpeg

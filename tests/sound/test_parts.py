@@ -33,13 +33,41 @@ def test_joined_files_are_read_to_the_end(tmp_path, extension, between):
         assert sound.info.samples == 47777 == sum(block.shape[1] for block in sound.blocks)
 
 
-def test_joined_files_of_different_rates(tmp_path):
-    for rate in (44100, 48000):
-        wavwrite(tmp_path / f"{rate}.flac", NOISE, rate)
-    parts = [(tmp_path / f"{rate}.flac").read_bytes() for rate in (44100, 48000)]
-    (tmp_path / "joined.flac").write_bytes(b"".join(parts))
-    with pytest.raises(UserError, match="2 joined files: expected 44100 Hz in all, found 48000"):
-        wavread(tmp_path / "joined.flac")
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3", "aiff"])
+@pytest.mark.parametrize(
+    ("other", "error"),
+    [
+        ((48000, 2), "2 joined files: expected 44100 Hz in all, found 48000"),
+        ((44100, 1), "2 joined files: expected 2 channels in all, found 1"),
+    ],
+)
+def test_joined_files_of_different_rates_and_channels(tmp_path, extension, other, error):
+    joined = b""
+    for rate, channels in ((44100, 2), other):
+        wavwrite(tmp_path / f"part.{extension}", NOISE[:channels], rate)
+        joined += (tmp_path / f"part.{extension}").read_bytes()
+    (tmp_path / f"joined.{extension}").write_bytes(joined)
+    with pytest.raises(UserError, match=error):
+        wavread(tmp_path / f"joined.{extension}")
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("extension", ["mp3", "mp2"])
+@pytest.mark.parametrize(
+    ("other", "error"),
+    [("-ar 48000", "expected 44100 Hz in all, found 48000"), ("-ac 1", "expected 2 channels in all, found 1")],
+)
+def test_joined_streams_of_frames_of_different_rates_and_channels(tmp_path, extension, other, error):
+    """Which no header tells."""
+    wavwrite(tmp_path / "song.wav", NOISE, 44100)
+    headless = ["-write_xing", "0"] if extension == "mp3" else []
+    convert(tmp_path / "song.wav", tmp_path / f"one.{extension}", *headless)
+    convert(tmp_path / "song.wav", tmp_path / f"two.{extension}", *headless, *other.split())
+    parts = [(tmp_path / f"{name}.{extension}").read_bytes() for name in ("one", "two")]
+    for between in (b"", b"TAG" + bytes(125)):
+        (tmp_path / "joined.mp3").write_bytes(between.join(parts))
+        with pytest.raises(UserError, match=error):
+            wavread(tmp_path / "joined.mp3")
 
 
 @needs_ffmpeg
@@ -118,12 +146,10 @@ def test_pieces_of_a_file_that_has_changed(tmp_path):
 def test_an_mp3_file_that_is_one_by_its_header_is_not_walked_through(tmp_path, monkeypatch):
     wavwrite(tmp_path / "song.mp3", NOISE, 44100)
     data = (tmp_path / "song.mp3").read_bytes()
-    monkeypatch.setattr("sound.parts._mp3_part", None)
-    monkeypatch.setattr("sound.parts._next_frame", None)  # of both, one is called where a file is walked through
-    monkeypatch.setattr("sound.parts._Stretch", None)
+    monkeypatch.setattr("sound.mpeg._stretches", None)
     for tag in (b"", b"TAG" + bytes(125)):
         (tmp_path / "song.mp3").write_bytes(data + tag)
-        assert find_parts(tmp_path / "song.mp3", "MP3", SAMPLES) == []
+        assert find_parts(tmp_path / "song.mp3", "MP3", SAMPLES) == ()
     for more in (data, b"TAG" + bytes(125) + data):
         (tmp_path / "song.mp3").write_bytes(data + more)
         with pytest.raises(TypeError):

@@ -75,11 +75,14 @@ def test_tags_and_chunks_before_and_after_the_sound():
         (wav_bytes(STEREO, "PCM_16")[:-4000], "cut off: expected 8000 samples, found 7000"),
         (wav_bytes(STEREO, "ULAW"), "expected PCM or float samples, found format 7, 8 bits, 2 channels, 8000 Hz"),
         (wav_bytes(np.full((1, 9), np.nan), "FLOAT"), "expected finite samples, found NaN or infinity"),
+        (wav_bytes(STEREO, "PCM_16") * 2, "expected one WAV file, found another joined to it"),
+        (wav_bytes(STEREO, "PCM_16") + wav_bytes(STEREO, "FLOAT"), "expected one WAV file, found another joined to it"),
     ],
 )
 def test_bad_streams(data, message):
-    with pytest.raises(UserError, match=message.replace("(", r"\(")):
-        read_piped(data)
+    for size in (7, 1000, 1 << 20):
+        with pytest.raises(UserError, match=message.replace("(", r"\(")):
+            read_piped(data, size=size)
 
 
 def test_raw_sound_that_ends_within_a_frame():

@@ -20,8 +20,9 @@ from helpers import ROOT, needs_ffmpeg, read_piped, wav_bytes
 from mutagen import id3
 
 import separate_feedforward
+from sound.encoding import create_with_ffmpeg
 from sound.tag_reading import read_tags, written_here
-from sound.tags import WRITTEN_HERE, Picture, Tags, stem_tags
+from sound.tags import WRITTEN_HERE, Picture, Tags, stem_tags, texts_of
 from sound.writing import create_sound
 from util import wavread
 
@@ -271,6 +272,17 @@ def test_stems_tell_who_wrote_them(tmp_path, extension, tags):
     assert sum(comment.count(WRITTEN_HERE) for comment in again.texts["comment"]) == 1
 
 
+@needs_ffmpeg
+@pytest.mark.parametrize("extension", ["m4a", "opus"])
+def test_a_stem_is_known_by_its_content_whatever_it_is_called(tmp_path, extension):
+    for place, tags in (("stem", stem_tags(Tags(), "vocals")), ("song", Tags())):
+        with create_with_ffmpeg(tmp_path / f"{place}.{extension}", 48000, 1, tags) as file:
+            file.write(np.zeros((1, 9600), np.float32))
+        for name in ("x.mp3", "x.m4a", "x.opus", "x.wav", "x"):
+            shutil.copy(tmp_path / f"{place}.{extension}", tmp_path / name)
+            assert written_here(tmp_path / name) == (place == "stem"), name
+
+
 def test_what_is_no_sound_was_not_written_here(tmp_path):
     (tmp_path / "text.wav").write_text(WRITTEN_HERE)
     assert not any(written_here(tmp_path / name) for name in ("text.wav", "missing.wav", "."))
@@ -295,3 +307,23 @@ def test_mutagen_is_loaded_only_for_tags(tmp_path, extension, tagged):
     options = ["--quiet", "--checkpoint", ROOT / "pretrained/savedModel_feedforward_best.pt"]
     run = subprocess.run([sys.executable, "-c", LOADED, *files, *options], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == int(tagged), run.stderr
+
+
+# ---------------------------------------------------------------------------------------------- texts hard to write
+
+
+def test_texts_with_zeros_are_several_and_what_is_no_text_is_replaced():
+    found = texts_of([("title", ["A\0B\0", " "]), ("artist", ["x\udcff"])])
+    assert found == {"title": ["A", "B"], "artist": ["x?"]}
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("extension", ["m4a", "opus"])
+@pytest.mark.parametrize(
+    "text", ["x" * 300_000, "a\nb\n\nc", "1=2; 3 # 4 \\ 5", "; a", "=", "\u6b4c", "'\"$HOME`"], ids=range(7)
+)
+def test_any_text_goes_through_ffmpeg(tmp_path, extension, text):
+    tags = Tags({"lyrics": [text], "title": ["J\xf3ga"], "comment": [text]})
+    with create_with_ffmpeg(tmp_path / f"song.{extension}", 48000, 1, tags) as file:
+        file.write(np.zeros((1, 9600), np.float32))
+    assert read_tags(tmp_path / f"song.{extension}").texts == tags.texts

@@ -11,6 +11,7 @@ from sounds import NOISE, SAMPLES, convert, separate
 
 from process.errors import UserError
 from sound.files import UnknownFormat
+from sound.mpeg import mpeg_frame
 from sound.wholeness import ASF_FILE, CutOff, check_whole
 from util import wavread, wavwrite
 
@@ -79,6 +80,49 @@ def test_half_of_any_container(tmp_path, containers, extension):
             check_whole(path)
 
 
+STREAMS = {  # extension -> how ffmpeg writes frames that tell no length
+    "mp3": "-c:a libmp3lame -write_xing 0 -id3v2_version 0",
+    "tagged.mp3": "-c:a libmp3lame -write_xing 0 -metadata title=x",
+    "mono.mp3": "-c:a libmp3lame -write_xing 0 -ac 1 -ar 22050",
+    "mp2": "-c:a mp2",
+    "ac3": "-c:a ac3",
+    "32.ac3": "-c:a ac3 -ar 32000 -b:a 96k",
+    "48.ac3": "-c:a ac3 -ar 48000",
+    "eac3": "-c:a eac3",
+    "dts": "-c:a dca -strict -2 -ar 48000",
+    "aac": "-c:a aac",
+}
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("extension", STREAMS)
+def test_streams_of_frames_end_with_a_whole_one(tmp_path, extension):
+    wavwrite(tmp_path / "source.wav", NOISE, 44100)
+    path = tmp_path / f"song.{extension}"
+    convert(tmp_path / "source.wav", path, *STREAMS[extension].split())
+    data = path.read_bytes()
+    for behind in (b"", b"TAG" + bytes(125), b"\0" * 999):
+        path.write_bytes(data + behind)
+        check_whole(path)
+    for missing in (1, 9, 50):
+        path.write_bytes(data[:-missing])
+        with pytest.raises(CutOff, match=r"cut off: expected \d+ bytes( in the last frame)?, found \d+"):
+            check_whole(path)
+
+
+@needs_ffmpeg
+def test_the_rest_of_a_stream_of_frames_is_read_if_partial(tmp_path, capsys):
+    wavwrite(tmp_path / "source.wav", NOISE, 44100)
+    convert(tmp_path / "source.wav", tmp_path / "song.mp3", "-write_xing", "0")
+    data = (tmp_path / "song.mp3").read_bytes()
+    (tmp_path / "song.mp3").write_bytes(data[:-9])
+    separate(tmp_path / "song.mp3", tmp_path / "voice.wav", status=1)
+    assert "in the last frame" in capsys.readouterr().err and not (tmp_path / "voice.wav").exists()
+    separate(tmp_path / "song.mp3", tmp_path / "voice.wav", "--partial")
+    assert "cut off" in capsys.readouterr().err
+    assert SAMPLES - 2 * 1152 < wavread(tmp_path / "voice.wav")[0].shape[1] < SAMPLES + 2 * 1152
+
+
 @pytest.mark.parametrize(
     "header",
     [
@@ -126,14 +170,62 @@ def test_half_a_song_for_ffmpeg_leaves_no_stem(tmp_path, containers, capsys):
         assert not (tmp_path / "voice.wav").exists()
 
 
-@pytest.mark.parametrize("extension", ["wav", "aiff", "flac", "ogg"])
-def test_joined_files_of_which_the_last_is_cut_off(tmp_path, extension):
+@pytest.mark.parametrize("extension", ["wav", "aiff", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("tag", [b"", b"ID3\3\0\0\0\0\0\x0a0123456789"])
+def test_joined_files_of_which_the_last_is_cut_off(tmp_path, extension, tag):
     path = tmp_path / f"song.{extension}"
     wavwrite(path, NOISE, 44100)
     data = path.read_bytes()
-    path.write_bytes(data + data[: len(data) // 2])
-    with pytest.raises(UserError, match=r"cut off|flac decoder lost sync"):
+    tag = tag if extension == "mp3" else b""
+    path.write_bytes(tag + data + tag + data)
+    assert wavread(path)[0].shape == (2, 2 * SAMPLES)
+    for kept in (0.5, 0.9):
+        path.write_bytes(tag + data + tag + data[: round(kept * len(data))])
+        with pytest.raises(UserError, match=r"cut off|flac decoder lost sync"):
+            wavread(path)
+
+
+@pytest.mark.parametrize("file_format", ["AU", "W64", "RF64", "NIST", "CAF"])
+def test_joined_files_of_which_only_the_first_would_be_read(tmp_path, file_format):
+    path = tmp_path / "song"
+    soundfile.write(path, NOISE.T, 44100, format=file_format)
+    data = path.read_bytes()
+    soundfile.write(path, NOISE[:, :7777].T, 44100, format=file_format)
+    path.write_bytes(data + path.read_bytes())
+    with pytest.raises(CutOff, match=f"expected one file of {len(data)} bytes, found another joined to it"):
         wavread(path)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("extension", ["m4a", "mp4", "mov", "wma", "flv"])
+def test_joined_files_of_which_ffmpeg_would_read_only_the_first(tmp_path, containers, extension):
+    data = (containers / f"song.{extension}").read_bytes()
+    (tmp_path / "song").write_bytes(data * 2)
+    with pytest.raises(CutOff, match=f"expected one file of {len(data)} bytes, found another joined to it"):
+        check_whole(tmp_path / "song")
+
+
+def test_joined_files_of_which_the_first_is_cut_off(tmp_path):
+    path = tmp_path / "song.mp3"
+    wavwrite(path, NOISE, 44100)
+    data = path.read_bytes()
+    half = 0
+    while half < len(data) // 2:
+        half += mpeg_frame(data, half).size
+    path.write_bytes(data[:half] + data)
+    with pytest.raises(CutOff, match=rf"expected {len(data)} bytes, found {half}"):
+        wavread(path)
+
+
+@pytest.mark.parametrize(("file_format", "mark"), [("AIFF", b"SSND"), ("SVX", b"BODY"), ("WAV", b"data")])
+def test_lengths_of_32_bits_that_a_stream_left_open(tmp_path, file_format, mark):
+    path, channels = tmp_path / "song", 1 if file_format == "SVX" else 2
+    soundfile.write(path, NOISE[:channels].T, 44100, format=file_format)
+    data = bytearray(path.read_bytes())
+    for at in (4, data.index(mark) + 4):
+        data[at : at + 4] = b"\xff" * 4
+    path.write_bytes(data)
+    assert wavread(path)[0].shape == (channels, SAMPLES)
 
 
 def test_headers_of_streams_tell_no_length(tmp_path):
