@@ -16,6 +16,7 @@ from torch import nn
 from Model import FeedforwardConfig, FeedforwardNetwork
 from networks.compression import Compression
 from networks.encoders import encoder_of
+from networks.layers import LSTM
 
 State = tuple[torch.Tensor, torch.Tensor]  # the LSTM's (h, c), each (1, batch, memory) or (1, batch, bands x memory)
 
@@ -41,7 +42,7 @@ class RecurrentNetwork(nn.Module):
         self.compression = Compression(config.bins)
         layers = encoder_of(config)
         self.encoder = layers.make_encoder()  # 2049 -> 1000 -> 400
-        self.lstm = nn.LSTM(layers.code_shape[-1], config.memory)  # 400 -> 200; frames first, as it works inside
+        self.lstm = LSTM(layers.code_shape[-1], config.memory)  # 400 -> 200; frames first, as it works inside
         for parameter in self.lstm.parameters():
             if parameter.ndim == 2:
                 nn.init.xavier_uniform_(parameter)
