@@ -310,13 +310,11 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        device = torch.device(name)
-        if device.type == "cuda":
+        if torch.device(name).type == "cuda":
             _be_exact()
-        torch.zeros(1, device=device)
+        return torch.zeros(1, device=name).device  # with its number: in another thread, "cuda" may be another one
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name}: not available here ({str(error).splitlines()[0]})") from error
-    return device
 
 
 def _be_exact() -> None:

@@ -117,14 +117,14 @@ def pretended(monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
-    monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
+    monkeypatch.setattr(torch, "zeros", lambda _, device: SimpleNamespace(device=torch.device(device, 0)))
     yield
     torch.use_deterministic_algorithms(False)
     os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)  # monkeypatch does not know of it
 
 
 def test_cuda_is_told_to_repeat_itself_and_to_compute_in_32_bits(pretended):
-    assert choose_device("cuda:0").type == "cuda"
+    assert choose_device("cuda") == torch.device("cuda:0")
     assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32

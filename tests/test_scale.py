@@ -9,7 +9,7 @@ from helpers import ROOT
 
 PAGE = re.sub(r"\s+", " ", (ROOT / "docs" / "scale.md").read_text(encoding="utf-8"))
 RESULTS = ROOT / "results"
-PRICE = float(re.search(r"([\d.]+) USD for a core and hour is assumed", PAGE)[1])
+[PRICE] = map(float, re.findall(r"([\d.]+) USD for a core and hour is assumed", PAGE))
 SONGS = 3600 / 240  # in an hour of sound
 ALONE = "`import torch` alone"
 COMMANDS = {
