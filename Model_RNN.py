@@ -19,6 +19,7 @@ from torch import nn
 from Model import FeedforwardConfig, FeedforwardNetwork
 from networks.compression import Compression
 from networks.encoders import encoder_of
+from networks.layers import LSTM
 
 State = tuple[torch.Tensor, torch.Tensor]  # the LSTMs' (h, c), each (layers, batch, memory) or, of all bands side by
 # side, (layers, batch, bands x memory)
@@ -51,8 +52,8 @@ class RecurrentNetwork(nn.Module):
         self.deeper = nn.ModuleList(self._make_deeper(layers) for _ in range(config.layers - 1))
         self.decoder = layers.make_decoder()  # 400 -> 1000 -> 2049
 
-    def _make_lstm(self, layers: Any) -> nn.LSTM:
-        lstm = nn.LSTM(layers.code_shape[-1], self.config.memory)  # frames first, as it works inside
+    def _make_lstm(self, layers: Any) -> LSTM:
+        lstm = LSTM(layers.code_shape[-1], self.config.memory)  # frames first, as it works inside
         for parameter in lstm.parameters():
             if parameter.ndim == 2:
                 nn.init.xavier_uniform_(parameter)
@@ -86,13 +87,13 @@ class RecurrentNetwork(nn.Module):
         h, c = map(torch.stack, zip(*states, strict=True))
         return self.decoder(code), (h, c)
 
-    def _layers(self) -> Iterator[tuple[nn.LSTM, nn.Module]]:
+    def _layers(self) -> Iterator[tuple[LSTM, nn.Module]]:
         yield self.lstm, self.fuse
         for layer in self.deeper:
             yield layer["lstm"], layer["fuse"]
 
 
-def remember(lstm: nn.LSTM, code: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State]:
+def remember(lstm: LSTM, code: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State]:
     """Run an LSTM over the frames, for each band by itself; a dense code counts as one band.
 
     Returns what it remembers, in the code's shape but for `memory` last, and the state: h and c, each (batch, memory)

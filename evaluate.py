@@ -38,26 +38,28 @@ from scoring.systems import IDEAL_MASKS, NETWORKS, Folder, IdealMask, Mixture, N
 from separation.separate import find_checkpoint
 from songs.layouts import SPLITS, add_dataset_arguments, find_songs
 from songs.song import Song
-from util import AudioConfig
+from util import AudioConfig, choose_device
 
 # ---------------------------------------------------------------------------------------------- systems
 
 
 def make_systems(options: argparse.Namespace, songs: list[Song]) -> list[System]:
     """The mixture, the systems that the command line asks for, and the ideal masks."""
+    device = str(choose_device(options.device))
     networks = []
     for name in NETWORKS:
         path = getattr(options, name)
         if path or options.checkpoint is None:
-            networks.append(Network(name, path or find_checkpoint(name)))
+            networks.append(Network(name, path or find_checkpoint(name), device=device))
     for text in options.checkpoint or []:
         name, path = _named(text)
-        networks.append(Network(name or load_any_network(path)[2]["name"], path))
+        networks.append(Network(name or load_any_network(path)[2]["name"], path, device=device))
     if options.bidirectional:
         remembering = [network for network in networks if load_any_network(network.path)[0].remembers]
         if not remembering:
             raise UserError("--bidirectional: expected a recurrent network, found none")
-        networks += [Network(f"{network.name} bidirectional", network.path, True) for network in remembering]
+        again = [(f"{network.name} bidirectional", network) for network in remembering]
+        networks += [dataclasses.replace(network, name=name, bidirectional=True) for name, network in again]
     if options.keys > 1:
         again = [(f"{network.name} {options.keys} keys", network) for network in networks]
         networks += [dataclasses.replace(network, name=name, keys=options.keys) for name, network in again]
@@ -108,6 +110,9 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     add("--page", type=Path, metavar="FOLDER", help=page)
     workers = "evaluate this many songs at a time, each in a process of its own (default here: %(default)s)"
     add("--workers", type=int, default=os.cpu_count(), help=workers)
+    device = "run the networks on cpu, cuda, mps, or the best available; scores are computed on the CPU "
+    device += "(default: %(default)s)"
+    add("--device", default="cpu", help=device)
     return parser.parse_args(argv)
 
 

@@ -197,7 +197,7 @@ class Colour:
         """Undo most of the colour in the next frames' magnitude (rows, frames, bins). Loud frames count more."""
         difference = (self.compression.log_spectrum(magnitude) - self.compression.mean) @ self.smooth  # (..., points)
         root_level = magnitude.square().mean(dim=-1, keepdim=True).sqrt().sqrt()  # (rows, frames, 1)
-        values, weights = (part.double().cpu().numpy() for part in (difference, root_level))
+        values, weights = (part.cpu().double().numpy() for part in (difference, root_level))  # mps has no double
         total, weight = self.sums[0].follow(weights * values), self.sums[1].follow(weights)
         gain = np.clip(-TAKEN_BACK * total / np.maximum(weight, SILENCE), -MOST, MOST)
         return magnitude * torch.exp(torch.from_numpy(gain).float().to(magnitude.device) @ self.spread)

@@ -1,4 +1,4 @@
-"""Fully connected layers, the building block of every encoder, decoder and fusion."""
+"""Fully connected layers, the building block of every encoder, decoder and fusion, and the LSTM between them."""
 
 import itertools
 
@@ -18,6 +18,19 @@ def layers(*sizes: int, dropout: float = 0.0) -> list[nn.Module]:
         nn.init.zeros_(linear.bias)
         modules += [linear, nn.LeakyReLU(0.01, inplace=True), nn.Dropout(dropout)]
     return modules
+
+
+class LSTM(nn.LSTM):
+    """nn.LSTM, but on CUDA in float32 even where autocast asks for bfloat16.
+
+    cuDNN would get float16 instead (torch's `_cudnn_rnn_cast_reflatten`), in which small gradients vanish.
+    """
+
+    def forward(self, values, state=None):
+        if not values.is_cuda:
+            return super().forward(values, state)
+        with torch.autocast("cuda", enabled=False):
+            return super().forward(values.float(), state)
 
 
 def plus(total: torch.Tensor, values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ from scoring.estimates import Estimate, displacement, find_estimates, read_estim
 from separation.separate import describe, headline, separate
 from songs.song import Song
 from sound.resampling import resample
-from util import AudioConfig, load_checkpoint, load_network, stft
+from util import AudioConfig, choose_device, device_errors, load_checkpoint, load_network, stft
 
 NETWORKS = {network_class.name: network_class for network_class in (FeedforwardNetwork, RecurrentNetwork)}
 DISPLACED = "the voice is "  # begins the part of a note that tells lag and gain
@@ -66,12 +66,13 @@ class Mixture:
 
 
 @functools.lru_cache
-def load_any_network(path: Path) -> tuple[torch.nn.Module, AudioConfig, dict]:
-    """Rebuild a network of either kind from its checkpoint. Returns what `util.load_network` returns."""
+def load_any_network(path: Path, device: str = "cpu") -> tuple[torch.nn.Module, AudioConfig, dict]:
+    """Rebuild a network of either kind from its checkpoint. Returns what `util.load_network` returns, on a device."""
     name = load_checkpoint(path)["name"]
     if name not in NETWORKS:
         raise UserError(f"{path}: expected a checkpoint of {' or '.join(NETWORKS)}, found one of {name}")
-    return load_network(path, NETWORKS[name])
+    network, audio, checkpoint = load_network(path, NETWORKS[name])
+    return network.to(choose_device(device)), audio, checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Network:
     path: Path
     bidirectional: bool = False
     keys: int = 1
+    device: str = "cpu"
 
     @property
     def description(self) -> str:
@@ -91,7 +93,7 @@ class Network:
     def headline(self) -> str:
         """The description without the history of the training."""
         network, audio, _ = load_any_network(self.path)
-        return headline(self.path, bool(network.remembers), audio, torch.device("cpu")) + self._way
+        return headline(self.path, bool(network.remembers), audio, torch.device(self.device)) + self._way
 
     @property
     def _way(self) -> str:
@@ -103,9 +105,10 @@ class Network:
         return load_any_network(self.path)[1]
 
     def estimate(self, recording: Recording) -> Estimates:
-        network, audio, _ = load_any_network(self.path)
         rate = recording.song.rate
-        [voice] = separate(network, recording.mixture[None], rate, audio, self.bidirectional, self.keys)
+        with device_errors(torch.device(self.device)):
+            network, audio, _ = load_any_network(self.path, self.device)
+            [voice] = separate(network, recording.mixture[None], rate, audio, self.bidirectional, self.keys)
         return recording.with_accompaniment(voice), ""
 
 

@@ -20,7 +20,7 @@ from separation.naming import FORMATS, STEMS, Plan, is_done, make_plan
 from separation.separate import describe, find_checkpoint, headline
 from separation.stems import PIPE, Job, separate_song
 from sound.streams import RAW_TYPES
-from util import AudioConfig, choose_device, load_network
+from util import AudioConfig, choose_device, device_errors, load_network
 
 
 def parse_options(
@@ -161,7 +161,8 @@ def main(network_class: type[Any], documentation: str, argv: list[str] | None = 
     device = choose_device(options.device)
     path = options.checkpoint or find_checkpoint(network_class.name)
     network, audio, checkpoint = load_network(path, network_class)
-    network.to(device)
+    with device_errors(device):
+        network.to(device)
     torch.set_num_threads(1)  # the rest reads and writes; more threads are many times slower on a busy machine
     progress = Progress(len(plan.jobs), options.quiet)
     progress.say(headline(path, network_class.remembers, audio, device))
@@ -181,7 +182,8 @@ def main(network_class: type[Any], documentation: str, argv: list[str] | None = 
             for target in job.targets.values():
                 if plan.make_folders and target != PIPE:
                     make_folder(Path(target).parent)
-            separate_job(network, audio, job, progress)
+            with device_errors(device):
+                separate_job(network, audio, job, progress)
         except (UserError, OSError) as error:
             if len(plan.jobs) == 1 or isinstance(error, BrokenPipeError):
                 raise

@@ -4,7 +4,8 @@ import argparse
 import dataclasses
 import multiprocessing
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,9 @@ from training.files import Run
 from training.loop import Loader, make_loader, measure_input, train
 from training.mixes import Mixes, open_mixes
 from training.options import parse_options
-from training.parallel import hidden, joined, leads, ranks
+from training.parallel import hidden, joined, leads, ranks, workers_for
 from training.resuming import check_data, fingerprints, resumed_checkpoint, take_over
-from util import AudioConfig, choose_device, load_checkpoint, load_network, set_seed
+from util import AudioConfig, choose_device, device_errors, load_checkpoint, load_network, set_seed
 
 CORNER = 700.0  # Hz, below which an encoder's bands are about equally wide, as on the mel scale
 
@@ -119,14 +120,14 @@ def make_network(
 
 
 def make_training_set(
-    songs: list[Song], audio: AudioConfig, transform: Compose, options: argparse.Namespace
+    songs: list[Song], audio: AudioConfig, transform: Compose, options: argparse.Namespace, device: torch.device
 ) -> DSD100Dataset:
     """The songs and solo voices to train on, and all accompaniments, decoded in advance as far as memory allows."""
     voices = find_sounds(options.voices, Voice) if options.voices else []
     accompaniments = find_sounds(options.accompaniments, Accompaniment) if options.accompaniments else []
     # The memory goes to training songs: validation reads each song only once per epoch.
     reading = tqdm([*songs, *voices, *accompaniments], "reading", leave=False, disable=hidden(), unit="song")
-    copies = ranks() * (1 if multiprocessing.get_start_method() == "fork" else 1 + options.workers)
+    copies = ranks() * (1 if multiprocessing.get_start_method() == "fork" else 1 + workers_for(options, device))
     kept = iter(list(keep(reading, options.cache / copies)))
     songs, voices, accompaniments = ([next(kept) for _ in part] for part in (songs, voices, accompaniments))
     whole_songs = options.sequences == "songs"
@@ -147,6 +148,7 @@ def make_train_loader(
     make_spectrum: MakeMagnitudeSpectrum,
     shuffle_frames: bool,
     options: argparse.Namespace,
+    device: torch.device,
 ) -> Loader:
     """Excerpts of songs and voices through the course's transforms and, unless it is to be plain, all others."""
     if options.plain:
@@ -158,7 +160,8 @@ def make_train_loader(
     transforms.append(make_spectrum)
     if shuffle_frames:
         transforms.append(ShuffleFrameOrder())
-    return make_loader(make_training_set(songs, audio, Compose(transforms), options), options, shuffle=True)
+    training_set = make_training_set(songs, audio, Compose(transforms), options, device)
+    return make_loader(training_set, options, shuffle=True, device=device)
 
 
 @command
@@ -175,13 +178,19 @@ def main(
     """
     options = parse_options(network_class, documentation, argv, starts_from)
     with joined(), only_writer(options.output) if leads() else nullcontext(Path(options.output)) as folder:
-        try:
-            start(network_class, starts_from, shuffle_frames, options, folder)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            lost = "a process that reads songs was killed, or ran out of memory; continue with --resume"
-            raise UserError(f"{options.dataset}: {lost} (--workers {options.workers})") from error
+        start(network_class, starts_from, shuffle_frames, options, folder)
+
+
+@contextmanager
+def lost_workers(options: argparse.Namespace, device: torch.device) -> Iterator[None]:
+    """Raise UserError if a process that reads songs has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        lost = "a process that reads songs was killed, or ran out of memory; continue with --resume"
+        raise UserError(f"{options.dataset}: {lost} (--workers {workers_for(options, device)})") from error
 
 
 def start(
@@ -203,38 +212,40 @@ def start(
         torch.set_num_threads(options.threads)
     set_seed(options.seed)
     device = choose_device(options.device)
+    with device_errors(device), lost_workers(options, device):
+        songs = songs_to_learn_from(options)
+        if resumed is None:
+            network, audio = make_network(network_class, starts_from, options, folder)
 
-    songs = songs_to_learn_from(options)
-    if resumed is None:
-        network, audio = make_network(network_class, starts_from, options, folder)
+        make_spectrum = MakeMagnitudeSpectrum(projected=options.target == "projection")
+        valid_transform = Compose([InTune(), make_spectrum] if adapts(network) else [make_spectrum])
+        valid_set = DSD100Dataset(songs["Valid"], audio, valid_transform, options.excerpt, whole_songs=True)
+        train_loader: Loader | Mixes
+        if options.mix:
+            train_loader = open_mixes(songs["Train"], audio, options, folder, device)
+        else:
+            train_loader = make_train_loader(songs["Train"], audio, make_spectrum, shuffle_frames, options, device)
+        if resumed is None and starts_from_scratch(starts_from, options):
+            measure_input(network, train_loader)
 
-    make_spectrum = MakeMagnitudeSpectrum(projected=options.target == "projection")
-    valid_transform = Compose([InTune(), make_spectrum] if adapts(network) else [make_spectrum])
-    valid_set = DSD100Dataset(songs["Valid"], audio, valid_transform, options.excerpt, whole_songs=True)
-    train_loader: Loader | Mixes
-    if options.mix:
-        train_loader = open_mixes(songs["Train"], audio, options, folder, device)
-    else:
-        train_loader = make_train_loader(songs["Train"], audio, make_spectrum, shuffle_frames, options)
-    if resumed is None and starts_from_scratch(starts_from, options):
-        measure_input(network, train_loader)
+        options.data = fingerprints(songs["Valid"], train_loader)
+        if resumed is not None:
+            check_data(run, resumed, options.data, options)
+        if options.overwrite and leads():
+            for path in (run.last, run.best):
+                path.unlink(missing_ok=True)  # so that nothing of the old run passes for the new one's
 
-    options.data = fingerprints(songs["Valid"], train_loader)
-    if resumed is not None:
-        check_data(run, resumed, options.data, options)
-    if options.overwrite and leads():
-        for path in (run.last, run.best):
-            path.unlink(missing_ok=True)  # so that nothing of the old run passes for the new one's
-
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    print(
-        f"{network.name} network, {parameters / 1e6:.1f} M parameters, {device}, {audio}\n"
-        f"{options.dataset}: {', '.join(f'{len(songs[split])} songs {split}' for split in ('Train', 'Valid'))}",
-        flush=True,
-    )
-    valid_loader = make_loader(valid_set, options, shuffle=False)
-    for what, loader in (("to train on", train_loader), ("to validate on", valid_loader)):
-        if leads() and loader.is_silent():
-            warn(f"{options.dataset}: all vocals {what} are silent; expected singing, else there is nothing to learn")
-    train(network, audio, train_loader, valid_loader, device, options, run, resumed)
-    print(f"best checkpoint: {run.best}\ncurves: {run.path('loss.png')}, {run.path('loss.csv')}")
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        print(
+            f"{network.name} network, {parameters / 1e6:.1f} M parameters, {device}, {audio}\n"
+            f"{options.dataset}: {', '.join(f'{len(songs[split])} songs {split}' for split in ('Train', 'Valid'))}",
+            flush=True,
+        )
+        valid_loader = make_loader(valid_set, options, shuffle=False, device=device)
+        for what, loader in (("to train on", train_loader), ("to validate on", valid_loader)):
+            if leads() and loader.is_silent():
+                warn(
+                    f"{options.dataset}: all vocals {what} are silent; expected singing, else there is nothing to learn"
+                )
+        train(network, audio, train_loader, valid_loader, device, options, run, resumed)
+        print(f"best checkpoint: {run.best}\ncurves: {run.path('loss.png')}, {run.path('loss.csv')}")

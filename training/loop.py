@@ -22,17 +22,18 @@ from Data import (
     DSD100Dataset,
     collate_fn,
 )
-from process.errors import UserError
 from songs.inspection import is_silent
 from training.files import Run
-from training.loss import LossCurve, SmoothedLoss, kl_divergence, mean_over_frames
+from training.loss import LossCurve, Tally, kl_divergence, mean_over_frames
 from training.mixes import Mixes
 from training.options import kept
-from training.parallel import average_gradients, hidden, leads, same_everywhere, seed_epoch, share, sums
-from util import AudioConfig, save_checkpoint
+from training.parallel import average_gradients, hidden, leads, same_everywhere, seed_epoch, share, workers_for
+from util import AudioConfig, save_checkpoint, send
 
+CPU = torch.device("cpu")
 CLIP_NORM = 1.0  # of the gradient over all weights; training normally stays below it
 AVERAGED_STEPS = 1000  # the validated and saved weights average over at most this many steps
+UNREAD = 50  # batches whose losses wait on a GPU until they are read, which it must be waited for
 REDRAWN = 60.0  # seconds after which the curves are written anew within an epoch
 STATISTICS_BATCHES = 20  # batches from which the input's mean and deviation are measured
 
@@ -69,13 +70,18 @@ class Loader(DataLoader):
         return f"{data}, with the course's settings (--plain)" if options.plain else data
 
 
-def make_loader(dataset: DSD100Dataset, options: argparse.Namespace, shuffle: bool) -> Loader:
+def make_loader(
+    dataset: DSD100Dataset, options: argparse.Namespace, shuffle: bool, device: torch.device = CPU
+) -> Loader:
+    """device: of the network."""
+    workers = workers_for(options, device)
     return Loader(
         dataset,
         batch_sampler=Batches(dataset, options.batch_size, shuffle),
         collate_fn=collate_fn,
-        num_workers=options.workers,
-        persistent_workers=options.workers > 0,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # its own, so that loading does not advance the one that dropout uses
     )
 
@@ -90,7 +96,7 @@ def carry_state(state: tuple | None, starts: torch.Tensor) -> tuple | None:
     """
     if state is None:
         return None
-    goes_on = (~starts).to(state[0].device)[:, None]  # (batch, 1)
+    goes_on = send(~starts, state[0].device)[:, None]  # (batch, 1)
     return tuple(part.detach()[:, : len(starts)] * goes_on for part in state)
 
 
@@ -112,37 +118,34 @@ def run_epoch(
     Each rank goes through its share of every batch. Raises UserError at a non-finite loss.
     """
     network.train(optimizer is not None)
-    total, frames, smoothed, state = 0.0, 0.0, SmoothedLoss(), None
+    tally, state = Tally(title, note), None
     started = time.perf_counter()
     progress = tqdm(loader, title, file=sys.stderr, leave=False, disable=hidden(), unit="batch")
     with torch.set_grad_enabled(optimizer is not None):
         for number, batch in enumerate(progress, 1):
-            value, count = 0.0, 0
+            loss, count = torch.zeros((), device=device), 0
             if optimizer is not None:
                 optimizer.zero_grad()
             if batch:  # a rank's share of the last batch may be empty
-                mixture, vocals = batch["mixture"].to(device), batch["vocals"].to(device)  # (batch, frames, bins)
+                mixture, vocals = send(batch["mixture"], device), send(batch["vocals"], device)  # (batch, frames, bins)
                 state = carry_state(state, batch["starts"]) if loader.whole_songs else None
                 with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and optimizer is not None):
                     mask, state = network(mixture, state)
                 loss = mean_over_frames(kl_divergence(vocals, mask.float() * mixture, reverse), batch["lengths"])
-                value, count = loss.item(), int(batch["lengths"].sum())
-                if not math.isfinite(value):
-                    songs = ", ".join(sorted(set(batch["names"])))
-                    raise UserError(f"{title}, batch {number}: expected a finite loss, found {value} (songs: {songs})")
+                count = int(batch["lengths"].sum())
             if optimizer is not None:
                 if count:
                     loss.backward()
                 average_gradients(network, count)
                 torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
                 optimizer.step()
-            batch_total, batch_frames = sums(value * count, count)
-            total, frames = total + batch_total, frames + batch_frames
-            mean = batch_total / batch_frames
-            shown = note(mean, number) if note else smoothed.update(mean)
-            rate = frames / (time.perf_counter() - started)
-            progress.set_postfix_str(f"loss {shown:.4g}, {rate:.0f} frames/s", refresh=False)
-    return total / frames
+            tally.add(loss, count, batch.get("names", []))
+            if device.type == "cpu" or number % UNREAD == 0:
+                tally.read()
+                rate = tally.frames / (time.perf_counter() - started)
+                progress.set_postfix_str(f"loss {tally.shown:.4g}, {rate:.0f} frames/s", refresh=False)
+        tally.read()
+    return tally.mean
 
 
 def learning_rate(peak: float, epoch: int, epochs: int) -> float:
@@ -158,8 +161,7 @@ def follow(average: torch.nn.Module, network: torch.nn.Module, step: int) -> Non
     """
     share = max(1 / AVERAGED_STEPS, 9 / (step + 9))
     with torch.no_grad():
-        for own, new in zip(average.parameters(), network.parameters(), strict=True):
-            own.lerp_(new, share)
+        torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), share)
 
 
 # ---------------------------------------------------------------------------------------------- one run
@@ -192,27 +194,28 @@ def train(
     """
     network.to(device)
     same_everywhere(network)
-    average = network if options.plain else copy.deepcopy(network)
+    average = network if options.plain else copy.deepcopy(network).to(device)  # which lays out the LSTM for cuDNN anew
     valid_loader.begin(0)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
     )  # fused: a third of the time, with the small batches that learn best
     first = next(network.parameters())
-    history, curve = [], LossCurve()
+    history, curve, steps = [], LossCurve(), 0
     trained_on = train_loader.describe(options) + options.before  # in words, shown when the network is used
     if resumed is not None:
         trained_on = resumed["trained_on"]
         network.load_state_dict(resumed["weights_of_last_step"])
         optimizer.load_state_dict(resumed["optimizer"])
         torch.set_rng_state(resumed["rng_state"])
-        torch.cuda.set_rng_state_all(resumed["cuda_rng_states"])
+        torch.cuda.set_rng_state_all(resumed["cuda_rng_states"][: torch.cuda.device_count()])
         history = resumed["history"]
-        earlier = {"batches": int(optimizer.state[first]["step"])}  # of a version that kept no curve
-        curve = LossCurve(**resumed.get("loss_curve", earlier))
+        steps = int(optimizer.state[first]["step"])
+        curve = LossCurve(**resumed.get("loss_curve", {"batches": steps}))  # an earlier version kept no curve
         if leads():  # in case it was killed before it could write these
             run.write_results(resumed, curve, average, audio, valid_loader.dataset.songs[0], device)
     if average is not network:
-        optimizer.register_step_post_hook(lambda *_: follow(average, network, int(optimizer.state[first]["step"])))
+        numbers = itertools.count(steps + 1)  # the optimizer's own count is on the GPU
+        optimizer.register_step_post_hook(lambda *_: follow(average, network, next(numbers)))
     reverse = options.divergence == "reverse"
     batches, written = 0, time.monotonic()
 

@@ -1,9 +1,14 @@
-"""The loss of both networks, its mean over frames, and the smoothed loss to watch."""
+"""The loss of both networks, its mean over frames and over an epoch, and the smoothed loss to watch."""
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import torch
+
+from process.errors import UserError
+from training.parallel import sums
+from util import send
 
 EPSILON = 1e-8  # inside the logarithms: -160 dB, far below any audible magnitude
 SMOOTHING = 0.99  # eta of the running mean
@@ -26,8 +31,9 @@ def mean_over_frames(losses: torch.Tensor, lengths: torch.Tensor) -> torch.Tenso
     The mean is over frames, not songs, so that every frame counts the same. Padding is cut off before the mean, so
     nothing in it, not even NaN, reaches the loss or the gradient.
     """
-    real = torch.arange(losses.shape[1], device=losses.device) < lengths.to(losses.device)[:, None]  # (batch, frames)
-    return losses[real].mean()
+    real = torch.arange(losses.shape[1]) < lengths[:, None]  # (batch, frames)
+    places = real.flatten().nonzero()[:, 0]  # found here: on a GPU, their number would have to be waited for
+    return losses.flatten().index_select(0, send(places, losses.device)).mean()
 
 
 @dataclasses.dataclass
@@ -75,3 +81,44 @@ class LossCurve(SmoothedLoss):
             self.every *= 2
             self.points = [point for point in self.points if point[0] % self.every == 0]
         return smoothed
+
+
+class Tally:
+    """The mean loss of an epoch, over all ranks. Losses stay where they were computed until they are read.
+
+    title: of the epoch, for messages; note: is told each batch's loss, over all ranks, and its number, from 1, and
+    returns the smoothed loss to show.
+    """
+
+    def __init__(self, title: str, note: Callable[[float, int], float] | None = None):
+        self.title = title
+        smoothed = SmoothedLoss()
+        self.note = note or (lambda loss, _: smoothed.update(loss))
+        self.unread: list[tuple[torch.Tensor, int, list[str]]] = []
+        self.total, self.frames, self.batches = 0.0, 0.0, 0
+        self.shown = math.nan  # the smoothed loss
+
+    def add(self, loss: torch.Tensor, frames: int, names: list[str]) -> None:
+        """The mean loss () over the next batch's frames, of which this rank may have none; names: of its songs."""
+        self.unread.append((loss.detach(), frames, names))
+
+    def read(self) -> None:
+        """Read the losses that were added: a GPU must be waited for. Raises UserError if one is not finite."""
+        if not self.unread:
+            return
+        losses, counts, names = zip(*self.unread, strict=True)
+        self.unread = []
+        values = torch.stack(losses).tolist()
+        for number, (value, own) in enumerate(zip(values, names, strict=True), self.batches + 1):
+            if not math.isfinite(value):
+                songs = ", ".join(sorted(set(own)))
+                raise UserError(f"{self.title}, batch {number}: expected a finite loss, found {value} (songs: {songs})")
+        products = [value * count for value, count in zip(values, counts, strict=True)]
+        together = sums(*products, *counts)
+        for total, frames in zip(together[: len(counts)], together[len(counts) :], strict=True):
+            self.total, self.frames, self.batches = self.total + total, self.frames + frames, self.batches + 1
+            self.shown = self.note(total / frames, self.batches)
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.frames

@@ -27,8 +27,8 @@ from songs.effects import OCTAVES, room
 from songs.layouts import belongs, find_songs, find_sounds
 from songs.song import Accompaniment, Song, Voice
 from training.bank import Bank, Parts, Track, open_bank
-from training.parallel import leader_first, share
-from util import AudioConfig, stft
+from training.parallel import leader_first, share, workers_for
+from util import AudioConfig, send, stft
 
 LEVEL = 0.1  # RMS of a mixture, -20 dB
 SOFTEST = 0.01  # level of a track that is not blown up to the others', -40 dB: it holds no voice, but what leaked in
@@ -262,7 +262,7 @@ def loudness(take: Take) -> float:
 
 
 class Mixes:
-    """The batches of an epoch of `options.steps`. options.workers: threads that draw ahead."""
+    """The batches of an epoch of `options.steps`, mixed on a device. options.workers: threads that draw ahead."""
 
     whole_songs = False
 
@@ -276,6 +276,7 @@ class Mixes:
         device: torch.device,
     ):
         self.sound, self.audio, self.options, self.device = bank.samples.to(device), audio, options, device
+        self.workers = workers_for(options, device)
         self.desk = Desk(groups, alone, audio, options)
         self.frames = max(1, round(options.excerpt * audio.sample_rate / audio.hop))
         self.margin = round(MARGIN * audio.sample_rate)
@@ -310,15 +311,14 @@ class Mixes:
         return self.options.steps
 
     def __iter__(self) -> Iterator[dict]:
-        workers = self.options.workers
-        if not workers:
+        if not self.workers:
             yield from map(self.batch, range(len(self)))
             return
-        with ThreadPoolExecutor(workers, initializer=torch.get_num_threads) as pool:
+        with ThreadPoolExecutor(self.workers, initializer=torch.get_num_threads) as pool:
             ahead: collections.deque[Future] = collections.deque()
             for step in range(len(self)):
                 ahead.append(pool.submit(self.batch, step))
-                if len(ahead) > workers:
+                if len(ahead) > self.workers:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
@@ -355,14 +355,14 @@ class Mixes:
                 torch.stack([self.spectrum(plan.accompaniment) for plan in plans]),
             ]
         )  # (2, plans, bins of the excerpt)
-        curves = torch.from_numpy(np.stack([plan.equalizer for plan in plans], axis=1)).float().to(self.device)
+        curves = send(torch.from_numpy(np.stack([plan.equalizer for plan in plans], axis=1)).float(), self.device)
         curves = torch.lerp(curves[..., self.octave], curves[..., self.octave + 1], self.within)
-        gains = spectra.real.new_tensor([plan.gain for plan in plans])[:, None]
-        limits = gains.new_tensor([plan.bandwidth for plan in plans])[:, None]
+        numbers = torch.tensor([(plan.gain, plan.bandwidth) for plan in plans], dtype=torch.float32)
+        gains, limits = send(numbers, self.device).T[..., None]  # each (plans, 1)
         spectra *= 10 ** (curves / 20) * gains * (self.frequencies < limits)
         rooms = [row for row, plan in enumerate(plans) if plan.room is not None]
         for row in rooms:
-            response = torch.from_numpy(plans[row].room).to(self.device)
+            response = send(torch.from_numpy(plans[row].room), self.device)
             spectra[0, row] *= 1 + torch.fft.rfft(response[: self.samples], self.samples)
         return torch.fft.irfft(spectra, self.samples)
 

@@ -13,6 +13,7 @@ from process.commandline import parser_from, renamed
 from songs.layouts import add_dataset_arguments
 from training.files import Run
 from training.mixes import folder_and_share
+from training.parallel import PROCESSES, THREADS
 from util import AudioConfig
 
 RANGES: dict[str, tuple[float, float]] = {  # limits of the numeric options
@@ -111,8 +112,9 @@ def parse_options(
     cache = "keep up to this many MB of decoded songs in memory, read the others as needed (default: %(default)s)"
     add("--cache", type=int, metavar="MB", default=2000, help=cache)
     renamed(parser, "--keep", "--cache")
-    workers = "number of extra processes that read and transform songs, or of threads with --mix (default: %(default)s)"
-    add("--workers", type=int, default=0, help=workers)
+    workers = "number of extra processes that read and transform songs, or of threads with --mix "
+    workers += f"(default: 0; with a GPU, a core less than there are, at most {PROCESSES}, or {THREADS} threads)"
+    add("--workers", type=int, help=workers)
     mix = "draw excerpts' vocals from these folders, of songs or of solo vocals, in these shares: training/mixes.py"
     add("--mix", nargs="+", action="extend", type=folder_and_share, default=[], metavar="FOLDER=SHARE", help=mix)
     left_out = "songs, artists or solo vocals of those folders that are not trained on"

@@ -7,6 +7,7 @@ of the batch, and so hold the same weights: N ranks learn what one learns, up to
 messages. Without torchrun there is one rank, and all of this does nothing.
 """
 
+import argparse
 import contextlib
 import io
 import os
@@ -16,6 +17,17 @@ import torch
 from torch import distributed
 
 from process.errors import UserError
+
+PROCESSES, THREADS = 8, 4  # at most, that prepare batches for a GPU by default; threads mix on the GPU itself
+
+
+def workers_for(options: argparse.Namespace, device: torch.device) -> int:
+    """How many processes, or threads with --mix, prepare batches for a network on this device."""
+    if options.workers is not None:
+        return options.workers
+    if device.type == "cpu":
+        return 0  # its cores are the network's
+    return THREADS if options.mix else max(1, min(PROCESSES, (os.cpu_count() or 1) - 1))
 
 
 def ranks() -> int:

@@ -2,6 +2,7 @@
 
     python benchmarks/speed/training.py prepared --output results/training_speed.json
     python benchmarks/speed/training.py prepared --threads 1 --rounds 0 --learn 4
+    python benchmarks/speed/training.py prepared --threads 2 --learn 0 --device cuda -- --mix prepared=1
 
 The dataset, here `prepared`, comes from prepare_dataset.py; loader and network are those of `train_*.py DATASET`, which
 gets the options after --. Training takes about 6 operations per weight and frame (a multiplication and an addition
@@ -11,8 +12,12 @@ of threads, each with 32 and 16 bits, take turns on the machine. On a busy one, 
 For comparison, the simplest way: whole songs loaded, one frame at a time. Last, the effect of 16 bits on the loss: both
 networks learn from the same batches with 32 and with 16 bits and are validated. A processor that cannot multiply 16-bit
 numbers multiplies them in 32 bits.
+
+With --device, that device takes turns with the CPU, each with its own loader. Of a GPU, the share of time in which it
+neither computes nor copies is measured, and what it would do if batches cost nothing, or nothing but batches.
 """
 
+import argparse
 import copy
 import itertools
 import json
@@ -21,7 +26,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -36,12 +41,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import train_feedforward
 import train_RNN
+from benchmarks.speed.on_device import LEARNING_RATE, TIMES, Some, drain, optimizer_of, speed_on
 from process.commandline import parser_from
 from process.errors import command, whole_file
 from scoring.report import code_version
 from sound.resampling import resample
 from training import command as training_command
-from training.loop import learning_rate, run_epoch
+from training.loop import Loader, learning_rate, run_epoch
 from training.loss import kl_divergence
 from util import stft
 
@@ -49,43 +55,27 @@ SCRIPTS = {"feedforward": (train_feedforward, []), "RNN": (train_RNN, ["--init",
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SIZE = 2048  # rows and columns of the matrices
 NAIVE_FRAMES = 200
-LEARNING_RATE = 1e-3
 SEEDS = 2  # number of trainings whose losses are compared
 
 
-class Some:
-    """A loader of the first batches of an epoch."""
-
-    def __init__(self, loader, epoch: int, count: int):
-        self.loader, self.dataset, self.epoch, self.count, self.frames = loader, loader.dataset, epoch, count, 0
-
-    def __iter__(self) -> Iterator[dict]:
-        self.loader.batch_sampler.epoch = self.epoch
-        for batch in itertools.islice(self.loader, self.count):
-            self.frames += int(batch["lengths"].sum())
-            yield batch
-
-
-def as_the_command_makes_it(name: str, arguments: list[str]) -> dict:
-    """What train_<name>.py would train, and its loaders."""
+def as_the_command_makes_it(name: str, arguments: list[str], device: str = "cpu") -> dict:
+    """What train_<name>.py would train on a device, and its loaders."""
     made: dict[str, Any] = {}
 
     def keep(network, audio, train_loader, valid_loader, device, options, *_):
-        made.update(network=network, audio=audio, train=train_loader, valid=valid_loader, options=options)
+        made.update(
+            network=network, audio=audio, train=train_loader, valid=valid_loader, options=options, device=device
+        )
 
     train, training_command.train = training_command.train, keep
     script, more = SCRIPTS[name]
     try:
         with tempfile.TemporaryDirectory() as folder:
-            if script.main([*arguments, *more, "--device", "cpu", "--output", folder]):
+            if script.main([*arguments, *more, "--device", device, "--output", folder]):
                 sys.exit(1)
     finally:
         training_command.train = train
     return made
-
-
-def optimizer_of(network: torch.nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-2, fused=True)
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
@@ -103,7 +93,7 @@ def product_speed(dtype: torch.dtype) -> tuple[float, float]:
 
 
 def learning_speed(made: dict, kind: str, epoch: int, batches: int) -> dict[str, float]:
-    """One measurement: some batches, from the songs to the updated weights."""
+    """One measurement on the CPU: some batches, from the songs to the updated weights."""
     network: Any = made["network"]
     some: Any = Some(made["train"], epoch, batches)
     operations = 6 * sum(parameter.numel() for parameter in network.parameters())  # per frame
@@ -191,6 +181,56 @@ def losses(made: dict, epochs: int) -> dict[str, Any]:
     return {**found, "bfloat16 to float32": quotient, "16-bit numbers multiplied in": made_in}
 
 
+def measure(name: str, options: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
+    """All figures of a network. rest: options of its training script."""
+    made = as_the_command_makes_it(name, [options.dataset, *rest])
+    fresh, numbers = copy.deepcopy(made["network"]), options.threads or [1, 2]
+    variants = {f"{count} threads, {kind}": (count, kind) for count in numbers for kind in TYPES}
+    measured: dict[str, list[dict]] = {variant: [] for variant in variants if options.rounds}
+    there = as_the_command_makes_it(name, [options.dataset, *rest], options.device) if options.device else made
+    for each in (made, there) if options.rounds else ():
+        if isinstance(each["train"], Loader):
+            drain(each["train"])  # each song is read once to tune it, which is no part of what comes
+    for number in range(options.rounds):
+        for variant, (count, kind) in variants.items():
+            torch.set_num_threads(count)
+            measured[variant].append(learning_speed(made, kind, number + 1, options.batches))
+        for kind in TYPES if options.device else ():
+            own = speed_on(there, kind, number + 1, TIMES * options.batches)
+            measured.setdefault(f"{options.device}, {kind}", []).append(own)
+    report: dict[str, Any] = {
+        "weights": sum(parameter.numel() for parameter in fresh.parameters()),
+        "audio": str(made["audio"]),
+        "options": " ".join(rest),
+    }
+    for variant, rounds in measured.items():
+        report[variant] = {key: median([each[key] for each in rounds]) for key in rounds[0]}
+        print(
+            f"{name}, {variant}: " + ", ".join(f"{key} {value}" for key, value in report[variant].items()), flush=True
+        )
+    if options.device and options.rounds:
+        slow = report[f"{max(numbers)} threads, float32"]["frames per second"]
+        for kind in TYPES:
+            ratio = report[f"{options.device}, {kind}"]["frames per second"] / slow
+            report[f"{options.device}, {kind}, to {max(numbers)} threads, float32"] = round(ratio, 2)
+    elif options.rounds:
+        torch.set_num_threads(1)
+        report["one frame at a time, 1 thread"] = slow = naive_speed(made)
+        print(f"{name}, one frame at a time: {slow['frames per second']:.0f} frames/s", flush=True)
+    if options.learn:
+        made["network"] = fresh
+        torch.set_num_threads(max(numbers))
+        report[f"validation loss after {options.learn} epochs"] = found = losses(made, options.learn)
+        print(f"{name}, validation loss: {found}", flush=True)
+    return report
+
+
+def median(values: list[float | None]) -> float | None:
+    """None if there are none."""
+    found = [value for value in values if value is not None]
+    return round(statistics.median(found), 4) if found else None
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = parser_from(__doc__)
@@ -203,10 +243,11 @@ def main(argv: list[str] | None = None) -> None:
     add("--rounds", type=int, metavar="N", default=3, help=repeats)
     learn = "train for this many epochs to compare losses; 0 compares none (default: %(default)s)"
     add("--learn", type=int, default=10, metavar="EPOCHS", help=learn)
+    add("--network", choices=SCRIPTS, action="append", help="measure this network (default: both)")
+    add("--device", help=f"measure the speed on this device, too, with {TIMES} times as many batches")
     add("--output", type=Path, metavar="FILE", help="write the figures into this JSON file")
     options, rest = parser.parse_known_args(argv)
     rest = [word for word in rest if word != "--"]
-    numbers = options.threads or [1, 2]
     report: dict[str, Any] = {
         "command": " ".join(["benchmarks/speed/training.py", *(sys.argv[1:] if argv is None else argv)]),
         "commit": code_version(),
@@ -214,43 +255,13 @@ def main(argv: list[str] | None = None) -> None:
         "torch": torch.__version__,
         "operations per frame": "6 per weight",
     }
-    for name in SCRIPTS:
-        made = as_the_command_makes_it(name, [options.dataset, *rest])
-        fresh = copy.deepcopy(made["network"])
-        variants = {f"{count} threads, {kind}": (count, kind) for count in numbers for kind in TYPES}
-        measured: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants if options.rounds}
-        for number in range(options.rounds):
-            for variant, (count, kind) in variants.items():
-                torch.set_num_threads(count)
-                measured[variant].append(learning_speed(made, kind, number + 1, options.batches))
-        own: dict[str, Any] = {
-            "weights": sum(parameter.numel() for parameter in fresh.parameters()),
-            "audio": str(made["audio"]),
-        }
-        for variant, rounds in measured.items():
-            own[variant] = {key: round(statistics.median(each[key] for each in rounds), 4) for key in rounds[0]}
-            share = (
-                own[variant]["share of the float32 limit"],
-                own[variant]["share of the float32 limit, processor time"],
-            )
-            speed = own[variant]["frames per second"]
-            print(f"{name}, {variant}: {speed:.0f} frames/s, {share[0]:.0%} of the float32 limit", flush=True)
-            print(f"    by processor time: {share[1]:.0%}", flush=True)
-        if options.rounds:
-            torch.set_num_threads(1)
-            own["one frame at a time, 1 thread"] = naive_speed(made)
-            print(
-                f"{name}, one frame at a time: {own['one frame at a time, 1 thread']['frames per second']:.0f} frames/s"
-            )
-        if options.learn:
-            made["network"] = fresh
-            torch.set_num_threads(max(numbers))
-            own[f"validation loss after {options.learn} epochs"] = found = losses(made, options.learn)
-            print(f"{name}, validation loss: {found}", flush=True)
-        report[name] = own
-    if options.output:
-        with whole_file(options.output) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n")
+    if options.device and torch.device(options.device).type == "cuda":
+        report["GPU"] = torch.cuda.get_device_name(options.device)
+    for name in options.network or SCRIPTS:
+        report[name] = measure(name, options, rest)
+        if options.output:  # so far: whatever stops the next network
+            with whole_file(options.output) as temporary:
+                temporary.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

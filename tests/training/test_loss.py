@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.loss import EPSILON, LossCurve, SmoothedLoss, kl_divergence, mean_over_frames
+from process.errors import UserError
+from training.loss import EPSILON, LossCurve, SmoothedLoss, Tally, kl_divergence, mean_over_frames
 
 
 def plain_sum(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -46,6 +47,50 @@ def test_padding_reaches_neither_loss_nor_gradient():
     assert mean.item() == pytest.approx(14 / 4)  # over frames, not over songs
     mean.backward()
     assert torch.equal(losses.grad, torch.tensor([[0.25, 0.25, 0.25], [0.25, 0.0, 0.0]]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_mean_is_to_the_bit_that_of_the_real_frames_alone(seed):
+    losses = torch.rand(9, 700, generator=torch.Generator().manual_seed(seed)).exp().requires_grad_()
+    lengths = torch.tensor([700, 3, 650, 700, 1, 699, 511, 512, 64])
+    mean = mean_over_frames(losses, lengths)
+    mean.backward()
+    gradient, losses.grad = losses.grad, None
+    expected = losses[torch.arange(700) < lengths[:, None]].mean()
+    expected.backward()
+    assert torch.equal(mean, expected) and torch.equal(gradient, losses.grad)
+
+
+# ---------------------------------------------------------------------------------------------- over an epoch
+
+LOSSES = torch.rand(7, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("every", [1, 3, 100])
+def test_an_epochs_mean_is_the_same_whenever_its_losses_are_read(every):
+    told = []
+    tally = Tally("", lambda loss, number: told.append((number, loss)) or loss / 2)
+    for number, loss in enumerate(LOSSES, 1):
+        tally.add(loss, number, ["song"])
+        if number % every == 0:
+            tally.read()
+    tally.read()
+    expected, frames = 0.0, 0
+    for number, loss in enumerate(LOSSES.tolist(), 1):  # as Python adds them up, one after the other
+        expected, frames = expected + loss * number, frames + number
+    assert tally.mean == expected / frames
+    assert told == [(number, loss * number / number) for number, loss in enumerate(LOSSES.tolist(), 1)]
+    assert tally.shown == told[-1][1] / 2
+
+
+def test_a_loss_that_is_not_finite_is_told_with_its_batch_however_late_it_is_read():
+    tally = Tally("epoch 2/9")
+    for number in range(1, 5):
+        tally.add(torch.tensor(torch.nan if number == 3 else 1.0), 8, [f"song {number}", "other"])
+        if number == 1:
+            tally.read()
+    with pytest.raises(UserError, match=r"^epoch 2/9, batch 3: .*finite loss, found nan \(songs: other, song 3\)$"):
+        tally.read()
 
 
 def test_smoothed_loss_is_free_of_startup_bias():

@@ -213,6 +213,16 @@ def test_the_kept_weights_follow_those_of_the_steps():
         assert 1 - average.weight.item() == pytest.approx(left, rel=1e-4) and network.weight.item() == 1
 
 
+def test_the_kept_weights_are_to_the_bit_those_that_each_tensor_by_itself_would_give():
+    networks = average, network = [FeedforwardNetwork(FeedforwardConfig(bins=129, encoder="bands")) for _ in range(2)]
+    expected = copy.deepcopy(average)
+    for step in (1, 5, 2000):
+        loop.follow(*networks, step)
+        for own, new in zip(expected.parameters(), network.parameters(), strict=True):
+            own.data.lerp_(new.data, max(1 / loop.AVERAGED_STEPS, 9 / (step + 9)))
+    assert same(average.state_dict(), expected.state_dict())
+
+
 def test_what_is_judged_and_saved_is_the_average(dataset, tmp_path, monkeypatch):
     steps, follow = [], loop.follow
 

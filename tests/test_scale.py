@@ -1,0 +1,85 @@
+"""docs/scale.md: every figure follows from results/, by the formulas that the page itself gives."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from helpers import ROOT
+
+PAGE = re.sub(r"\s+", " ", (ROOT / "docs" / "scale.md").read_text(encoding="utf-8"))
+RESULTS = ROOT / "results"
+[PRICE] = map(float, re.findall(r"([\d.]+) USD for a core and hour is assumed", PAGE))
+SONGS = 3600 / 240  # in an hour of sound
+ALONE = "`import torch` alone"
+COMMANDS = {
+    "single frame": "`separate_feedforward.py`, voice",
+    "recurrent": "`separate_RNN.py`, voice",
+    "recurrent, both directions": "`separate_RNN.py --bidirectional`, voice",
+}
+
+
+def measured(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """Of benchmarks/speed/separation.py: processor seconds of a song by command, and peak memory in MB."""
+    text = (folder / "benchmark.md").read_text(encoding="utf-8")
+    tables = r"(?m)^\| (.+?) \| [^|]+ \| [\d.]+ \| ([\d.]+) \(", r"(?m)^\| (.+?) \| (\d+) \|$"
+    seconds, memory = ({name: float(value) for name, value in re.findall(table, text)} for table in tables)
+    return seconds, memory
+
+
+(NEWER, NEWER_MEMORY), (OLDER, OLDER_MEMORY) = (measured(RESULTS / f"separation{end}") for end in ("", "_avx2"))
+
+
+def expect(text: str) -> None:
+    assert text in PAGE, f"docs/scale.md: expected '{text}'"
+
+
+def priced(seconds: float) -> str:
+    """Processor seconds of an hour of sound, and USD for 1000 hours."""
+    return f"{seconds:.0f} ({1000 * seconds / 3600 * PRICE:.2f})"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_hour_of_separation(name):
+    cells = []
+    for seconds in (NEWER, OLDER):
+        spent = seconds.get(COMMANDS[name])
+        cells += ["", ""] if spent is None else [priced(SONGS * spent), priced(SONGS * (spent - seconds[ALONE]))]
+    expect(re.sub(r"\s+", " ", f"| {name} | {' | '.join(cells)} |"))
+
+
+def test_start_and_memory():
+    expect(f"takes {NEWER[ALONE]} s (newer) and {OLDER[ALONE]} s (older) to load torch")
+    expect(
+        f"{NEWER_MEMORY['2 hours']:.0f} MB (newer) and {OLDER_MEMORY['2 hours']:.0f} MB (older) with a song of 2 hours"
+    )
+    expect(f"{OLDER_MEMORY['10 minutes, `--bidirectional`']:.0f} MB with `--bidirectional`")
+    assert NEWER_MEMORY[ALONE] == OLDER_MEMORY[ALONE]
+    expect(f"{OLDER_MEMORY[ALONE]:.0f} MB of each are torch")
+
+
+def test_a_million_songs():
+    hours = [1e6 * (own[COMMANDS["recurrent"]] - own[ALONE]) / 3600 for own in (NEWER, OLDER)]
+    expect(f"{hours[0]:.0f} core-hours on the newer processor and {hours[1]:.0f} on the older one")
+    expect(f"{hours[0] * PRICE:.0f} and {hours[1] * PRICE:.0f} USD at the price above")
+    expect(f"they are {1e6 * 240 / 3600:.0f} hours of sound")
+    expect(f"take {1e6 * 240 * 44100 * 2 * 2 / 1e12:.0f} TB")  # two channels, two bytes
+
+
+@pytest.mark.parametrize(("name", "network"), [("single frame", "feedforward"), ("recurrent", "RNN")])
+def test_an_hour_of_training(name, network):
+    speed, frames = json.loads((RESULTS / "training_speed.json").read_text())[network], 3600 * 32000 / 2048
+    expect(f"{frames:.0f} frames an hour")
+    rates = [speed[f"1 threads, {kind}"]["frames per processor second"] for kind in ("float32", "bfloat16")]
+    expect(f"| {name} | {frames / rates[0]:.1f} | {frames / rates[1]:.1f} |")
+
+
+def test_an_hour_of_evaluation():
+    judged = json.loads((RESULTS / "evaluation_speed.json").read_text())
+    assert judged["data"].startswith("50 songs of 240 s ")
+    seconds = judged["processor seconds of all processes, with pictures"] / (50 * 240) * 3600
+    expect(f"`evaluate.py` takes {seconds:.0f} processor seconds for an hour of songs")
+
+
+def test_a_gpu_is_not_measured_until_there_are_results():
+    assert (RESULTS / "gpu.json").exists() or "Not measured yet: nothing in this project has run on a GPU" in PAGE
