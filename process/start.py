@@ -1,6 +1,8 @@
 """What every script does before it imports anything that takes long: `import process.start` comes first."""
 
+import atexit
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -11,6 +13,7 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("recipe", "report", "benchmarks")  # rooms that have some, beside those at the door
 STREAMS = {"stdin": "standard input", "stdout": "standard output", "stderr": "standard error"}
+NEW_OBJECTS = 20_000  # after which Python looks for garbage, instead of after 700 to 2000; more are not faster
 CLOSED: set[str] = set()  # those that were closed when the script started, which lead nowhere now
 
 
@@ -41,7 +44,16 @@ def end_quietly(number: int, _: FrameType | None) -> NoReturn:
     os._exit(128 + number)
 
 
+def collect_less() -> None:
+    """Torch makes some 200,000 objects when it is imported, and no garbage. Python would look for garbage among them
+    again and again, and once more when it ends: together, a quarter of what importing torch takes."""
+    gc.set_threshold(NEW_OBJECTS)
+    atexit.register(gc.freeze)
+
+
 open_closed_streams()
 started = getattr(sys.modules["__main__"], "__file__", None)
-if is_script(started) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not under nohup
-    signal.signal(signal.SIGINT, end_quietly)
+if is_script(started):
+    collect_less()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not under nohup
+        signal.signal(signal.SIGINT, end_quietly)

@@ -1,10 +1,14 @@
 """Separation that also runs backwards in time: better, at the cost of latency."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import torch
 
-from separation.separator import Separator
+from separation.separator import Block, Frames, Piece, Separator, Step, push_through
 from util import AudioConfig
+
+Segment = tuple[np.ndarray, np.ndarray, bool]  # see Bidirectional.cut
 
 
 class Bidirectional:
@@ -15,6 +19,9 @@ class Bidirectional:
     the context after it and cross-faded with the next segment. Either pass warms up on its first seconds in the
     opposite direction, so that it knows the song when it starts. The result does not depend on how the stream is cut
     into pieces. Latency: SEGMENT + FADE + CONTEXT.
+
+    Like a Separator, it works in steps, each of which may run in a thread of its own: while one segment is heard
+    backwards, the next is heard forwards.
     """
 
     SEGMENT, FADE, CONTEXT = 60.0, 0.5, 10.0  # seconds
@@ -22,62 +29,74 @@ class Bidirectional:
     def __init__(self, network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int, keys: int = 1):
         self.make_separator = lambda: Separator(network, audio, rate, channels, keys)
         self.segment, self.fade, self.context = (round(rate * t) for t in (self.SEGMENT, self.FADE, self.CONTEXT))
-        self.mixture = np.zeros((channels, 0), np.float32)  # from the start of the next segment
-        self.forwards: Separator | None = None  # made once there is enough context to warm up on
-        self.before = 0  # warm-up samples whose voice is still to come, and to be dropped
-        self.known = np.zeros((channels, 0), np.float32)  # the voice in self.mixture, forwards
-        self.fading = np.zeros((channels, 0), np.float32)  # the last segment's voice, backwards, where it overlaps
+        self.forwards = self.make_separator()
+        self.steps: tuple[Step, ...] = self.analyse, self.forwards.find_masks, self.cut, self.hear_backwards
+        nothing = np.zeros((channels, 0), np.float32)
+        self.start: np.ndarray | None = nothing  # of the stream, until there is enough context to warm up on
+        self.before = 0  # warm-up samples that are still to come out, and to be dropped
+        self.mixture, self.known = [nothing], [nothing]  # from the start of the next segment: its voice, forwards
+        self.fading = nothing  # the last segment's voice, backwards, where it overlaps
         self.stopped = False
 
     def push(self, waveform: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """See Separator.push."""
-        self.mixture = np.concatenate([self.mixture, waveform], axis=1)
-        self.known = np.concatenate([self.known, self._hear_forwards(waveform, last)], axis=1)
-        mixture, voice = [self.mixture[:, :0]], [self.known[:, :0]]
-        enough = self.segment + self.fade + self.context
-        while (arrived := self.mixture.shape[1]) >= enough or (last and arrived):
-            samples = min(self.segment, arrived)
-            mixture.append(self.mixture[:, :samples])
-            voice.append((self.known[:, :samples] + self._hear_backwards(samples)) / 2)
-            self.mixture, self.known = self.mixture[:, samples:], self.known[:, samples:]
-        return np.concatenate(mixture, axis=1), np.concatenate(voice, axis=1)
+        """See push_through."""
+        return push_through(self.steps, waveform, last)
 
     def stop(self) -> None:
-        """Make a push in another thread raise InterruptedError soon: a segment takes seconds."""
+        """Make another thread's step backwards raise InterruptedError soon: a segment takes seconds."""
         self.stopped = True
 
-    def _hear_forwards(self, waveform: np.ndarray, last: bool) -> np.ndarray:
-        """The voice (channels, samples) that the next samples complete, forwards: a little behind them."""
-        if self.forwards is None:
-            if self.mixture.shape[1] < self.context and not last:
-                return self.known[:, :0]
-            turned = self.mixture[:, : self.context][:, ::-1]
-            self.forwards, self.before = self.make_separator(), turned.shape[1]
-            waveform = np.concatenate([turned, self.mixture], axis=1)
-        voice = self._hear(self.forwards, waveform, last)
-        skipped = min(self.before, voice.shape[1])
-        self.before -= skipped
-        return voice[:, skipped:]
+    def analyse(self, blocks: Iterable[Block]) -> Iterator[Frames]:
+        """As Separator.analyse, after the warm-up."""
+        return self.forwards.analyse(self._warming_up(blocks))
 
-    def _hear_backwards(self, samples: int) -> np.ndarray:
-        """The voice in the first `samples` of self.mixture, backwards: (channels, samples)."""
-        sound = self.mixture[:, : samples + self.fade + self.context]
-        turned = np.concatenate([sound[:, -self.context :], sound[:, ::-1]], axis=1)
-        voice = self._hear(self.make_separator(), turned, last=True)[:, ::-1][:, : samples + self.fade]
-        faded = self.fading.shape[1]
-        # The fade leaves out the very edge, whose frames do not see what comes before.
-        share = np.linspace(2, 0, faded, dtype=np.float32).clip(max=1)
-        voice[:, :faded] += (self.fading - voice[:, :faded]) * share
-        self.fading = voice[:, samples : sound.shape[1]]
-        return voice[:, :samples]
+    def _warming_up(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        for waveform, last in blocks:
+            if self.start is not None:
+                waveform = self.start = np.concatenate([self.start, waveform], axis=1)
+                if waveform.shape[1] < self.context and not last:
+                    continue
+                turned = waveform[:, : self.context][:, ::-1]
+                self.start, self.before = None, turned.shape[1]
+                yield turned, False
+            yield waveform, last
 
-    def _hear(self, separator: Separator, sound: np.ndarray, last: bool) -> np.ndarray:
-        """The voice that the next sound completes. Pushed in pieces, which takes less memory."""
-        voice = []
+    def cut(self, masked: Iterable[tuple[Frames, torch.Tensor]]) -> Iterator[Segment]:
+        """Cut what was heard forwards into segments: the mixture, which goes on for FADE and CONTEXT behind a segment,
+        the voice in the segment, and whether it is the last one."""
+        enough = self.segment + self.fade + self.context
+        for mixture, voice, last in self.forwards.synthesise(masked):
+            skipped = min(self.before, mixture.shape[1])
+            self.before -= skipped
+            self.mixture.append(mixture[:, skipped:])
+            self.known.append(voice[:, skipped:])
+            arrived = sum(piece.shape[1] for piece in self.mixture)
+            while arrived >= enough or (last and arrived):
+                samples = min(self.segment, arrived)
+                mixture, known = (np.concatenate(parts, axis=1) for parts in (self.mixture, self.known))
+                self.mixture, self.known = [mixture[:, samples:]], [known[:, samples:]]
+                arrived -= samples
+                yield mixture[:, :enough], known[:, :samples], last and not arrived
+
+    def hear_backwards(self, segments: Iterable[Segment]) -> Iterator[Piece]:
+        """Make the voice the mean of what was heard forwards and of what is heard backwards."""
+        for sound, known, last in segments:
+            samples = known.shape[1]
+            turned = np.concatenate([sound[:, -self.context :], sound[:, ::-1]], axis=1)
+            voice = self._hear(turned)[:, ::-1][:, : samples + self.fade]
+            faded = self.fading.shape[1]
+            # The fade leaves out the very edge, whose frames do not see what comes before.
+            share = np.linspace(2, 0, faded, dtype=np.float32).clip(max=1)
+            voice[:, :faded] += (self.fading - voice[:, :faded]) * share
+            self.fading = voice[:, samples : sound.shape[1]].copy()
+            yield sound[:, :samples], (known + voice[:, :samples]) / 2, last
+
+    def _hear(self, sound: np.ndarray) -> np.ndarray:
+        """The voice in the sound by itself. Pushed in pieces, which takes less memory and can be stopped."""
+        separator, voice = self.make_separator(), []
         for piece in np.array_split(sound, range(self.context, sound.shape[1], self.context), axis=1):
             if self.stopped:
                 raise InterruptedError("stopped")
             voice.append(separator.push(piece)[1])
-        if last:
-            voice.append(separator.push(sound[:, :0], last=True)[1])
+        voice.append(separator.push(sound[:, :0], last=True)[1])
         return np.concatenate(voice, axis=1)

@@ -158,12 +158,12 @@ def decibels(gain: float) -> str:
 def main(network_class: type[Any], documentation: str, argv: list[str] | None = None) -> None:
     """Separate songs with a network of this class, from the command line of a script with this docstring."""
     options, plan = parse_options(network_class, documentation, argv)
+    torch.set_num_threads(1)  # the rest reads and writes; more threads are many times slower on a busy machine
     device = choose_device(options.device)
     path = options.checkpoint or find_checkpoint(network_class.name)
     network, audio, checkpoint = load_network(path, network_class)
     with device_errors(device):
         network.to(device)
-    torch.set_num_threads(1)  # the rest reads and writes; more threads are many times slower on a busy machine
     progress = Progress(len(plan.jobs), options.quiet)
     progress.say(headline(path, network_class.remembers, audio, device))
     if options.verbose:

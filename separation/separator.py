@@ -1,7 +1,10 @@
 """From mixture to voice: resample, STFT, mask, overlap-add, resample back. Files, pipes and evaluation use it."""
 
+import dataclasses
 import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +15,35 @@ from sound.resampling import Resampler
 from util import AudioConfig, overlap_add, overlap_windows, stft
 
 FRAMES = 144  # per call of the network, over all keys: more take more memory and are not faster, few take longer
+
+Block = tuple[np.ndarray, bool]  # the next samples of a mixture (channels, samples), and whether they are the last
+Piece = tuple[np.ndarray, np.ndarray, bool]  # mixture and voice (channels, samples), and whether they are the last
+Step = Callable[[Iterable[Any]], Iterator[Any]]
+
+
+def push_through(steps: Sequence[Step], waveform: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Put the next samples of a mixture (channels, any number), float, through the steps from blocks to pieces.
+
+    Returns the samples of the mixture whose voice is now final, unchanged, and their voice, float32, both
+    (channels, samples). With last=True, that is all the rest: the voice is as long as the mixture.
+    """
+    items: Iterable[Any] = [(waveform, last)]
+    for step in steps:
+        items = step(items)
+    nothing = waveform[:, :0]
+    mixtures, voices, _ = zip((nothing, nothing.astype(np.float32), False), *items, strict=True)
+    return np.concatenate(mixtures, axis=1), np.concatenate(voices, axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """The next frames of a stream on their way through a Separator, with the samples that have arrived with them."""
+
+    block: Block  # at the mixture's rate
+    arrived: int  # samples of the stream so far, at the network's rate
+    sound: torch.Tensor  # what the frames see, at the network's rate: (channels, samples)
+    spectrum: torch.Tensor  # (channels, frames, bins), complex
+    magnitude: torch.Tensor  # of all channels together: (1, frames, bins)
 
 
 class Separator:
@@ -24,54 +56,144 @@ class Separator:
     gets nothing. The voice is as long as the mixture and does not depend on how the stream is cut into pieces. Latency:
     a block, plus the reach of the resamplers.
 
+    It works in steps, each of which has its own part of the state, so that each may run in a thread of its own.
+
     network: anything with forward(magnitude, state) -> (mask, state), in eval mode; keys: the odd number of keys for
     test-time augmentation.
     """
 
     def __init__(self, network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int, keys: int = 1):
-        self.network, self.audio = packed(network), audio
+        self.steps: tuple[Step, ...] = self.analyse, self.find_masks, self.synthesise
+        self.audio, self.rates = audio, (rate, audio.sample_rate)
         self.device = next(network.parameters(), torch.empty(0)).device
         self.hearing = Hearing(network, audio, keys)
         rows = len(self.hearing.semitones)  # of the network's batch
+
+        # analyse
+        self.to_network = Resampler(rate, audio.sample_rate, channels)
+        self.most = max(1, FRAMES // rows)  # frames per call of the network
+        self.longest = longest_block(audio, keys)  # a frame in tune may reach this far back
+        # At the network's rate: the samples that frames to come will see. The first frame is centred at sample 0.
+        self.sound = torch.zeros(channels, self.longest - audio.block // 2, device=self.device)
+        self.arrived = 0  # samples
+
+        # find_masks
+        self.network = packed(network)
         # On the CPU each row gets a thread of its own. Threads within a matrix product wait for each other all the
         # time; these do not, and so lose nothing on a busy machine.
         self.groups = min(rows, os.cpu_count() or 1) if self.device.type == "cpu" else 1
         # A new thread adopts torch.set_num_threads only when it first asks for the number.
         self.pool = ThreadPoolExecutor(self.groups, initializer=torch.get_num_threads)
         self.states: list[tuple | None] = [None] * self.groups  # of the network
-        self.rates = rate, audio.sample_rate
-        self.to_network = Resampler(rate, audio.sample_rate, channels)
-        self.from_network = Resampler(audio.sample_rate, rate, channels)
+
+        # synthesise
         self.mixture = np.zeros((channels, 0), np.float32)  # samples whose voice is not final yet
-        self.most = max(1, FRAMES // rows)  # frames per call of the network
-        self.longest = longest_block(audio, keys)  # a frame in tune may reach this far back
-        # At the network's rate: the samples that frames to come will see. The first frame is centred at sample 0.
-        self.sound = torch.zeros(channels, self.longest - audio.block // 2, device=self.device)
-        self.arrived = 0  # samples
         # Overlap-add so far, where frames to come will add more: sums of the channels' voice and of the gain, and the
         # sum of squared windows.
         self.sums = torch.zeros(channels + 1, 0, device=self.device), torch.zeros(0, device=self.device)
         self.done = -(audio.block // 2)  # the sums' first sample
+        self.from_network = Resampler(audio.sample_rate, rate, channels)
         self.gain = np.zeros(0, np.float32)  # of self.mixture, at the network's rate
         self.given = 0  # samples returned so far
 
     def push(self, waveform: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Take the next samples of the mixture (channels, any number), float.
+        """See push_through."""
+        return push_through(self.steps, waveform, last)
 
-        Returns the samples of the mixture whose voice is now final, unchanged, and their voice, float32, both
-        (channels, samples). With last=True, that is all the rest: the voice is as long as the mixture.
+    # ---------------------------------------------------------------------------------------------- analyse
+
+    @torch.inference_mode()
+    def analyse(self, blocks: Iterable[Block]) -> Iterator[Frames]:
+        """Cut each block into frames, of about as many a call of the network. What is left is kept for the next."""
+        block, hop = self.audio.block, self.audio.hop
+        for waveform, last in blocks:
+            sound = self.to_network.push(waveform.astype(np.float32, copy=False), last)
+            self.arrived += sound.shape[1]
+            new = torch.from_numpy(np.array(sound)).to(self.device)  # a copy: a pipe's samples are read-only
+            if last and self.arrived:  # to the end of the frame centred on or after the last sample
+                new = torch.nn.functional.pad(new, (0, -self.arrived % hop + block // 2))
+            self.sound = torch.cat([self.sound, new], dim=1)
+            frames = max(0, (self.sound.shape[1] - self.longest) // hop + 1)
+            calls = max(1, -(-frames // self.most))
+            for number in range(calls):
+                first, end = (each * frames // calls for each in (number, number + 1))
+                seen = self.sound[:, first * hop : (end - 1) * hop + self.longest]
+                spectrum = torch.zeros(len(sound), 0, self.audio.bins, dtype=torch.complex64, device=self.device)
+                if end > first:
+                    spectrum = stft(seen[:, self.longest - block :], self.audio, pad=False)
+                arriving = waveform[:, : None if number == 0 else 0], last and number == calls - 1
+                yield Frames(arriving, self.arrived, seen, spectrum, together(spectrum))
+            self.sound = self.sound[:, frames * hop :].clone()
+
+    # ---------------------------------------------------------------------------------------------- find masks
+
+    @torch.inference_mode()
+    def find_masks(self, parts: Iterable[Frames]) -> Iterator[tuple[Frames, torch.Tensor]]:
+        """The voice's mask beside the frames that it is for: (1, frames, bins)."""
+        run = map if self.groups == 1 else self.pool.map
+        for frames in parts:
+            mask = frames.magnitude
+            if mask.numel():
+                heard = self.hearing.hear(frames.sound, mask).tensor_split(self.groups)
+                masks, self.states = zip(*run(self._run, heard, self.states), strict=True)
+                mask = self.hearing.put_back(torch.cat(masks))
+            yield frames, mask
+
+    @torch.inference_mode()  # a thread does not inherit it
+    def _run(self, magnitude: torch.Tensor, state: tuple | None) -> tuple[torch.Tensor, tuple | None]:
+        return self.network(magnitude, state)
+
+    # ---------------------------------------------------------------------------------------------- synthesise
+
+    @torch.inference_mode()
+    def synthesise(self, masked: Iterable[tuple[Frames, torch.Tensor]]) -> Iterator[Piece]:
+        """Apply mask - gain at the network's rate and gain at the mixture's.
+
+        Together: the mask within the network's band, the gain above it.
         """
-        self.mixture = np.concatenate([self.mixture, waveform], axis=1)
-        sound = self.to_network.push(waveform.astype(np.float32, copy=False), last)
-        # Apply mask - gain at the network's rate and gain at the mixture's. Together: the mask within the network's
-        # band, the gain above it.
-        *masked, gain = self._mask(sound, last)
-        voice = self.from_network.push(np.stack(masked), last)
-        known = self.mixture.shape[1] if last else voice.shape[1]
-        if last:  # resampling there and back may add or lose a sample
-            voice = np.pad(voice[:, :known], [(0, 0), (0, max(0, known - voice.shape[1]))])
-        mixture, self.mixture = self.mixture[:, :known], self.mixture[:, known:]
-        return mixture, voice + self._above(mixture, gain)
+        for frames, mask in masked:
+            waveform, last = frames.block
+            self.mixture = np.concatenate([self.mixture, waveform], axis=1)
+            sound = self._overlapped(frames, mask)
+            voice = self.from_network.push(sound[:-1], last)
+            known = self.mixture.shape[1] if last else voice.shape[1]
+            if last:  # resampling there and back may add or lose a sample
+                voice = np.pad(voice[:, :known], [(0, 0), (0, max(0, known - voice.shape[1]))])
+            mixture, self.mixture = self.mixture[:, :known], self.mixture[:, known:]
+            yield mixture, voice + self._above(mixture, sound[-1]), last
+
+    def _overlapped(self, frames: Frames, mask: torch.Tensor) -> np.ndarray:
+        """Mask - gain applied to the mixture, and the gain: (channels + 1, samples), at the network's rate.
+
+        What is not final yet is kept for the next call.
+        """
+        hop, last = self.audio.hop, frames.block[1] and frames.arrived
+        sound = [self.sums[0][:, :0]]
+        if count := mask.shape[1]:
+            gain = top_octave(mask, frames.magnitude)  # (1, count)
+            masked, weight = overlap_add(frames.spectrum * (mask - gain[..., None]), self.audio)
+            self._add(torch.cat([masked, overlap_windows(gain, self.audio)]), weight)
+            sound.append(self._take(count * hop))
+        if last:
+            sound.append(self._take(self.audio.block - hop))
+        known = torch.cat(sound, dim=1)
+        excess = self.done - frames.arrived if last else 0
+        return known[:, : known.shape[1] - excess].cpu().numpy()
+
+    def _add(self, waveform: torch.Tensor, weight: torch.Tensor) -> None:
+        """Add the next frames to the sums of those before."""
+        sums, weights = self.sums
+        waveform[:, : sums.shape[1]] += sums
+        weight[: len(weights)] += weights
+        self.sums = waveform, weight
+
+    def _take(self, samples: int) -> torch.Tensor:
+        """Take the sums' first samples, which no later frame reaches, normalised. None from before sample 0."""
+        sums, weights = self.sums
+        self.sums = sums[:, samples:], weights[samples:]
+        start = max(0, -self.done)
+        self.done += samples
+        return sums[:, start:samples] / weights[start:samples]
 
     def _above(self, mixture: np.ndarray, gain: np.ndarray) -> np.ndarray:
         """The next samples of the mixture (channels, samples), each times its gain.
@@ -88,64 +210,6 @@ class Separator:
         above = mixture * np.interp(times, np.arange(len(self.gain)), self.gain)
         self.gain = self.gain[self.given * network_rate // rate - first :]
         return above.astype(np.float32)
-
-    @torch.inference_mode()
-    def _mask(self, sound: np.ndarray, last: bool) -> np.ndarray:
-        """From mixture (channels, samples) to mask - gain applied to it, and the gain: (channels + 1, samples).
-
-        All at the network's rate. What is not final yet is kept for the next call.
-        """
-        block, hop = self.audio.block, self.audio.hop
-        self.arrived += sound.shape[1]
-        new = torch.from_numpy(np.array(sound)).to(self.device)  # a copy: a pipe's samples are read-only
-        if last and self.arrived:  # to the end of the frame centred on or after the last sample
-            new = torch.nn.functional.pad(new, (0, -self.arrived % hop + block // 2))
-        self.sound = torch.cat([self.sound, new], dim=1)
-        frames = max(0, (self.sound.shape[1] - self.longest) // hop + 1)
-        voice = [self.sums[0][:, :0]]
-        calls = -(-frames // self.most)
-        for number in range(calls):  # of about as many frames
-            first = number * frames // calls
-            count = (number + 1) * frames // calls - first
-            seen = self.sound[:, first * hop : (first + count - 1) * hop + self.longest]
-            spectrum = stft(seen[:, self.longest - block :], self.audio, pad=False)  # (channels, count, bins)
-            magnitude = together(spectrum)
-            mask = self.hearing.put_back(self._network_mask(self.hearing.hear(seen, magnitude)))  # (1, count, bins)
-            gain = top_octave(mask, magnitude)  # (1, count)
-            masked, weight = overlap_add(spectrum * (mask - gain[..., None]), self.audio)
-            self._add(torch.cat([masked, overlap_windows(gain, self.audio)]), weight)
-            voice.append(self._take(count * hop))
-        self.sound = self.sound[:, frames * hop :].clone()
-        if last and self.arrived:
-            voice.append(self._take(block - hop))
-        piece = torch.cat(voice, dim=1)
-        excess = self.done - self.arrived if last and self.arrived else 0
-        return piece[:, : piece.shape[1] - excess].cpu().numpy()
-
-    def _network_mask(self, magnitude: torch.Tensor) -> torch.Tensor:
-        """The network's mask for the next frames (keys, frames, bins)."""
-        run = map if self.groups == 1 else self.pool.map
-        masks, self.states = zip(*run(self._run, magnitude.tensor_split(self.groups), self.states), strict=True)
-        return torch.cat(masks)
-
-    @torch.inference_mode()  # a thread does not inherit it
-    def _run(self, magnitude: torch.Tensor, state: tuple | None) -> tuple[torch.Tensor, tuple | None]:
-        return self.network(magnitude, state)
-
-    def _add(self, waveform: torch.Tensor, weight: torch.Tensor) -> None:
-        """Add the next frames to the sums of those before."""
-        sums, weights = self.sums
-        waveform[:, : sums.shape[1]] += sums
-        weight[: len(weights)] += weights
-        self.sums = waveform, weight
-
-    def _take(self, samples: int) -> torch.Tensor:
-        """Take the sums' first samples, which no later frame reaches, normalised. None from before sample 0."""
-        sums, weights = self.sums
-        self.sums = sums[:, samples:], weights[samples:]
-        start = max(0, -self.done)
-        self.done += samples
-        return sums[:, start:samples] / weights[start:samples]
 
 
 def top_octave(mask: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:

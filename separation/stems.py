@@ -18,7 +18,7 @@ import torch
 from process.errors import UserError
 from separation.bidirectional import Bidirectional
 from separation.separate import make_separator
-from separation.separator import Separator
+from separation.separator import Block
 from sound.encoding import ENCODERS, create_with_ffmpeg, rate_to_write, resampled
 from sound.ffmpeg import ffmpeg_is_there, listed, open_with_ffmpeg, probe
 from sound.files import UnknownFormat, open_sound
@@ -134,15 +134,18 @@ def _write_stems(
         info, subtype = sound.info, next(iter(writers.values())).subtype
         separator = make_separator(network, audio, info.rate, info.channels, job.bidirectional, job.keys)
         if job.piped:  # each block as soon as it arrives
-            pieces = _separate_blocks(separator, arriving)
-        else:  # read, separate and write in parallel
-            blocks = ahead(gathered(arriving, PIECE // info.channels))
-            stack.callback(close, blocks)
-            stop = separator.stop if isinstance(separator, Bidirectional) else None
-            pieces = ahead(_separate_blocks(separator, blocks), stop)
+            pieces: Iterator = _with_end(arriving, info.channels)
+            for step in separator.steps:
+                pieces = step(pieces)
+        else:  # read, take each step of separation, and write in parallel
+            pieces = ahead(_with_end(gathered(arriving, PIECE // info.channels), info.channels))
             stack.callback(close, pieces)
+            stop = separator.stop if isinstance(separator, Bidirectional) else None
+            for step in separator.steps:
+                pieces = ahead(step(pieces), stop)
+                stack.callback(close, pieces)
         samples = 0
-        for mixture, voice in pieces:
+        for mixture, voice, _ in pieces:
             stems = split(mixture, voice, gain, subtype)
             for stem, writer in writers.items():
                 writer.write(stems[stem])
@@ -173,12 +176,10 @@ def _usable(sound: Sound, job: Job, failed: UnknownFormat | None, tell: Tell) ->
         tell(f"{error}; only what can be read, {seconds}, is separated", True)
 
 
-def _separate_blocks(
-    separator: Separator | Bidirectional, blocks: Iterator[np.ndarray]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _with_end(blocks: Iterator[np.ndarray], channels: int) -> Iterator[Block]:
     for block in blocks:
-        yield separator.push(block)
-    yield separator.push(np.zeros_like(separator.mixture[:, :0]), last=True)
+        yield block, False
+    yield np.zeros((channels, 0), np.float32), True
 
 
 def gathered(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]:
@@ -196,18 +197,19 @@ def gathered(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]
 def ahead(items: Iterator, stop: Callable[[], None] | None = None) -> Generator:
     """The same items. A thread makes the next one while this one is used.
 
-    stop: called when no more are wanted, to abort an item that takes long.
+    stop: called when no more are wanted, to abort an item that takes long; not at the end.
     """
     end = object()
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1, initializer=torch.get_num_threads) as pool:  # see Separator
         try:
             following = pool.submit(next, items, end)
             while (item := following.result()) is not end:
                 following = pool.submit(next, items, end)
                 yield item
-        finally:  # before the pool waits for its thread
+        except BaseException:  # before the pool waits for its thread
             if stop:
                 stop()
+            raise
 
 
 def close(items: Generator) -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from process.start import is_script
+from process.start import NEW_OBJECTS, is_script
 
 import pytest
 from helpers import RATE, ROOT, make_song
@@ -111,6 +111,19 @@ def test_ctrl_c_during_the_imports_ends_quietly(tmp_path, name):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, "interrupted\n")
+
+
+def test_scripts_look_for_garbage_less_often(tmp_path):
+    """Not other programs that import a part of the project."""
+    (tmp_path / "torch.py").write_text("import gc\nraise SystemExit(str(gc.get_threshold()[0]))\n")
+    script = [sys.executable, "-c", AS_SCRIPT, str(ROOT / "separate_RNN.py"), str(tmp_path)]
+    other = [sys.executable, "-c", "import process.start, torch"]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    said = [
+        int(subprocess.run(command, env=environment, capture_output=True, text=True).stderr)
+        for command in (script, other)
+    ]
+    assert said[0] == NEW_OBJECTS > said[1]
 
 
 @pytest.mark.parametrize("name", ["x" * 238 + ".wav", "ü" * 119 + ".wav", "歌" * 80 + ".wav", "x" * 251 + ".wav"])

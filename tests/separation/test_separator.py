@@ -11,6 +11,7 @@ from helpers import make_song
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork, RNNConfig
 from networks.hearing import Hearing, can_be_sung, longest_block, together
+from separation import bidirectional
 from separation.bidirectional import Bidirectional
 from separation.separate import separate
 from separation.separator import Separator, top_octave
@@ -358,8 +359,8 @@ def test_segments_are_faded_into_each_other(down_to_0_hz, short_segments, monkey
             return torch.full_like(magnitude, self.share), state
 
     rate = 8000
+    monkeypatch.setattr(bidirectional, "Separator", lambda _, *rest: Separator(Share(), *rest))
     separator = Bidirectional(LetThrough(), AUDIOS[0], rate, 1)
-    separator.make_separator = lambda: Separator(Share(), AUDIOS[0], rate, 1)
     sound = np.ones((1, 2 * 2400 + 100), np.float32)  # two segments, and 100 samples of a third
     _, voice = separator.push(sound, last=True)
     steps = np.repeat([0.05, 0.1, 0.15], (2400, 2400, 100))

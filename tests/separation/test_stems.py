@@ -20,6 +20,7 @@ import separate_RNN
 from Model_RNN import RecurrentNetwork
 from separation import command, stems
 from separation.separate import separate
+from separation.separator import Separator
 from sound import files
 from sound.files import sound_info
 from sound.tags import WRITTEN_HERE, Tags
@@ -55,20 +56,43 @@ def test_blocks_are_gathered_to_larger_ones(sizes, least):
 
 
 def test_a_file_is_separated_in_large_pieces(trained, tmp_path, monkeypatch):
-    pushed = []
+    arrived = []
     monkeypatch.setattr(files, "BLOCK", 2000)
     monkeypatch.setattr(stems, "PIECE", 8000)
-    push = stems.Separator.push
+    analyse = Separator.analyse
 
-    def note(self, sound, last=False):
-        pushed.append(sound.shape[1])
-        return push(self, sound, last)
+    def note(self, blocks):
+        blocks = list(blocks)
+        arrived.extend((block.shape[1], last) for block, last in blocks)
+        return analyse(self, blocks)
 
-    monkeypatch.setattr(stems.Separator, "push", note)
+    monkeypatch.setattr(Separator, "analyse", note)
     wavwrite(tmp_path / "song.wav", loud_song(1.5), RATE)
     network, audio, _ = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
     stems.separate_song(network, audio, stems.Job(str(tmp_path / "song.wav"), {"vocals": str(tmp_path / "voice.wav")}))
-    assert pushed[:-2] == [4000] * (12000 // 4000 - 1) and sum(pushed) == 12000
+    assert arrived == [(4000, False)] * 3 + [(0, True)]
+
+
+def test_each_step_of_a_files_separation_has_a_thread_of_its_own(trained, tmp_path, monkeypatch):
+    threads: dict[str, set[int]] = {"analyse": set(), "find_masks": set(), "synthesise": set()}
+
+    def noted(name: str) -> Callable:
+        step = getattr(Separator, name)
+
+        def note(self, items):
+            for item in step(self, items):
+                threads[name].add(threading.get_ident())
+                yield item
+
+        return note
+
+    for name in threads:
+        monkeypatch.setattr(Separator, name, noted(name))
+    wavwrite(tmp_path / "song.wav", loud_song(1.5), RATE)
+    network, audio, _ = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
+    stems.separate_song(network, audio, stems.Job(str(tmp_path / "song.wav"), {"vocals": str(tmp_path / "voice.wav")}))
+    own = [thread for [thread] in threads.values()]
+    assert len({*own, threading.get_ident()}) == 4
 
 
 # ---------------------------------------------------------------------------------------------- what is written
@@ -367,6 +391,12 @@ def test_what_is_made_ahead_is_given_up_when_no_more_is_wanted():
     assert next(pieces) == "first"
     pieces.close()
     assert time.perf_counter() - started < 10
+
+
+def test_what_is_made_ahead_to_its_end_is_not_given_up():
+    """One step of a separation ends before the next one does."""
+    given_up = threading.Event()
+    assert list(stems.ahead(iter("ab"), given_up.set)) == ["a", "b"] and not given_up.is_set()
 
 
 def test_memory_does_not_grow_with_the_song(trained, tmp_path):
