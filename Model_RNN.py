@@ -89,6 +89,7 @@ class RecurrentNetwork(nn.Module):
 
     def _layers(self) -> Iterator[tuple[LSTM, nn.Module]]:
         yield self.lstm, self.fuse
+        layer: Any
         for layer in self.deeper:
             yield layer["lstm"], layer["fuse"]
 

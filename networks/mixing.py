@@ -39,6 +39,7 @@ class Mixer(nn.Module):
 
     def silence(self) -> None:
         """Add nothing, until trained."""
+        layer: Any
         for layer in (self.hear, self.within[-1]):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
