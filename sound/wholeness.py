@@ -77,8 +77,8 @@ def _cut_off(path: Path, log: str) -> str | None:
         start = data.read(1 << 14)
         if start.startswith(b"OggS"):
             data.seek(max(0, size - (1 << 17)))  # longer than any page
-            end = data.read()
-            page = end[end.rfind(b"OggS") :]  # 27 bytes: mark, version, flags, ..., number of segments; their sizes
+            tail = data.read()
+            page = tail[tail.rfind(b"OggS") :]  # 27 bytes: mark, version, flags, ..., number of segments; their sizes
             whole = len(page) > 27 and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
             if not (page.startswith(b"OggS") and whole and page[5] & 4):
                 return "cut off: expected the last page of an OGG stream, found none"
