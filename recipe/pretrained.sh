@@ -8,8 +8,8 @@
 # as far as there are any, taught/ (songs by label_songs.py), estimated/ (more of them, excerpts in mono), mir1k/
 # (MIR-1K), voices/ (singing alone) and accompaniments/ (music without a voice). HOLD_OUT names songs or artists of
 # songs/ to validate on, one a line; without it, songs/ says itself which they are. LEAVE_OUT names others that are not
-# to be trained on. START is a folder of two networks to go on from, such as an earlier OUTPUT; without it, both begin
-# at random, the recurrent one from the single-frame one.
+# to be trained on. START is a folder of two networks to go on from, feedforward.pt and RNN.pt, which widen.py can make;
+# without it, both begin at random, the recurrent one from the single-frame one.
 set -euo pipefail
 data=$1 output=$2
 shift 2
@@ -24,7 +24,7 @@ mapfile -t left < <(lines "${LEAVE_OUT:-}")
 
 # Shares of excerpts by where their voice comes from. A fifth is karaoke, or it is forgotten.
 mix=()
-for folder in songs=0.22 taught=0.34 estimated=0.04 mir1k=0.22 voices=0.18; do
+for folder in songs=0.22 taught=0.32 estimated=0.06 mir1k=0.20 voices=0.20; do
   [ -e "$data/${folder%=*}" ] && mix+=("$data/$folder")
 done
 songs=("$data/songs")
@@ -37,7 +37,7 @@ common+=(--speed 0.76 1.32 --transpose 2 --effects 0.35 --equalizer 2 --bfloat16
 train() { # NAME OPTIONS...: begin, go on, or leave it if it is done
   local name=$1 start=()
   shift
-  [ -n "${START:-}" ] && start=(--init "$START/savedModel_${name}_best.pt")
+  [ -n "${START:-}" ] && start=(--init "$START/$name.pt")
   "$python" "$here/train_$name.py" "${common[@]}" "${start[@]}" --resume "$@"
 }
 
@@ -45,7 +45,7 @@ started=$SECONDS
 mkdir -p "$output"
 train feedforward --encoder bands --bands 30 --sample-rate 32000 --block 4096 --hop 1024 \
   --excerpt 2 --batch-size 24 --steps 100 --epochs 30 --patience 100 "$@"
-train RNN --hidden-size 96 --layers 2 --excerpt 5 --batch-size 8 --steps 200 --epochs 36 --patience 100 "$@"
+train RNN --hidden-size 96 --excerpt 5 --batch-size 8 --steps 200 --epochs 36 --patience 100 "$@"
 for name in feedforward RNN; do
   "$python" "$here/recipe/choose_power.py" "$output/savedModel_${name}_best.pt" "${songs[@]}" \
     --or "$output/savedModel_${name}_last.pt"

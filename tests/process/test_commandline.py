@@ -12,7 +12,7 @@ import separate_feedforward
 import separate_RNN
 
 SCRIPTS = ("Data", "prepare_dataset", "make_demo_dataset", "package_submission")
-RECIPE = ("count", "fetch_music", "fetch_voices", "sing", "synthesise_voices")
+RECIPE = ("widen", "count", "fetch_music", "fetch_voices", "sing", "synthesise_voices")
 
 
 @pytest.mark.parametrize("name", [*SCRIPTS, *RECIPE])
