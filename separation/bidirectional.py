@@ -29,6 +29,7 @@ class Bidirectional:
     def __init__(self, network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int, keys: int = 1):
         self.make_separator = lambda: Separator(network, audio, rate, channels, keys)
         self.segment, self.fade, self.context = (round(rate * t) for t in (self.SEGMENT, self.FADE, self.CONTEXT))
+        self.enough = self.segment + self.fade + self.context  # samples to hear a segment backwards
         self.forwards = self.make_separator()
         self.steps: tuple[Step, ...] = self.analyse, self.forwards.find_masks, self.cut, self.hear_backwards
         nothing = np.zeros((channels, 0), np.float32)
@@ -64,32 +65,34 @@ class Bidirectional:
     def cut(self, masked: Iterable[tuple[Frames, torch.Tensor]]) -> Iterator[Segment]:
         """Cut what was heard forwards into segments: the mixture, which goes on for FADE and CONTEXT behind a segment,
         the voice in the segment, and whether it is the last one."""
-        enough = self.segment + self.fade + self.context
         for mixture, voice, last in self.forwards.synthesise(masked):
             skipped = min(self.before, mixture.shape[1])
             self.before -= skipped
             self.mixture.append(mixture[:, skipped:])
             self.known.append(voice[:, skipped:])
-            arrived = sum(piece.shape[1] for piece in self.mixture)
-            while arrived >= enough or (last and arrived):
-                samples = min(self.segment, arrived)
-                mixture, known = (np.concatenate(parts, axis=1) for parts in (self.mixture, self.known))
-                self.mixture, self.known = [mixture[:, samples:]], [known[:, samples:]]
-                arrived -= samples
-                yield mixture[:, :enough], known[:, :samples], last and not arrived
+            while (arrived := sum(piece.shape[1] for piece in self.mixture)) >= self.enough or (last and arrived):
+                yield self._segment(min(self.segment, arrived), last)
+
+    def _segment(self, samples: int, last: bool) -> Segment:
+        mixture, known = (np.concatenate(pieces, axis=1) for pieces in (self.mixture, self.known))
+        self.mixture, self.known = [mixture[:, samples:].copy()], [known[:, samples:].copy()]
+        return mixture[:, : self.enough], known[:, :samples], last and samples == mixture.shape[1]
 
     def hear_backwards(self, segments: Iterable[Segment]) -> Iterator[Piece]:
         """Make the voice the mean of what was heard forwards and of what is heard backwards."""
-        for sound, known, last in segments:
-            samples = known.shape[1]
-            turned = np.concatenate([sound[:, -self.context :], sound[:, ::-1]], axis=1)
-            voice = self._hear(turned)[:, ::-1][:, : samples + self.fade]
-            faded = self.fading.shape[1]
-            # The fade leaves out the very edge, whose frames do not see what comes before.
-            share = np.linspace(2, 0, faded, dtype=np.float32).clip(max=1)
-            voice[:, :faded] += (self.fading - voice[:, :faded]) * share
-            self.fading = voice[:, samples : sound.shape[1]].copy()
-            yield sound[:, :samples], (known + voice[:, :samples]) / 2, last
+        return map(self._mean, segments)
+
+    def _mean(self, segment: Segment) -> Piece:
+        sound, known, last = segment
+        samples = known.shape[1]
+        voice = self._hear(np.concatenate([sound[:, -self.context :], sound[:, ::-1]], axis=1))
+        voice = voice[:, ::-1][:, : samples + self.fade]
+        faded = self.fading.shape[1]
+        # The fade leaves out the very edge, whose frames do not see what comes before.
+        share = np.linspace(2, 0, faded, dtype=np.float32).clip(max=1)
+        voice[:, :faded] += (self.fading - voice[:, :faded]) * share
+        self.fading = voice[:, samples : sound.shape[1]].copy()
+        return sound[:, :samples], (known + voice[:, :samples]) / 2, last
 
     def _hear(self, sound: np.ndarray) -> np.ndarray:
         """The voice in the sound by itself. Pushed in pieces, which takes less memory and can be stopped."""

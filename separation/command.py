@@ -1,6 +1,7 @@
 """The command line of separate_feedforward.py and separate_RNN.py: options, progress, and what went wrong."""
 
 import argparse
+import ctypes
 import dataclasses
 import math
 import sys
@@ -21,6 +22,8 @@ from separation.separate import describe, find_checkpoint, headline
 from separation.stems import PIPE, Job, separate_song
 from sound.streams import RAW_TYPES
 from util import AudioConfig, choose_device, device_errors, load_network
+
+ARENA_MAX = -8  # the GNU C library's number of the option, M_ARENA_MAX in its malloc.h
 
 
 def parse_options(
@@ -154,11 +157,19 @@ def decibels(gain: float) -> str:
     return f"{20 * math.log10(gain):+.2f} dB"
 
 
+def share_memory() -> None:
+    """Let all threads take memory from one place, where the C library knows how. Steps of separation hand arrays from
+    thread to thread; with a place for each, as is usual, every one would keep what it once needed."""
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(ARENA_MAX, 1)
+
+
 @command
 def main(network_class: type[Any], documentation: str, argv: list[str] | None = None) -> None:
     """Separate songs with a network of this class, from the command line of a script with this docstring."""
     options, plan = parse_options(network_class, documentation, argv)
     torch.set_num_threads(1)  # the rest reads and writes; more threads are many times slower on a busy machine
+    share_memory()
     device = choose_device(options.device)
     path = options.checkpoint or find_checkpoint(network_class.name)
     network, audio, checkpoint = load_network(path, network_class)

@@ -56,7 +56,8 @@ class Separator:
     gets nothing. The voice is as long as the mixture and does not depend on how the stream is cut into pieces. Latency:
     a block, plus the reach of the resamplers.
 
-    It works in steps, each of which has its own part of the state, so that each may run in a thread of its own.
+    It works in steps, each of which has its own part of the state, so that each may run in a thread of its own. None
+    keeps an item that it is done with while it waits for the next one: frames take most of the memory.
 
     network: anything with forward(magnitude, state) -> (mask, state), in eval mode; keys: the odd number of keys for
     test-time augmentation.
@@ -102,42 +103,52 @@ class Separator:
 
     # ---------------------------------------------------------------------------------------------- analyse
 
-    @torch.inference_mode()
     def analyse(self, blocks: Iterable[Block]) -> Iterator[Frames]:
         """Cut each block into frames, of about as many a call of the network. What is left is kept for the next."""
-        block, hop = self.audio.block, self.audio.hop
+        hop = self.audio.hop
         for waveform, last in blocks:
-            sound = self.to_network.push(waveform.astype(np.float32, copy=False), last)
-            self.arrived += sound.shape[1]
-            new = torch.from_numpy(np.array(sound)).to(self.device)  # a copy: a pipe's samples are read-only
-            if last and self.arrived:  # to the end of the frame centred on or after the last sample
-                new = torch.nn.functional.pad(new, (0, -self.arrived % hop + block // 2))
-            self.sound = torch.cat([self.sound, new], dim=1)
+            self._arrive(waveform, last)
             frames = max(0, (self.sound.shape[1] - self.longest) // hop + 1)
             calls = max(1, -(-frames // self.most))
             for number in range(calls):
                 first, end = (each * frames // calls for each in (number, number + 1))
-                seen = self.sound[:, first * hop : (end - 1) * hop + self.longest]
-                spectrum = torch.zeros(len(sound), 0, self.audio.bins, dtype=torch.complex64, device=self.device)
-                if end > first:
-                    spectrum = stft(seen[:, self.longest - block :], self.audio, pad=False)
                 arriving = waveform[:, : None if number == 0 else 0], last and number == calls - 1
-                yield Frames(arriving, self.arrived, seen, spectrum, together(spectrum))
+                yield self._look(arriving, first, end)
             self.sound = self.sound[:, frames * hop :].clone()
+
+    @torch.inference_mode()
+    def _arrive(self, waveform: np.ndarray, last: bool) -> None:
+        sound = self.to_network.push(waveform.astype(np.float32, copy=False), last)
+        self.arrived += sound.shape[1]
+        new = torch.from_numpy(np.array(sound)).to(self.device)  # a copy: a pipe's samples are read-only
+        if last and self.arrived:  # to the end of the frame centred on or after the last sample
+            new = torch.nn.functional.pad(new, (0, -self.arrived % self.audio.hop + self.audio.block // 2))
+        self.sound = torch.cat([self.sound, new], dim=1)
+
+    @torch.inference_mode()
+    def _look(self, block: Block, first: int, end: int) -> Frames:
+        """Frames of self.sound, perhaps none."""
+        hop, sound = self.audio.hop, self.sound
+        seen = sound[:, first * hop : (end - 1) * hop + self.longest]
+        spectrum = torch.zeros(len(sound), 0, self.audio.bins, dtype=torch.complex64, device=self.device)
+        if end > first:
+            spectrum = stft(seen[:, self.longest - self.audio.block :], self.audio, pad=False)
+        return Frames(block, self.arrived, seen, spectrum, together(spectrum))
 
     # ---------------------------------------------------------------------------------------------- find masks
 
-    @torch.inference_mode()
     def find_masks(self, parts: Iterable[Frames]) -> Iterator[tuple[Frames, torch.Tensor]]:
         """The voice's mask beside the frames that it is for: (1, frames, bins)."""
+        return map(self._mask, parts)
+
+    @torch.inference_mode()
+    def _mask(self, frames: Frames) -> tuple[Frames, torch.Tensor]:
+        if not frames.magnitude.numel():
+            return frames, frames.magnitude
         run = map if self.groups == 1 else self.pool.map
-        for frames in parts:
-            mask = frames.magnitude
-            if mask.numel():
-                heard = self.hearing.hear(frames.sound, mask).tensor_split(self.groups)
-                masks, self.states = zip(*run(self._run, heard, self.states), strict=True)
-                mask = self.hearing.put_back(torch.cat(masks))
-            yield frames, mask
+        heard = self.hearing.hear(frames.sound, frames.magnitude).tensor_split(self.groups)
+        masks, self.states = zip(*run(self._run, heard, self.states), strict=True)
+        return frames, self.hearing.put_back(torch.cat(masks))
 
     @torch.inference_mode()  # a thread does not inherit it
     def _run(self, magnitude: torch.Tensor, state: tuple | None) -> tuple[torch.Tensor, tuple | None]:
@@ -145,22 +156,24 @@ class Separator:
 
     # ---------------------------------------------------------------------------------------------- synthesise
 
-    @torch.inference_mode()
     def synthesise(self, masked: Iterable[tuple[Frames, torch.Tensor]]) -> Iterator[Piece]:
         """Apply mask - gain at the network's rate and gain at the mixture's.
 
         Together: the mask within the network's band, the gain above it.
         """
-        for frames, mask in masked:
-            waveform, last = frames.block
-            self.mixture = np.concatenate([self.mixture, waveform], axis=1)
-            sound = self._overlapped(frames, mask)
-            voice = self.from_network.push(sound[:-1], last)
-            known = self.mixture.shape[1] if last else voice.shape[1]
-            if last:  # resampling there and back may add or lose a sample
-                voice = np.pad(voice[:, :known], [(0, 0), (0, max(0, known - voice.shape[1]))])
-            mixture, self.mixture = self.mixture[:, :known], self.mixture[:, known:]
-            yield mixture, voice + self._above(mixture, sound[-1]), last
+        return map(self._piece, masked)
+
+    @torch.inference_mode()
+    def _piece(self, masked: tuple[Frames, torch.Tensor]) -> Piece:
+        waveform, last = masked[0].block
+        self.mixture = np.concatenate([self.mixture, waveform], axis=1)
+        sound = self._overlapped(*masked)
+        voice = self.from_network.push(sound[:-1], last)
+        known = self.mixture.shape[1] if last else voice.shape[1]
+        if last:  # resampling there and back may add or lose a sample
+            voice = np.pad(voice[:, :known], [(0, 0), (0, max(0, known - voice.shape[1]))])
+        mixture, self.mixture = self.mixture[:, :known], self.mixture[:, known:]
+        return mixture, voice + self._above(mixture, sound[-1]), last
 
     def _overlapped(self, frames: Frames, mask: torch.Tensor) -> np.ndarray:
         """Mask - gain applied to the mixture, and the gain: (channels + 1, samples), at the network's rate.

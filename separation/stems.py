@@ -30,7 +30,7 @@ from sound.wholeness import CutOff, check_whole, up_to_cut
 from sound.writing import SoundWriter, create_sound, kept_subtype, output_format
 from util import AudioConfig
 
-PIECE = 3 << 17  # samples of all channels separated at once: up to 140 frames of stereo, and a few MB of memory
+PIECE = 1 << 18  # samples of all channels separated at once: some 90 frames of stereo; more take more memory
 PIPE = "-"  # standard input or output, in place of a file's name
 VOCALS, ACCOMPANIMENT = "vocals", "accompaniment"
 Report = Callable[[float, float | None], None]  # takes the seconds done, and the song's length in seconds if known

@@ -3,7 +3,9 @@
 A block is what has arrived so far, so that live sound passes at once and a fast source comes in large blocks.
 """
 
+import contextlib
 import dataclasses
+import importlib
 import re
 import struct
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from sound.tags import Tags
 from sound.wholeness import CutOff
 from sound.writing import SoundWriter
 
-READ = 1 << 18  # bytes read from a pipe at most; usually it holds 2**16
+READ = 1 << 18  # bytes read from a pipe at most, which then holds as many where the system can; usually it holds 2**16
 LARGEST_CHUNK = 1 << 20  # bytes of a WAV file's tags; longer chunks are skipped
 UNKNOWN_BYTES = 0xFFFFFFFF  # length in a WAV header: until the pipe closes
 ANOTHER = re.compile(rb"(RIFF|RF64)....WAVE", re.DOTALL)  # 12 bytes, with which a WAV file begins
@@ -86,6 +88,7 @@ def read_stream(stream: IO[bytes], name: str, raw: RawFormat | None = None) -> S
 
     Raises UserError, naming the stream, for other data and, during iteration over the blocks, if it ends too early.
     """
+    _hold_more(stream)
     if raw:
         format_name, (rate, channels, subtype), size, tags = "RAW", dataclasses.astuple(raw), None, Tags()
     else:
@@ -94,6 +97,13 @@ def read_stream(stream: IO[bytes], name: str, raw: RawFormat | None = None) -> S
     frame = SAMPLE_BYTES[subtype] * channels
     info = SoundInfo(rate, channels, None if size is None else size // frame, format_name, subtype)
     return Sound(info, _blocks(stream, name, info, frame), tags)
+
+
+def _hold_more(stream: IO[bytes]) -> None:
+    """Let a pipe hold READ bytes, which Linux can: from a fast source, larger blocks come, whose work is less."""
+    with contextlib.suppress(ImportError, AttributeError, OSError):  # another system; another stream, or no right to
+        fcntl = importlib.import_module("fcntl")
+        fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, READ)
 
 
 def _blocks(stream: IO[bytes], name: str, info: SoundInfo, frame: int) -> Iterator[np.ndarray]:

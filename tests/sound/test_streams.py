@@ -18,7 +18,7 @@ from helpers import RATE, ROOT, Trickle, make_song, needs_ffmpeg, read_piped, wa
 
 import separate_RNN
 from process.errors import UserError
-from sound.streams import RAW_TYPES, RawFormat, decode, encode, write_stream
+from sound.streams import RAW_TYPES, READ, RawFormat, decode, encode, read_stream, write_stream
 from util import wavread, wavwrite
 
 STEREO = np.stack([make_song(name, 1.0)[0] for name in ("left", "right")])
@@ -238,3 +238,13 @@ def test_without_ffmpeg_the_error_names_what_can_be_read(pipe, capsys, monkeypat
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: song.m4a: cannot be read as sound: ")
     assert "files other than WAV, FLAC, OGG, MP3 and AIFF need the program ffmpeg, which is not installed" in said
+
+
+def test_a_pipe_holds_a_large_block():
+    fcntl = pytest.importorskip("fcntl")
+    if not hasattr(fcntl, "F_SETPIPE_SZ"):
+        pytest.skip("this system's pipes have one size")
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb"):
+        read_stream(stream, "standard input", RawFormat(8000, 1, "PCM_16"))
+        assert fcntl.fcntl(reading, fcntl.F_GETPIPE_SZ) == READ
