@@ -61,6 +61,8 @@ def open_sound(path: str | Path, start: int = 0, samples: int | None = None, par
         if not parts and (beyond or file.format in SOUGHT_IN_ALL):
             parts = find_parts(path, file.format, file.frames)
         files = _open_parts(path, parts, stack) if parts else [file]
+        file = files[0]  # a header in front may tell of other sound than the frames behind it
+        check_rate(file.samplerate, path)
         log = "\n".join(one.extra_info for one in files)
         if not partial:
             check_whole(path, log)

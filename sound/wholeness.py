@@ -87,11 +87,11 @@ def _cut_off(path: Path, log: str) -> str | None:
         told = _told_size(data, at, start, size)
         if told > size:
             return f"cut off: expected {told} bytes, found {size}"
-        end = told or next((at + end(start) for mark, end in ENDS.items() if start.startswith(mark)), size)
-        data.seek(end)
+        behind = told or next((at + end(start) for mark, end in ENDS.items() if start.startswith(mark)), size)
+        data.seek(behind)
         place = slice(4, 8) if start[4:8] in MP4_BOXES else slice(4)
         if data.read(8)[place] == start[place]:
-            return f"expected one file of {end} bytes, found another joined to it"
+            return f"expected one file of {behind} bytes, found another joined to it"
     return None
 
 

@@ -20,6 +20,7 @@ WAV_IF_IT_FITS = 0x1210  # libsndfile's command to turn RF64 into WAV when the f
 MP3_BITRATES = (32, 320), (8, 160), (8, 64)  # kb/s, lowest and highest from 32 kHz on, from 16 kHz on, and below
 # Hz and channels that a format has at most; with more than these, libvorbis crashes the whole program.
 MOST = {"OGG": (200_000, 255), "MP3": (48_000, 2), "FLAC": (655_350, 8)}
+LOUDEST_MP3 = 1e4  # times full scale: far beyond what is clipped; LAME ends the whole program at 1e8
 # Bytes of sound beyond which lengths of 32 bits overflow. WAV becomes RF64 then, under the same name.
 LARGEST = 0xFFFF0000
 UNLIMITED = ("FLAC", "OGG", "MP3", "W64", "RF64", "CAF")
@@ -116,6 +117,8 @@ def create_sound(
         check_length(writer.samples + len(samples))
         if order is not None:
             samples = np.ascontiguousarray(samples[:, order])
+        if file_format == "MP3":
+            samples = np.clip(samples, -LOUDEST_MP3, LOUDEST_MP3)
         if subtype in BITS:  # libsndfile would truncate, not round
             samples = to_integers(samples, BITS[subtype]) << (32 - BITS[subtype])
         try:

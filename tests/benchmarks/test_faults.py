@@ -193,6 +193,16 @@ def test_ogg_that_would_break_libvorbis(tmp_path, rate, channels):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("extension", ["mp3", "ogg", "flac"])
+def test_levels_that_would_break_encoders(tmp_path, extension):
+    """As of float samples with a wrong bit."""
+    loud = np.zeros((2, 48000), np.float32)
+    loud[:, 20000:20400] = 1e11
+    ended = forked.run_forked(lambda: wavwrite(tmp_path / f"song.{extension}", loud, 48000), tmp_path)
+    assert ended.status == 0, ended.err
+    assert wavread(tmp_path / f"song.{extension}")[0].shape == loud.shape
+
+
 def test_blocks_of_many_channels_and_of_low_rates_are_short(tmp_path):
     for rate, channels in ((44100, 1000), (1000, 1)):
         soundfile.write(tmp_path / "song.wav", np.zeros((20000, channels)), rate)

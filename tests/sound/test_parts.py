@@ -12,7 +12,7 @@ from sounds import NOISE, SAMPLES, convert
 from process.errors import UserError
 from songs.song import Song
 from sound.files import open_sound
-from sound.parts import find_parts
+from sound.parts import Part, find_parts
 from util import wavread, wavwrite
 
 
@@ -96,6 +96,20 @@ def test_mp3_whose_header_promises_too_little(tmp_path):
     data[at + 8 : at + 12] = struct.pack(">I", 5)
     (tmp_path / "song.mp3").write_bytes(data)
     assert wavread(tmp_path / "song.mp3")[0].shape[1] >= whole.shape[1]
+
+
+def test_what_a_file_is_told_to_be_is_what_is_read_of_it(tmp_path, monkeypatch):
+    """In a damaged MP3 file, libsndfile may find other sound at first than in the part that is read."""
+    path, starts = tmp_path / "song.flac", [0]
+    for waveform, rate in ((NOISE, 48000), (NOISE[:1, :7777], 44100)):
+        wavwrite(tmp_path / "part.flac", waveform, rate)
+        with path.open("ab") as file:
+            file.write((tmp_path / "part.flac").read_bytes())
+        starts.append(path.stat().st_size)
+    monkeypatch.setattr("sound.files.find_parts", lambda *_: (Part(*starts[1:]),))
+    with open_sound(path) as sound:
+        assert (sound.info.rate, sound.info.channels, sound.info.samples) == (44100, 1, 7777)
+        assert all(len(block) == 1 for block in sound.blocks)
 
 
 # ---------------------------------------------------------------------------------------------- pieces of them
