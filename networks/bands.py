@@ -75,7 +75,8 @@ class BandJoin(nn.Module):
             nn.Sequential(*layers(features, 2 * features), nn.Linear(2 * features, width)) for width in widths
         )
         self.hidden: tuple[torch.Tensor, torch.Tensor] | None = None  # of all bands, if packed: weights and biases
-        self.outputs: list[tuple[slice, torch.Tensor, torch.Tensor]] = []  # of bands of about one width, and which
+        # Of bands of about one width: which, and their widths.
+        self.outputs: list[tuple[slice, list[int], torch.Tensor, torch.Tensor]] = []
 
     def pack(self) -> None:
         """Make one product of all bands' hidden layers, and one of the outputs of each few bands of about one width."""
@@ -84,19 +85,18 @@ class BandJoin(nn.Module):
         self.hidden = stacked([layer.weight for layer in first]), stacked([layer.bias[:, None] for layer in first])
         for own in alike([layer.out_features for layer in last], PADDED):
             weights, biases = zip(*((layer.weight, layer.bias[:, None]) for layer in last[own]), strict=True)
-            self.outputs.append((own, stacked(weights), stacked(biases)))
+            self.outputs.append((own, [len(weight) for weight in weights], stacked(weights), stacked(biases)))
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         """(..., bands, features) -> (..., bins)"""
         if self.hidden:
-            bands: Any = self.bands
             weight, bias = self.hidden
             rows = self.norm(code).flatten(0, -3).transpose(0, 1)  # (bands, rows, features)
             hidden = nn.functional.leaky_relu_(torch.baddbmm(bias, rows, weight), 0.01)
             bins = [
-                values[:, : layer[-1].out_features]
-                for own, weight, bias in self.outputs
-                for layer, values in zip(bands[own], torch.baddbmm(bias, hidden[own], weight), strict=True)
+                values[:, :width]
+                for own, widths, weight, bias in self.outputs
+                for width, values in zip(widths, torch.baddbmm(bias, hidden[own], weight), strict=True)
             ]
             return torch.cat(bins, dim=-1).view(*code.shape[:-2], -1)
         parts = zip(self.bands, self.norm(code).unbind(dim=-2), strict=True)
