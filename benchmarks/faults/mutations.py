@@ -106,7 +106,7 @@ ANY = (flip_bits, truncate, write_extreme, overwrite, insert, delete, repeat)
 def lie_in_wav(rng: np.random.Generator, data: bytes) -> bytes:
     """Change the format, channels, sample rate, frame size, bit depth or length."""
     changed, at, end = bytearray(data), data.find(b"fmt "), data.find(b"data")
-    if at < 0 or end < 0:
+    if at < 0 or end < 0 or len(data) < max(at + 24, end + 8):  # cut off before
         return write_extreme(rng, data)
     fields: list[tuple[int, str, tuple[int, ...]]] = [  # offset, struct's letter, values
         (at + 8, "<H", (0, 1, 2, 3, 6, 7, 17, 49, 80, 85, 0xFFFE, 0xFFFF)),

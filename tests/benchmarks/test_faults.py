@@ -22,7 +22,7 @@ import prepare_dataset
 import separate_feedforward
 import separate_RNN
 from benchmarks.faults import folders, forked, sound
-from benchmarks.faults.mutations import mend_pages, whole_files, with_known_answer
+from benchmarks.faults.mutations import LIES, mend_pages, whole_files, with_known_answer
 from process.errors import UserError
 from songs.layouts import read_dataset
 from sound.ffmpeg import open_with_ffmpeg
@@ -157,6 +157,14 @@ def test_known_answers_are_known(tmp_path):
             with pytest.raises(UserError):
                 wavread(path)
     assert found == {"whole", "tagged", "joined", "cut off"}
+
+
+def test_headers_that_are_cut_off_can_be_damaged_too(tmp_path):
+    rng = np.random.default_rng(0)
+    for extension, lie in LIES.items():
+        data = whole_files(tmp_path)[extension][0]
+        for size in range(100):
+            lie(rng, data[:size] or b"x")
 
 
 def test_whole_files_are_whole(tmp_path):
