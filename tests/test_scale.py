@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 from helpers import ROOT
@@ -11,23 +10,19 @@ PAGE = re.sub(r"\s+", " ", (ROOT / "docs" / "scale.md").read_text(encoding="utf-
 RESULTS = ROOT / "results"
 [PRICE] = map(float, re.findall(r"([\d.]+) USD for a core and hour is assumed", PAGE))
 SONGS = 3600 / 240  # in an hour of sound
-ALONE = "`import torch` alone"
+ALONE = "import torch"
 COMMANDS = {
-    "single frame": "`separate_feedforward.py`, voice",
-    "recurrent": "`separate_RNN.py`, voice",
-    "recurrent, both directions": "`separate_RNN.py --bidirectional`, voice",
+    "single frame": "separate_feedforward.py",
+    "recurrent": "separate_RNN.py",
+    "recurrent, both directions": "separate_RNN.py --bidirectional",
 }
-
-
-def measured(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """Of benchmarks/speed/separation.py: processor seconds of a song by command, and peak memory in MB."""
-    text = (folder / "benchmark.md").read_text(encoding="utf-8")
-    tables = r"(?m)^\| (.+?) \| [^|]+ \| [\d.]+ \| ([\d.]+) \(", r"(?m)^\| (.+?) \| (\d+) \|$"
-    seconds, memory = ({name: float(value) for name, value in re.findall(table, text)} for table in tables)
-    return seconds, memory
-
-
-(NEWER, NEWER_MEMORY), (OLDER, OLDER_MEMORY) = (measured(RESULTS / f"separation{end}") for end in ("", "_avx2"))
+MEASURED = json.loads((RESULTS / "separation_speed.json").read_text())
+[SECONDS] = (  # of the processor, for a song
+    {name: row["processor, s"] for name, row in rows.items()}
+    for name, rows in MEASURED.items()
+    if name.startswith("song of 240 s")
+)
+MEMORY = MEASURED["peak memory, MB"]
 
 
 def expect(text: str) -> None:
@@ -41,27 +36,24 @@ def priced(seconds: float) -> str:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_hour_of_separation(name):
-    cells = []
-    for seconds in (NEWER, OLDER):
-        spent = seconds.get(COMMANDS[name])
-        cells += ["", ""] if spent is None else [priced(SONGS * spent), priced(SONGS * (spent - seconds[ALONE]))]
-    expect(re.sub(r"\s+", " ", f"| {name} | {' | '.join(cells)} |"))
+    seconds = SECONDS[COMMANDS[name]]
+    expect(f"| {name} | {priced(SONGS * seconds)} | {priced(SONGS * (seconds - SECONDS[ALONE]))} |")
+
+
+def test_spleeter():
+    expect(f"| Spleeter, 2 stems | {priced(SONGS * SECONDS['Spleeter'])} |")
 
 
 def test_start_and_memory():
-    expect(f"takes {NEWER[ALONE]} s (newer) and {OLDER[ALONE]} s (older) to load torch")
-    expect(
-        f"{NEWER_MEMORY['2 hours']:.0f} MB (newer) and {OLDER_MEMORY['2 hours']:.0f} MB (older) with a song of 2 hours"
-    )
-    expect(f"{OLDER_MEMORY['10 minutes, `--bidirectional`']:.0f} MB with `--bidirectional`")
-    assert NEWER_MEMORY[ALONE] == OLDER_MEMORY[ALONE]
-    expect(f"{OLDER_MEMORY[ALONE]:.0f} MB of each are torch")
+    expect(f"takes {SECONDS[ALONE]} s to load torch")
+    expect(f"{MEMORY['2 hours']:.0f} MB with a song of 2 hours")
+    expect(f"{MEMORY['10 minutes, --bidirectional']:.0f} MB with `--bidirectional`")
+    expect(f"{MEMORY[ALONE]:.0f} MB of each are torch")
 
 
 def test_a_million_songs():
-    hours = [1e6 * (own[COMMANDS["recurrent"]] - own[ALONE]) / 3600 for own in (NEWER, OLDER)]
-    expect(f"{hours[0]:.0f} core-hours on the newer processor and {hours[1]:.0f} on the older one")
-    expect(f"{hours[0] * PRICE:.0f} and {hours[1] * PRICE:.0f} USD at the price above")
+    hours = 1e6 * (SECONDS[COMMANDS["recurrent"]] - SECONDS[ALONE]) / 3600
+    expect(f"{hours:.0f} core-hours, {hours * PRICE:.0f} USD at the price above")
     expect(f"they are {1e6 * 240 / 3600:.0f} hours of sound")
     expect(f"take {1e6 * 240 * 44100 * 2 * 2 / 1e12:.0f} TB")  # two channels, two bytes
 

@@ -181,7 +181,7 @@ def test_a_missing_figure_stops_the_build(copy, file, keys, message):
 
 @pytest.mark.parametrize(
     "file",
-    ["separation_avx2/benchmark.md", "mir1k/evaluation.csv", "discussion/songs/case_loud.png", "songs/evaluation.json"],
+    ["separation_speed.json", "mir1k/evaluation.csv", "discussion/songs/case_loud.png", "songs/evaluation.json"],
 )
 def test_a_missing_file_stops_the_build(copy, file, capsys, monkeypatch):
     (copy / "results" / file).unlink()
