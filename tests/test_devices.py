@@ -27,8 +27,9 @@ from separation.separator import Separator
 from training import command as training_command
 from training import loop
 from training.bank import Bank, Parts, Track
+from training.desk import Group
 from training.loss import kl_divergence, mean_over_frames
-from training.mixes import Group, Mixes
+from training.mixes import Mixes
 from training.options import parse_options
 from training.parallel import PROCESSES, THREADS, workers_for
 from util import AudioConfig, choose_device, device_errors, send

@@ -18,9 +18,10 @@ import train_RNN
 from networks.hearing import Hearing, can_be_sung
 from songs.layouts import find_songs, find_sounds
 from songs.song import Accompaniment, Voice
-from training import bank, loop, mixes
+from training import bank, desk, loop, mixes
 from training.bank import Track, measure, open_bank
-from training.mixes import LEVEL, Group, Mixes, Plan, Take
+from training.desk import LEVEL, Group, Plan, Take
+from training.mixes import Mixes
 from util import AudioConfig, load_network, wavread, wavwrite
 
 AUDIO = AudioConfig(8000, 256, 128)
@@ -267,9 +268,7 @@ def test_levels_are_as_drawn(groups):
     mixed = make_mixes(groups, batch_size=200, remix=1.0)
     over = []
     for plan in mixed.plans(0):
-        levels = [
-            np.sqrt(sum(mixes.loudness(take) for take in takes)) for takes in (plan.voice[:1], plan.accompaniment)
-        ]
+        levels = [np.sqrt(sum(desk.loudness(take) for take in takes)) for takes in (plan.voice[:1], plan.accompaniment)]
         over.append(20 * np.log10(levels[1] / levels[0]))
     assert -5 < min(over) < 1 and 9 < max(over) < 16 and np.mean(over) == pytest.approx(4.5, abs=1.5)
     sound = mixed.sources(mixed.plans(0)[:50]).sum(0)
@@ -285,7 +284,7 @@ def test_a_song_that_is_kept_is_the_song(groups):
         [voice], [accompaniment] = plan.voice, plan.accompaniment
         assert (voice.start, voice.balance, voice.speed) == (accompaniment.start, accompaniment.balance, 1)
         assert len(accompaniment.tracks) == 3 and plan.room is None
-        assert abs(20 * np.log10(voice.gain / accompaniment.gain)) <= mixes.BALANCE
+        assert abs(20 * np.log10(voice.gain / accompaniment.gain)) <= desk.BALANCE
     assert plans
 
 
