@@ -16,11 +16,7 @@ from Data import (
     DSD100Dataset,
     Excerpt,
     MakeMagnitudeSpectrum,
-    RandomEffects,
-    RandomEqualizer,
     RandomShift,
-    RandomSpeed,
-    Remix,
     Rescale,
     ShuffleFrameOrder,
     collate_fn,
@@ -32,6 +28,7 @@ from songs.layouts import find_songs, find_sounds
 from songs.song import Accompaniment, KeptSong, Voice, keep
 from sound.resampling import resample
 from training.loss import kl_divergence, mean_over_frames
+from training.variation import RandomEffects, RandomEqualizer, RandomSpeed, Remix
 from util import AudioConfig, load_network, stft, wavwrite
 
 AUDIO = AudioConfig(RATE, 256, 128)

@@ -13,19 +13,7 @@ import torch
 from torchvision.transforms import Compose
 from tqdm import tqdm
 
-from Data import (
-    DSD100Dataset,
-    InTune,
-    MakeMagnitudeSpectrum,
-    RandomEffects,
-    RandomEqualizer,
-    RandomShift,
-    RandomSpeed,
-    RandomTranspose,
-    Remix,
-    Rescale,
-    ShuffleFrameOrder,
-)
+from Data import DSD100Dataset, MakeMagnitudeSpectrum, RandomShift, Rescale, ShuffleFrameOrder
 from networks.encoders import grow
 from networks.hearing import adapts
 from process.errors import UserError, command
@@ -38,6 +26,7 @@ from training.mixes import Mixes, open_mixes
 from training.options import parse_options
 from training.parallel import hidden, joined, leads, ranks, workers_for
 from training.resuming import check_data, fingerprints, resumed_checkpoint, take_over
+from training.variation import InTune, RandomEffects, RandomEqualizer, RandomSpeed, RandomTranspose, Remix
 from util import AudioConfig, choose_device, device_errors, load_checkpoint, load_network, set_seed
 
 CORNER = 700.0  # Hz, below which an encoder's bands are about equally wide, as on the mel scale

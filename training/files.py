@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 from torchvision.transforms import Compose
 
-from Data import DSD100Dataset, InTune, MakeMagnitudeSpectrum
+from Data import DSD100Dataset, MakeMagnitudeSpectrum
 from networks.hearing import adapts
 from pictures.plots import plot_losses, plot_spectrograms
 from process.errors import whole_file
 from songs.song import Song
 from training.loss import LossCurve
+from training.variation import InTune
 from util import AudioConfig, save_checkpoint
 
 FACTS = ("epoch", "best_valid_loss", "history", "trained_on", "plain", "command")  # in the best and the last checkpoint

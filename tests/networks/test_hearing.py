@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from Data import DSD100Dataset, InTune, MakeMagnitudeSpectrum, RandomTranspose, Remix, song_in_tune
+from Data import DSD100Dataset, MakeMagnitudeSpectrum, song_in_tune
 from networks import hearing
 from networks.compression import Compression
 from networks.hearing import Colour, Tuning, block_in_tune, deviations, from_tune, longest_block, to_tune, together
 from separation.separate import separate
 from separation.separator import Separator
 from songs.song import Song
+from training.variation import InTune, RandomTranspose, Remix
 from util import AudioConfig, stft, wavwrite
 
 AUDIO = AudioConfig(16000, 2048, 512)
