@@ -20,6 +20,7 @@ import process.start  # noqa: F401  (first, while nothing has been imported)
 
 from networks.hearing import KEYS
 from process.commandline import parser_from, renamed
+from process.devices import choose_device
 from process.errors import UserError, command
 from process.locking import only_writer
 from scoring.listening_page import write_page
@@ -38,7 +39,7 @@ from scoring.systems import IDEAL_MASKS, NETWORKS, Folder, IdealMask, Mixture, N
 from separation.separate import find_checkpoint
 from songs.layouts import SPLITS, add_dataset_arguments, find_songs
 from songs.song import Song
-from util import AudioConfig, choose_device
+from util import AudioConfig
 
 # ---------------------------------------------------------------------------------------------- systems
 

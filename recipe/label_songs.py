@@ -29,11 +29,12 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from teacher import AUDIO, Spleeter  # noqa: E402
 
+from process.devices import choose_device  # noqa: E402
 from process.errors import UserError, command  # noqa: E402
 from songs.layouts import find_sounds  # noqa: E402
 from songs.song import Accompaniment, Song  # noqa: E402
 from sound.resampling import resample  # noqa: E402
-from util import choose_device, wavread, wavwrite  # noqa: E402
+from util import wavread, wavwrite  # noqa: E402
 
 RATE = 22050  # Hz, of what is written
 LATER = 3.0  # seconds

@@ -24,9 +24,10 @@ import torch  # noqa: E402
 from networks.bands import BandJoin, BandSplit, band_edges  # noqa: E402
 from networks.compression import Compression  # noqa: E402
 from process.commandline import parser_from  # noqa: E402
+from process.devices import set_seed  # noqa: E402
 from process.errors import UserError, command  # noqa: E402
 from scoring.systems import load_any_network  # noqa: E402
-from util import AudioConfig, save_checkpoint, set_seed  # noqa: E402
+from util import AudioConfig, save_checkpoint  # noqa: E402
 
 OLD_BANDS, BANDS = 24, 30  # of 8 and of 16 kHz: the edges of the first 24 differ by 2 % at most
 TOP = 20  # bins below 8 kHz whose statistics those above begin with

@@ -19,12 +19,13 @@ import torch
 
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
+from process.devices import choose_device, device_errors
 from process.errors import UserError, printable
 from scoring.estimates import Estimate, displacement, find_estimates, read_estimate
 from separation.separate import describe, headline, separate
 from songs.song import Song
 from sound.resampling import resample
-from util import AudioConfig, choose_device, device_errors, load_checkpoint, load_network, stft
+from util import AudioConfig, load_checkpoint, load_network, stft
 
 NETWORKS = {network_class.name: network_class for network_class in (FeedforwardNetwork, RecurrentNetwork)}
 DISPLACED = "the voice is "  # begins the part of a note that tells lag and gain

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from networks.hearing import KEYS
 from process.commandline import parser_from, renamed
+from process.devices import choose_device, device_errors
 from process.errors import UserError, command, make_folder, printable
 from process.stopping import stop_status
 from separation.bidirectional import Bidirectional
@@ -21,7 +22,7 @@ from separation.naming import FORMATS, STEMS, Plan, is_done, make_plan
 from separation.separate import describe, find_checkpoint, headline
 from separation.stems import PIPE, Job, separate_song
 from sound.streams import RAW_TYPES
-from util import AudioConfig, choose_device, device_errors, load_network
+from util import AudioConfig, load_network
 
 ARENA_MAX = -8  # the GNU C library's number of the option, M_ARENA_MAX in its malloc.h
 

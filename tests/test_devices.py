@@ -19,6 +19,7 @@ from Model_RNN import RecurrentNetwork, RNNConfig
 from networks.encoders import ENCODERS
 from networks.hearing import Hearing
 from networks.layers import LSTM
+from process.devices import choose_device, device_errors, send
 from process.errors import UserError
 from scoring import systems
 from separation import command as separation_command
@@ -32,7 +33,7 @@ from training.loss import kl_divergence, mean_over_frames
 from training.mixes import Mixes
 from training.options import parse_options
 from training.parallel import PROCESSES, THREADS, workers_for
-from util import AudioConfig, choose_device, device_errors, send
+from util import AudioConfig
 
 AUDIO = AudioConfig(8000, 256, 128)
 CPU, CUDA, MPS = map(torch.device, ("cpu", "cuda", "mps"))

@@ -7,10 +7,11 @@ import pytest
 import scipy.signal
 import torch
 
+from process.devices import choose_device
 from process.errors import UserError, whole_file
 from sound.files import sound_info
 from sound.resampling import resample
-from util import AudioConfig, choose_device, istft, stft, wavread, wavwrite
+from util import AudioConfig, istft, stft, wavread, wavwrite
 
 COURSE = AudioConfig()
 CONFIGS = [COURSE, AudioConfig(16000, 2048, 512), AudioConfig(8000, 256, 100, "hann")]

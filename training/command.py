@@ -16,6 +16,7 @@ from tqdm import tqdm
 from Data import DSD100Dataset, MakeMagnitudeSpectrum, RandomShift, Rescale, ShuffleFrameOrder
 from networks.encoders import grow
 from networks.hearing import adapts
+from process.devices import choose_device, device_errors, set_seed
 from process.errors import UserError, command
 from process.locking import only_writer
 from songs.layouts import find_songs, find_sounds
@@ -27,7 +28,7 @@ from training.options import parse_options
 from training.parallel import hidden, joined, leads, ranks, workers_for
 from training.resuming import check_data, fingerprints, resumed_checkpoint, take_over
 from training.variation import InTune, RandomEffects, RandomEqualizer, RandomSpeed, RandomTranspose, Remix
-from util import AudioConfig, choose_device, device_errors, load_checkpoint, load_network, set_seed
+from util import AudioConfig, load_checkpoint, load_network
 
 CORNER = 700.0  # Hz, below which an encoder's bands are about equally wide, as on the mel scale
 

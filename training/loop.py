@@ -22,13 +22,14 @@ from Data import (
     DSD100Dataset,
     collate_fn,
 )
+from process.devices import send
 from songs.inspection import is_silent
 from training.files import Run
 from training.loss import LossCurve, Tally, kl_divergence, mean_over_frames
 from training.mixes import Mixes
 from training.options import kept
 from training.parallel import average_gradients, hidden, leads, same_everywhere, seed_epoch, share, workers_for
-from util import AudioConfig, save_checkpoint, send
+from util import AudioConfig, save_checkpoint
 
 CPU = torch.device("cpu")
 CLIP_NORM = 1.0  # of the gradient over all weights; training normally stays below it

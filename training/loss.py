@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import torch
 
+from process.devices import send
 from process.errors import UserError
 from training.parallel import sums
-from util import send
 
 EPSILON = 1e-8  # inside the logarithms: -160 dB, far below any audible magnitude
 SMOOTHING = 0.99  # eta of the running mean

@@ -21,6 +21,7 @@ import torch
 from scipy.fft import next_fast_len
 
 from Data import project
+from process.devices import send
 from process.errors import UserError
 from songs.effects import OCTAVES
 from songs.layouts import belongs, find_songs, find_sounds
@@ -28,7 +29,7 @@ from songs.song import Accompaniment, Song, Voice
 from training.bank import Bank, Parts, Track, open_bank
 from training.desk import REST_FADE, Desk, Group, Plan, Take, decibels, minutes, voice_of
 from training.parallel import leader_first, share, workers_for
-from util import AudioConfig, send, stft
+from util import AudioConfig, stft
 
 SILENT = 0.001  # RMS, -60 dB
 MARGIN = 0.03  # seconds at either end of an excerpt, where its end shows before its beginning

@@ -34,10 +34,11 @@ import train_feedforward
 import train_RNN
 from benchmarks.speed.separation import CHANNELS, RATE, write_song
 from process.commandline import parser_from
+from process.devices import choose_device
 from process.errors import UserError, command, whole_file
 from scoring.report import code_version
 from training import loop
-from util import choose_device, load_checkpoint
+from util import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST = 20.0  # seconds without which no step begins
