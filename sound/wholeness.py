@@ -88,6 +88,8 @@ def _cut_off(path: Path, log: str) -> str | None:
         if told > size:
             return f"cut off: expected {told} bytes, found {size}"
         behind = told or next((at + end(start) for mark, end in ENDS.items() if start.startswith(mark)), size)
+        if behind >= size:
+            return None
         data.seek(behind)
         place = slice(4, 8) if start[4:8] in MP4_BOXES else slice(4)
         if data.read(8)[place] == start[place]:

@@ -212,7 +212,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--rounds", type=int, default=1, metavar="N", help="report the median of N measurements (default: %(default)s)")
     add("--limit", type=float, default=330, metavar="SECONDS", help="begin no step after this (default: %(default)s)")
     only = f"take these steps alone: {'; '.join(STEPS)}"
-    add("--only", nargs="+", default=STEPS, choices=STEPS, metavar="STEP", help=only)
+    add("--only", nargs="+", action="extend", default=[], choices=STEPS, metavar="STEP", help=only)
     options = parser.parse_args(argv)
     device, started = choose_device(options.device), time.monotonic()
     report: dict[str, Any] = {
@@ -223,7 +223,7 @@ def main(argv: list[str] | None = None) -> None:
         "versions": {"torch": torch.__version__, "CUDA": torch.version.cuda, "cuDNN": torch.backends.cudnn.version()},
     }
     failed = []
-    for name in options.only:
+    for name in options.only or STEPS:
         begun = time.monotonic()
         try:
             if begun - started > options.limit - LEAST:

@@ -228,6 +228,19 @@ def test_lengths_of_32_bits_that_a_stream_left_open(tmp_path, file_format, mark)
     assert wavread(path)[0].shape == (channels, SAMPLES)
 
 
+@pytest.mark.parametrize("file_format", ["RF64", "W64", "CAF"])
+@pytest.mark.parametrize("place", range(4, 100, 4))
+def test_lengths_of_64_bits_that_no_file_has(tmp_path, file_format, place):
+    soundfile.write(tmp_path / "song", NOISE.T, 44100, format=file_format)
+    data = bytearray((tmp_path / "song").read_bytes())
+    data[place : place + 8] = b"\xff" * 8
+    (tmp_path / "song.wav").write_bytes(data)
+    try:
+        assert len(wavread(tmp_path / "song.wav")[0])
+    except UserError as error:
+        assert str(error).startswith(str(tmp_path))
+
+
 def test_headers_of_streams_tell_no_length(tmp_path):
     soundfile.write(tmp_path / "song.au", NOISE.T, 44100)
     data = bytearray((tmp_path / "song.au").read_bytes())
