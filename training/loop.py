@@ -75,7 +75,8 @@ def make_loader(
     dataset: DSD100Dataset, options: argparse.Namespace, shuffle: bool, device: torch.device = CPU
 ) -> Loader:
     """device: of the network."""
-    workers = workers_for(options, device)
+    # Mixes draw in threads. A process forked while one of them ends may wait forever for what that thread held in MKL.
+    workers = 0 if options.mix else workers_for(options, device)
     return Loader(
         dataset,
         batch_sampler=Batches(dataset, options.batch_size, shuffle),

@@ -330,6 +330,14 @@ def test_both_networks_train_on_a_mix_and_hear_songs_as_they_are(data, tmp_path)
     assert torch.equal(hearing.put_back(magnitude), magnitude * sung) and sung.sum() == audio.bins - 2
 
 
+def test_no_process_is_forked_beside_the_threads_that_mix(data, tmp_path, monkeypatch):
+    def fork():
+        raise AssertionError("forked")
+
+    monkeypatch.setattr(os, "fork", fork)
+    assert train_feedforward.main(options_of(data, tmp_path, *AUDIO_OPTIONS, "--workers", "2")) == 0
+
+
 def test_a_mix_stopped_and_resumed_equals_one_uninterrupted_bit_for_bit(data, tmp_path, monkeypatch):
     more = [*AUDIO_OPTIONS, "--epochs", "3", "--dropout", "0.2"]
     assert train_feedforward.main(options_of(data, tmp_path / "straight", *more)) == 0
