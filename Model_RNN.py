@@ -21,8 +21,8 @@ from networks.compression import Compression
 from networks.encoders import encoder_of
 from networks.layers import LSTM
 
-State = tuple[torch.Tensor, torch.Tensor]  # the LSTMs' (h, c), each (layers, batch, memory) or, of all bands side by
-# side, (layers, batch, bands x memory)
+# The LSTMs' (h, c), each (layers, batch, memory) or, of all bands side by side, (layers, batch, bands x memory)
+State = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,13 +67,12 @@ class Mixture:
 
 
 @functools.lru_cache
-def load_any_network(path: Path, device: str = "cpu") -> tuple[torch.nn.Module, AudioConfig, dict]:
-    """Rebuild a network of either kind from its checkpoint. Returns what `util.load_network` returns, on a device."""
+def load_any_network(path: Path) -> tuple[torch.nn.Module, AudioConfig, dict]:
+    """Rebuild a network of either kind from its checkpoint. Returns what `util.load_network` returns."""
     name = load_checkpoint(path)["name"]
     if name not in NETWORKS:
         raise UserError(f"{path}: expected a checkpoint of {' or '.join(NETWORKS)}, found one of {name}")
-    network, audio, checkpoint = load_network(path, NETWORKS[name])
-    return network.to(choose_device(device)), audio, checkpoint
+    return load_network(path, NETWORKS[name])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +107,8 @@ class Network:
     def estimate(self, recording: Recording) -> Estimates:
         rate = recording.song.rate
         with device_errors(torch.device(self.device)):
-            network, audio, _ = load_any_network(self.path, self.device)
+            network, audio, _ = load_any_network(self.path)
+            network.to(choose_device(self.device))
             [voice] = separate(network, recording.mixture[None], rate, audio, self.bidirectional, self.keys)
         return recording.with_accompaniment(voice), ""
 
