@@ -19,6 +19,7 @@ from networks.hearing import adapts
 from process.devices import choose_device, device_errors, set_seed
 from process.errors import UserError, command
 from process.locking import only_writer
+from process.memory import keep_memory
 from songs.layouts import find_songs, find_sounds
 from songs.song import Accompaniment, Song, Voice, keep
 from training.files import Run
@@ -201,6 +202,7 @@ def start(
     if options.threads:
         torch.set_num_threads(options.threads)
     set_seed(options.seed)
+    keep_memory()
     device = choose_device(options.device)
     with device_errors(device), lost_workers(options, device):
         songs = songs_to_learn_from(options)
