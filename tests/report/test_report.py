@@ -118,8 +118,8 @@ def test_title(copy):
 
 def test_page_1_has_the_mean_sdr_of_every_network():
     first = pages(build.build(ROOT))[0]
-    judged = {"mir1k": 2, "mir1k_dense": 2, "held_out_singers": 3, "musdb": 4, "songs": 3}
-    judged |= {"mir1k_plain": 2, "musdb_plain": 2, "songs_plain": 2}
+    judged = {"mir1k": 2, "held_out_singers": 3, "musdb": 4, "songs": 3}
+    judged |= {f"{data}_{training}": 2 for data in ("mir1k", "musdb", "songs") for training in ("plain", "dense")}
     for folder, count in judged.items():
         scores = json.loads((ROOT / "results" / folder / "evaluation.json").read_text())["scores"]["vocals"]
         networks = [name for name in scores if re.fullmatch("feedforward|RNN( bidirectional)?|spleeter", name)]
@@ -132,7 +132,18 @@ def test_the_courses_own_networks_come_first():
     found = pages(build.build(ROOT))
     assert len(found) <= 10
     assert re.search(r"mixture [^a-z]+course.s own, plain: single frame 5\.19.*plain: recurrent 5\.38", found[0])
-    assert sum(page.count("own, plain: recurrent") for page in found) == 3  # page 1, MIR-1K's table, real songs'
+    for training in ("plain", "varied"):  # page 1, MIR-1K's table, real songs'
+        assert sum(page.count(f"own, {training}: recurrent") for page in found) == 3
+
+
+def test_what_each_kind_of_data_brought_is_shown_with_intervals():
+    found = " ".join(pages(build.build(ROOT)))
+    for folder in ("data_musdb", "data_songs"):
+        scores = json.loads((ROOT / "results" / folder / "evaluation.json").read_text())["scores"]["vocals"]
+        for name in ("karaoke", "songs", "voices", "teacher"):
+            own = scores[name]["SDR v3 sources"]
+            low, high = own["interval of the mean"]
+            assert re.search(f"{own['mean']:.2f} {low:.2f} ?… ?{high:.2f}".replace("-", "\N{MINUS SIGN}"), found)
 
 
 def test_the_smoothed_loss_over_batches_is_drawn_where_a_run_kept_it(copy):
