@@ -37,15 +37,10 @@ class Bidirectional:
         self.before = 0  # warm-up samples that are still to come out, and to be dropped
         self.mixture, self.known = [nothing], [nothing]  # from the start of the next segment: its voice, forwards
         self.fading = nothing  # the last segment's voice, backwards, where it overlaps
-        self.stopped = False
 
     def push(self, waveform: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """See push_through."""
         return push_through(self.steps, waveform, last)
-
-    def stop(self) -> None:
-        """Make another thread's step backwards raise InterruptedError soon: a segment takes seconds."""
-        self.stopped = True
 
     def analyse(self, blocks: Iterable[Block]) -> Iterator[Frames]:
         """As Separator.analyse, after the warm-up."""
@@ -95,11 +90,9 @@ class Bidirectional:
         return sound[:, :samples], (known + voice[:, :samples]) / 2, last
 
     def _hear(self, sound: np.ndarray) -> np.ndarray:
-        """The voice in the sound by itself. Pushed in pieces, which takes less memory and can be stopped."""
+        """The voice in the sound by itself. Pushed in pieces, which takes less memory."""
         separator, voice = self.make_separator(), []
         for piece in np.array_split(sound, range(self.context, sound.shape[1], self.context), axis=1):
-            if self.stopped:
-                raise InterruptedError("stopped")
             voice.append(separator.push(piece)[1])
         voice.append(separator.push(sound[:, :0], last=True)[1])
         return np.concatenate(voice, axis=1)

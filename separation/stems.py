@@ -16,7 +16,6 @@ import soundfile
 import torch
 
 from process.errors import UserError
-from separation.bidirectional import Bidirectional
 from separation.separate import make_separator
 from separation.separator import Block
 from sound.encoding import ENCODERS, create_with_ffmpeg, rate_to_write, resampled
@@ -137,13 +136,12 @@ def _write_stems(
             pieces: Iterator = _with_end(arriving, info.channels)
             for step in separator.steps:
                 pieces = step(pieces)
-        else:  # read, take each step of separation, and write in parallel
-            pieces = ahead(_with_end(gathered(arriving, PIECE // info.channels), info.channels))
-            stack.callback(close, pieces)
-            stop = separator.stop if isinstance(separator, Bidirectional) else None
-            for step in separator.steps:
-                pieces = ahead(step(pieces), stop)
+        else:  # in parallel: read and take the first step; each of the next; and the last, and write
+            pieces = _with_end(gathered(arriving, PIECE // info.channels), info.channels)
+            for step in separator.steps[:-1]:
+                pieces = ahead(step(pieces))
                 stack.callback(close, pieces)
+            pieces = separator.steps[-1](pieces)
         samples = 0
         for mixture, voice, _ in pieces:
             stems = split(mixture, voice, gain, subtype)
@@ -194,22 +192,14 @@ def gathered(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]
         yield np.concatenate(parts, axis=1)
 
 
-def ahead(items: Iterator, stop: Callable[[], None] | None = None) -> Generator:
-    """The same items. A thread makes the next one while this one is used.
-
-    stop: called when no more are wanted, to abort an item that takes long; not at the end.
-    """
+def ahead(items: Iterator) -> Generator:
+    """The same items. A thread makes the next one while this one is used."""
     end = object()
     with ThreadPoolExecutor(1, initializer=torch.get_num_threads) as pool:  # see Separator
-        try:
+        following = pool.submit(next, items, end)
+        while (item := following.result()) is not end:
             following = pool.submit(next, items, end)
-            while (item := following.result()) is not end:
-                following = pool.submit(next, items, end)
-                yield item
-        except BaseException:  # before the pool waits for its thread
-            if stop:
-                stop()
-            raise
+            yield item
 
 
 def close(items: Generator) -> None:

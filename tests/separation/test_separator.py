@@ -317,13 +317,6 @@ def test_any_block_size_in_both_directions(down_to_0_hz, short_segments, rate, s
     assert np.abs(same - sound).max(initial=0) < 1e-5
 
 
-def test_a_segment_in_both_directions_can_be_given_up():
-    separator = Bidirectional(LetThrough(), AUDIOS[0], 8000, 1)
-    separator.stop()
-    with pytest.raises(InterruptedError):
-        separator.push(make_sound(1, 4000, 8000), last=True)
-
-
 class Before(torch.nn.Module):
     """A network whose mask depends on the frame and on the one before."""
 

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,7 +91,7 @@ def test_each_step_of_a_files_separation_has_a_thread_of_its_own(trained, tmp_pa
     network, audio, _ = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
     stems.separate_song(network, audio, stems.Job(str(tmp_path / "song.wav"), {"vocals": str(tmp_path / "voice.wav")}))
     own = [thread for [thread] in threads.values()]
-    assert len({*own, threading.get_ident()}) == 4
+    assert len(set(own)) == 3 and own[-1] == threading.get_ident()  # the last one goes with writing
 
 
 # ---------------------------------------------------------------------------------------------- what is written
@@ -377,26 +376,6 @@ def test_interrupted_or_killed_nothing_looks_finished(tmp_path, begin, number):
     left = [path.name for path in (tmp_path / "out").iterdir()]
     assert all(name.startswith(".") and ".part" in name for name in left)
     assert number == signal.SIGKILL or not left
-
-
-def test_what_is_made_ahead_is_given_up_when_no_more_is_wanted():
-    given_up = threading.Event()
-
-    def items():
-        yield "first"
-        given_up.wait(20)
-        yield "second"
-
-    pieces, started = stems.ahead(items(), given_up.set), time.perf_counter()
-    assert next(pieces) == "first"
-    pieces.close()
-    assert time.perf_counter() - started < 10
-
-
-def test_what_is_made_ahead_to_its_end_is_not_given_up():
-    """One step of a separation ends before the next one does."""
-    given_up = threading.Event()
-    assert list(stems.ahead(iter("ab"), given_up.set)) == ["a", "b"] and not given_up.is_set()
 
 
 def test_memory_does_not_grow_with_the_song(trained, tmp_path):
