@@ -90,8 +90,9 @@ def test_no_step_begins_when_time_is_over(dataset, tmp_path, capsys, monkeypatch
     assert json.loads((tmp_path / "gpu.json").read_text())["separation"]["failed"] == "left out: 1 s were over"
 
 
-def test_speed_beside_the_cpu(dataset, tmp_path):
+def test_speed_beside_the_cpu(dataset, tmp_path, monkeypatch):
     """Of a device, which is the CPU once more, with its loader of mixes."""
+    monkeypatch.setattr(training, "SIZE", 128)  # a CPU without 16-bit products takes minutes for the real one
     output = tmp_path / "speed.json"
     argv = [dataset, "--network", "RNN", "--threads", "1", "--learn", "0", "--rounds", "1", "--batches", "1"]
     argv += ["--device", "cpu", "--output", output, "--", "--mix", f"{dataset}=1", "--excerpt", "0.5"]
