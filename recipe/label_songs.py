@@ -1,6 +1,7 @@
 """Make songs to train on of songs that have no stems: a teacher, Spleeter, says what in them is the voice.
 
     python recipe/label_songs.py spleeter.npz SONGS DATA
+    python recipe/label_songs.py spleeter.npz SONGS DATA --network pretrained/savedModel_RNN_best.pt
 
 SONGS is any folder of sound files, in stereo and at their level. Every song goes through the teacher twice, the second
 time at half the level and from 3 s later on; where both agree, the teacher is sure. Writes
@@ -8,6 +9,9 @@ time at half the level and from 3 s later on; where both agree, the teacher is s
     DATA/taught/<song>/vocals.ogg and accompaniment.ogg   the mean of both, at 22.05 kHz: the voice ends at 11 kHz
     DATA/accompaniments/taught/<song>.ogg                 songs in which no voice was heard anywhere
     DATA/taught.csv                                       a row a song: what was heard, and how sure it is
+
+With a network, the voice is the mean of the teacher's and of what the network hears in both directions: two that err
+differently are better than either.
 
 Songs of which the teacher is not sure are left out; so are those that are in the table already. The weights are made by
 export_spleeter.py.
@@ -18,6 +22,7 @@ import csv
 import dataclasses
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,6 +36,8 @@ from teacher import AUDIO, Spleeter  # noqa: E402
 
 from process.devices import choose_device  # noqa: E402
 from process.errors import UserError, command  # noqa: E402
+from scoring.systems import load_any_network  # noqa: E402
+from separation.separate import separate  # noqa: E402
 from songs.layouts import find_sounds  # noqa: E402
 from songs.song import Accompaniment, Song  # noqa: E402
 from sound.resampling import resample  # noqa: E402
@@ -57,7 +64,16 @@ class Row:
     verdict: str  # sung, unsung, or unsure
 
 
-def label(teacher: Spleeter, mixture: np.ndarray, name: str) -> tuple[Row, np.ndarray]:
+Hears = Callable[[np.ndarray], np.ndarray]  # mixture (2, samples) at the teacher's rate -> its voice
+
+
+def network_of(path: Path) -> Hears:
+    """What a network hears in a song, forwards and backwards."""
+    network, audio, _ = load_any_network(path)
+    return lambda mixture: separate(network, mixture, AUDIO.sample_rate, audio, bidirectional=True)
+
+
+def label(teacher: Spleeter, mixture: np.ndarray, name: str, network: Hears | None = None) -> tuple[Row, np.ndarray]:
     """The row of a song, mixture (2, samples) at the teacher's rate, and its voice, the same shape."""
     sound = torch.from_numpy(mixture)
     later = round(LATER * AUDIO.sample_rate)
@@ -74,7 +90,10 @@ def label(teacher: Spleeter, mixture: np.ndarray, name: str) -> tuple[Row, np.nd
     verdict = "unsung" if loudest < UNSUNG else "sung" if sure else "unsure"
     minutes = mixture.shape[1] / AUDIO.sample_rate / 60
     row = Row(name, round(minutes, 2), round(level, 2), round(loudest, 2), round(agreement, 2), verdict)
-    return row, voice.numpy()
+    heard = voice.numpy()
+    if network is not None and verdict == "sung":
+        heard = 0.5 * (heard + network(mixture))
+    return row, heard
 
 
 def powers(sound: torch.Tensor) -> torch.Tensor:
@@ -115,9 +134,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("songs", type=Path, help="a folder of sound files")
     parser.add_argument("data", type=Path, help="where songs to train on go")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (%(default)s)")
+    parser.add_argument("--network", type=Path, help="a checkpoint, to take the mean of its voice and the teacher's")
     options = parser.parse_args(argv)
     songs = find_sounds(options.songs, Accompaniment)
     teacher = Spleeter(options.weights, choose_device(options.device))
+    network = network_of(options.network) if options.network else None
     options.data.mkdir(parents=True, exist_ok=True)
     table = options.data / "taught.csv"
     done = set()
@@ -140,7 +161,7 @@ def main(argv: list[str] | None = None) -> None:
                 print(f"error: {error}", file=sys.stderr)
                 failed.append(name)
                 continue
-            row, voice = label(teacher, mixture, name)
+            row, voice = label(teacher, mixture, name, network)
             write(row, mixture, voice, options.data)
             writer.writerow(dataclasses.asdict(row))
             file.flush()

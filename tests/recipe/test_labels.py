@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import teacher
 import torch
-from helpers import fails
+from helpers import fails, make_song
 
+from Model import FeedforwardConfig, FeedforwardNetwork
+from separation.separate import separate
 from songs.layouts import find_songs
-from util import wavread, wavwrite
+from sound.resampling import resample
+from util import AudioConfig, save_checkpoint, wavread, wavwrite
 
 RATE = 44100
 
@@ -130,6 +133,28 @@ def test_songs_are_labelled_once_and_by_how_sure_the_teacher_is(tmp_path, monkey
     capsys.readouterr()
     assert label_songs.main(arguments) == 0  # nothing is left to do
     assert capsys.readouterr().out == ""
+
+
+def test_a_network_and_the_teacher_label_together(tmp_path, monkeypatch):
+    """The voice is the mean of both."""
+    monkeypatch.setattr(label_songs, "Spleeter", Pretender)
+    monkeypatch.setattr(label_songs, "AGREEMENT", 0.0)
+    network = FeedforwardNetwork(FeedforwardConfig(bins=513, hidden=8, code=4))
+    save_checkpoint(tmp_path / "network.pt", network, AudioConfig(RATE, 1024, 256), name=network.name)
+    mixture = np.stack([make_song("song", 6.0, RATE)[0]] * 2)
+    (tmp_path / "songs").mkdir()
+    wavwrite(tmp_path / "songs" / "song.wav", mixture, RATE, "FLOAT")
+    voices = []
+    for more in ([], ["--network", str(tmp_path / "network.pt")]):
+        data = tmp_path / f"data{len(more)}"
+        assert label_songs.main(["weights", str(tmp_path / "songs"), str(data), "--device", "cpu", *more]) == 0
+        [song] = find_songs(data / "taught")["Test"]
+        _, vocals = song.read()
+        voices.append(vocals)
+    alone = separate(network, mixture, RATE, AudioConfig(RATE, 1024, 256), bidirectional=True)
+    expected = 0.5 * (voices[0] + resample(alone, RATE, 22050)[0])
+    assert np.square(voices[1] - expected).sum() < 0.005 * np.square(expected).sum()
+    assert np.square(voices[1] - voices[0]).sum() > 0.05 * np.square(expected).sum()
 
 
 def test_songs_of_which_the_teacher_is_not_sure_are_left_out(tmp_path, monkeypatch):
