@@ -41,7 +41,7 @@ class FeedforwardConfig:
     corner: float = CORNER
     # whether, in separation, a song is brought in tune and to the colour of the songs learnt from: networks/hearing.py
     adapts: bool = True
-    # what separation raises the mask to: more than 1 where the network is less sure than it should be
+    # what separation raises the mask to, below 8 kHz: more than 1 where the network is less sure than it should be
     power: float = 1.0
 
     def __post_init__(self):

@@ -33,6 +33,7 @@ WIDTH = 0.5  # octaves, standard deviation of the Gaussian that smooths colour
 POINTS = 4  # per octave at which colour is estimated
 BESIDE = 0.25  # -6 dB: how much of what channels do not share is heard
 LOWEST_SUNG = 20.0  # Hz; below, there is rumble and a constant offset, and no voice
+RAISED_BELOW = 8000.0  # Hz; above, SDR hardly counts, and masks raised to a power would only make voices dull
 KEYS = (1, 3, 5)  # numbers of keys that a song can be heard in
 MASK_FLOOR = 1e-4  # masks are clamped to it, and to 1 minus it, before their logits are averaged over keys
 
@@ -216,6 +217,13 @@ def adapts(network: torch.nn.Module) -> bool:
     return hasattr(network, "compression") and getattr(getattr(network, "config", None), "adapts", True)
 
 
+def powers_of(network: torch.nn.Module, audio: AudioConfig) -> torch.Tensor:
+    """What each bin of a network's mask is raised to: the power in its config, or 1, as above RAISED_BELOW. (bins,)"""
+    power: float = getattr(getattr(network, "config", None), "power", 1.0)
+    below = torch.arange(audio.bins) * audio.bin_width < RAISED_BELOW
+    return torch.where(below, power, 1.0)
+
+
 class Hearing:
     """A stream as a network hears it. One that does not adapt to songs, or was not trained on any (it has no
     `compression`), hears the plain sound.
@@ -231,7 +239,7 @@ class Hearing:
         compression = getattr(network, "compression", None)
         self.learnt = compression is not None
         self.adapts = adapts(network)
-        self.power: float = getattr(getattr(network, "config", None), "power", 1.0)  # of its mask
+        self.powers = powers_of(network, audio)
         self.sung = can_be_sung(audio)
         self.semitones = range(-(keys // 2), keys // 2 + 1) if self.learnt else range(1)
         if compression is not None and self.adapts:
@@ -255,4 +263,4 @@ class Hearing:
             mask = from_tune(mask, self.blocks, self.audio)
         if len(self.semitones) > 1:
             mask = torch.logit(mask, MASK_FLOOR).mean(0, keepdim=True).sigmoid()
-        return mask**self.power * self.sung.to(mask.device)
+        return mask ** self.powers.to(mask.device) * self.sung.to(mask.device)

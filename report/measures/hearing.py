@@ -8,30 +8,25 @@ Plays every song faster or slower by some cents, like a tape, and separates it. 
 (BSS_EVAL v3) by network, way of hearing and cents.
 """
 
-import json
 import sys
 from pathlib import Path
 from unittest import mock
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import process.start  # noqa: E402, F401  (first, while nothing has been imported)
+import process.start  # noqa: F401  (first, while nothing has been imported)
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
-from Model import FeedforwardNetwork  # noqa: E402
-from Model_RNN import RecurrentNetwork  # noqa: E402
-from networks import hearing  # noqa: E402
-from process.commandline import parser_from  # noqa: E402
-from process.errors import whole_file  # noqa: E402
-from scoring.bss_eval import bss_eval_sources  # noqa: E402
-from scoring.report import code_version  # noqa: E402
-from separation.separate import separate  # noqa: E402
-from songs.layouts import add_dataset_arguments, find_songs  # noqa: E402
-from sound.resampling import resample  # noqa: E402
-from util import AudioConfig, load_network  # noqa: E402
+from networks import hearing
+from process.commandline import parser_from
+from report.measures.facts import ROOT, best_of, write_facts
+from scoring.bss_eval import bss_eval_sources
+from separation.separate import separate
+from songs.layouts import add_dataset_arguments, find_songs
+from sound.resampling import resample
+from util import AudioConfig
 
 CENTS = (-50, -25, -10, 0, 10, 25, 50)
 WAYS = {"as it is": (False, 0.0), "in tune": (True, 0.0), "in tune, colour taken back": (True, hearing.TAKEN_BACK)}
@@ -64,9 +59,7 @@ def main() -> None:
     splits = find_songs(options.dataset, options.hold_out, options.include_test)
     songs = splits["Valid" if options.hold_out else "Test"][:: options.every]
     means: dict[str, dict[str, dict[int, float]]] = {}
-    for network_class in (FeedforwardNetwork, RecurrentNetwork):
-        path = options.networks / f"savedModel_{network_class.name}_best.pt"
-        network, audio, _ = load_network(path, network_class)
+    for name, (network, audio) in best_of(options.networks).items():
         for way, (in_tune, taken_back) in WAYS.items():
             kind = hearing.Tuning if in_tune else AsItIs
             with mock.patch.multiple(hearing, Tuning=kind, TAKEN_BACK=taken_back):
@@ -78,17 +71,9 @@ def main() -> None:
                         score(sound, song.rate, network, audio) for sound, song in zip(played, songs, strict=True)
                     ]
                     mean = round(float(np.mean(scores)), 3)
-                    means.setdefault(network_class.name, {}).setdefault(way, {})[cents] = mean
-                    print(f"{network_class.name}, {way}, {cents:+} cents: {mean}", flush=True)
-    facts = {
-        "command": "python report/measures/hearing.py " + " ".join(sys.argv[1:]),
-        "commit": code_version(),
-        "songs": len(songs),
-        "mean SDR v3": means,
-    }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(options.output) as temporary:
-        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+                    means.setdefault(name, {}).setdefault(way, {})[cents] = mean
+                    print(f"{name}, {way}, {cents:+} cents: {mean}", flush=True)
+    write_facts(options.output, Path(__file__).name, **{"songs": len(songs), "mean SDR v3": means})
 
 
 if __name__ == "__main__":

@@ -407,15 +407,29 @@ def test_memory_does_not_grow():
     assert max(held) < 1.2 * held[1]
 
 
+class Half(torch.nn.Module):
+    """Gives half to the voice, before its mask is raised to a power, if any."""
+
+    def __init__(self, **config: float):
+        super().__init__()
+        self.config = argparse.Namespace(**config)
+
+    def forward(self, magnitude, state=None):
+        return torch.full_like(magnitude, 0.5), state
+
+
 def test_a_mask_is_raised_to_the_power_of_its_network(down_to_0_hz):
-    class Half(torch.nn.Module):
-        config = argparse.Namespace(power=2.0)
-
-        def forward(self, magnitude, state=None):
-            return torch.full_like(magnitude, 0.5), state
-
     sound = np.random.default_rng(0).standard_normal((1, 8000)).astype(np.float32)
-    network, audio = Half(), AudioConfig(8000, 256, 128)
-    np.testing.assert_allclose(separate(network, sound, 8000, audio), 0.25 * sound, atol=1e-5)
-    Half.config = argparse.Namespace()
-    np.testing.assert_allclose(separate(network, sound, 8000, audio), 0.5 * sound, atol=1e-5)
+    for network, share in ((Half(power=2.0), 0.25), (Half(), 0.5)):
+        np.testing.assert_allclose(
+            separate(network, sound, 8000, AudioConfig(8000, 256, 128)), share * sound, atol=1e-5
+        )
+
+
+def test_a_mask_is_left_as_it_is_above_8_kHz(down_to_0_hz):
+    """There, SDR hardly counts, and voices must not become dull."""
+    time = np.arange(32000) / 32000
+    for hertz, share in ((7000, 0.25), (9000, 0.5)):
+        tone = np.sin(2 * np.pi * hertz * time, dtype=np.float32)[None]
+        voice = separate(Half(power=2.0), tone, 32000, AudioConfig(32000, 4096, 1024))
+        np.testing.assert_allclose(voice[:, 4096:-4096], share * tone[:, 4096:-4096], atol=1e-3)

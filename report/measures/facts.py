@@ -1,0 +1,33 @@
+"""The networks that are measured, and how what was found is written down."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from Model import FeedforwardNetwork
+from Model_RNN import RecurrentNetwork
+from process.errors import whole_file
+from scoring.report import code_version
+from util import AudioConfig, load_network
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def best_of(folder: Path = ROOT / "pretrained") -> dict[str, tuple[torch.nn.Module, AudioConfig]]:
+    """The best network of each kind in a folder, by name."""
+    found = {}
+    for kind in (FeedforwardNetwork, RecurrentNetwork):
+        network, audio, _ = load_network(folder / f"savedModel_{kind.name}_best.pt", kind)
+        found[kind.name] = network, audio
+    return found
+
+
+def write_facts(path: Path, script: str, **facts: Any) -> None:
+    """Write what a script of report/measures found into a JSON file, with its command line and the commit."""
+    command = " ".join([f"python report/measures/{script}", *sys.argv[1:]])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps({"command": command, "commit": code_version(), **facts}, indent=2) + "\n")
