@@ -24,13 +24,13 @@ mapfile -t left < <(lines "${LEAVE_OUT:-}")
 
 # Shares of excerpts by where their voice comes from. A fifth is karaoke, or it is forgotten.
 mix=()
-for folder in songs=0.22 taught=0.32 estimated=0.06 mir1k=0.20 voices=0.20; do
+for folder in songs=0.14 taught=0.42 estimated=0.04 mir1k=0.20 voices=0.20; do
   [ -e "$data/${folder%=*}" ] && mix+=("$data/$folder")
 done
 songs=("$data/songs")
 [ ${#held[@]} -gt 0 ] && songs+=(--include-test --hold-out "${held[@]}")
 common=("${songs[@]}" --output "$output" --mix "${mix[@]}" --target projection --remix 0.5 --gain -3 12)
-common+=(--speed 0.76 1.32 --transpose 2 --effects 0.35 --equalizer 2 --bfloat16 --seed 0)
+common+=(--speed 0.76 1.32 --transpose 4 --effects 0.35 --equalizer 2 --bfloat16 --seed 0)
 [ -e "$data/accompaniments" ] && common+=(--accompaniments "$data/accompaniments")
 [ ${#left[@]} -gt 0 ] && common+=(--leave-out "${left[@]}")
 

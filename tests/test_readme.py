@@ -30,6 +30,7 @@ def test_figures_on_real_songs_are_those_of_the_evaluation(page, columns):
         "mixture": "mixture",
         "feedforward": r"single frame[^|]*",
         "RNN": r"recurrent(?: \([^|]*)?",
+        "RNN bidirectional 3 keys": r"(?:the same with `--bidirectional --tta 3`|recurrent, both directions, 3 keys)",
         "spleeter": "Spleeter, 2 stems",
         "ideal ratio mask": "ideal ratio mask",
     }
