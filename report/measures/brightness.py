@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from process.commandline import parser_from
+from process.errors import UserError, command
 from report.measures.facts import best_of, write_facts
 from separation.separate import separate
 from songs.layouts import add_dataset_arguments, find_songs
@@ -32,15 +33,18 @@ def levels(voice: np.ndarray, rate: int) -> np.ndarray:
     return 10 * np.log10([power[first:last].sum() + 1e-12 for first, last in itertools.pairwise(bins)])
 
 
-def main() -> None:
+@command
+def main(argv: list[str] | None = None) -> None:
     parser = parser_from(__doc__ or "")
     add_dataset_arguments(parser)
     output = "write the figures into this JSON file (default: %(default)s)"
     parser.add_argument("--output", type=Path, default=Path("brightness.json"), metavar="FILE", help=output)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     torch.set_num_threads(1)
     splits = find_songs(options.dataset, options.hold_out, options.include_test)
     songs = [song for song in splits["Valid" if options.hold_out else "Test"] if song.rate >= 2 * EDGES[-1]]
+    if not songs:
+        raise UserError(f"{options.dataset}: expected songs at {2 * EDGES[-1]} Hz or more to measure, found none")
     octaves = [f"{low} to {high} Hz" for low, high in itertools.pairwise(EDGES)]
     found: dict[str, dict[str, list[float]]] = {}
     for name, (network, audio) in best_of().items():
@@ -60,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
