@@ -217,13 +217,6 @@ def adapts(network: torch.nn.Module) -> bool:
     return hasattr(network, "compression") and getattr(getattr(network, "config", None), "adapts", True)
 
 
-def powers_of(network: torch.nn.Module, audio: AudioConfig) -> torch.Tensor:
-    """What each bin of a network's mask is raised to: the power in its config, or 1, as above RAISED_BELOW. (bins,)"""
-    power: float = getattr(getattr(network, "config", None), "power", 1.0)
-    below = torch.arange(audio.bins) * audio.bin_width < RAISED_BELOW
-    return torch.where(below, power, 1.0)
-
-
 class Hearing:
     """A stream as a network hears it. One that does not adapt to songs, or was not trained on any (it has no
     `compression`), hears the plain sound.
@@ -239,7 +232,8 @@ class Hearing:
         compression = getattr(network, "compression", None)
         self.learnt = compression is not None
         self.adapts = adapts(network)
-        self.powers = powers_of(network, audio)
+        self.power: float = getattr(getattr(network, "config", None), "power", 1.0)  # of its mask
+        self.raised = math.ceil(RAISED_BELOW / audio.bin_width)  # bins whose mask is raised to it
         self.sung = can_be_sung(audio)
         self.semitones = range(-(keys // 2), keys // 2 + 1) if self.learnt else range(1)
         if compression is not None and self.adapts:
@@ -263,4 +257,6 @@ class Hearing:
             mask = from_tune(mask, self.blocks, self.audio)
         if len(self.semitones) > 1:
             mask = torch.logit(mask, MASK_FLOOR).mean(0, keepdim=True).sigmoid()
-        return mask ** self.powers.to(mask.device) * self.sung.to(mask.device)
+        mask = mask * self.sung.to(mask.device)
+        mask[..., : self.raised].pow_(self.power)
+        return mask

@@ -67,9 +67,10 @@ class Row:
 Hears = Callable[[np.ndarray], np.ndarray]  # mixture (2, samples) at the teacher's rate -> its voice
 
 
-def network_of(path: Path) -> Hears:
+def network_of(path: Path, device: torch.device) -> Hears:
     """What a network hears in a song, forwards and backwards."""
     network, audio, _ = load_any_network(path)
+    network.to(device)
     return lambda mixture: separate(network, mixture, AUDIO.sample_rate, audio, bidirectional=True)
 
 
@@ -137,8 +138,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--network", type=Path, help="a checkpoint, to take the mean of its voice and the teacher's")
     options = parser.parse_args(argv)
     songs = find_sounds(options.songs, Accompaniment)
-    teacher = Spleeter(options.weights, choose_device(options.device))
-    network = network_of(options.network) if options.network else None
+    device = choose_device(options.device)
+    teacher = Spleeter(options.weights, device)
+    network = network_of(options.network, device) if options.network else None
     options.data.mkdir(parents=True, exist_ok=True)
     table = options.data / "taught.csv"
     done = set()
