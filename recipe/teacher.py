@@ -18,6 +18,7 @@ from util import AudioConfig, istft, stft
 
 AUDIO = AudioConfig(44100, 4096, 1024, "hann")
 FRAMES, BINS = 512, 1024  # of a piece
+EDGE = BINS * AUDIO.sample_rate / AUDIO.block  # Hz: where the voice ends
 CHANNELS = (16, 32, 64, 128, 256, 512)  # of the layers down
 LEAD = 2  # frames of silence before the song
 SCALE = AUDIO.block / 2  # of its magnitudes to those of `stft`: the sum of the window
