@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 import process.start  # noqa: E402, F401  (first, while nothing has been imported)
 
 from process.commandline import parser_from  # noqa: E402
-from process.errors import make_folder, whole_file  # noqa: E402
+from process.errors import command, make_folder, whole_file  # noqa: E402
 from util import load_checkpoint  # noqa: E402
 
 
@@ -52,7 +52,8 @@ def add_row(path: Path, row: dict) -> None:
         writer.writerows(rows)
 
 
-def main() -> None:
+@command
+def main(argv: list[str] | None = None) -> None:
     parser = parser_from(__doc__)
     parser.add_argument("name", help="name of the row: the setting that is tried")
     judge = "evaluate with these arguments of evaluate.py; may be given several times"
@@ -60,7 +61,7 @@ def main() -> None:
     table = "add the row to this CSV file (default: %(default)s)"
     parser.add_argument("--table", type=Path, default=Path("results/ablation.csv"), metavar="FILE", help=table)
     parser.add_argument("command", nargs="+", help="training script and its arguments, after --")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     script, *arguments = options.command
 
     run(script, *arguments)
@@ -86,4 +87,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -19,9 +19,9 @@ import torch
 
 from process.commandline import parser_from
 from process.errors import UserError, command
-from report.measures.facts import best_of, write_facts
+from report.measures.facts import best_of, chosen_songs, write_facts
 from separation.separate import separate
-from songs.layouts import add_dataset_arguments, find_songs
+from songs.layouts import add_dataset_arguments
 
 EDGES = (250, 500, 1000, 2000, 4000, 8000, 16000)  # Hz, of the octaves
 
@@ -41,8 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("brightness.json"), metavar="FILE", help=output)
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    splits = find_songs(options.dataset, options.hold_out, options.include_test)
-    songs = [song for song in splits["Valid" if options.hold_out else "Test"] if song.rate >= 2 * EDGES[-1]]
+    songs = [song for song in chosen_songs(options) if song.rate >= 2 * EDGES[-1]]
     if not songs:
         raise UserError(f"{options.dataset}: expected songs at {2 * EDGES[-1]} Hz or more to measure, found none")
     octaves = [f"{low} to {high} Hz" for low, high in itertools.pairwise(EDGES)]

@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from process.commandline import parser_from
 from process.errors import UserError, command, make_folder, whole_file
-from report.measures.discussion import SECOND_VOICE, add_network_arguments, chosen_songs, load_networks
+from report.measures.discussion import SECOND_VOICE, add_network_arguments, load_networks
+from report.measures.facts import chosen_songs
 from report.measures.leakage import (
     STEP,
     Groups,
@@ -204,7 +205,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("discussion"), metavar="FOLDER", help=output)
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    songs = chosen_songs(options)
+    songs = chosen_songs(options)[:: options.every]
     masks, audio, _ = load_networks({name: getattr(options, name) for name in NETWORKS})
     masks["ideal ratio mask"] = ideal_ratio_mask
     table = {}

@@ -31,6 +31,7 @@ from networks.harmonic import HarmonicJoin, HarmonicSplit
 from networks.mixing import Mixer
 from process.commandline import parser_from
 from process.errors import UserError, command, make_folder, whole_file
+from report.measures.facts import chosen_songs
 from report.measures.leakage import (
     FRAME,
     IDEAL,
@@ -54,7 +55,7 @@ from scoring.report import code_version
 from scoring.summary import bootstrap
 from scoring.systems import NETWORKS
 from separation.separate import find_checkpoint, separate
-from songs.layouts import add_dataset_arguments, find_songs
+from songs.layouts import add_dataset_arguments
 from songs.song import Song
 from sound.resampling import resample
 from util import AudioConfig, load_network
@@ -281,14 +282,6 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=int, metavar="N", default=1, help="use every Nth song only (default: all)")
 
 
-def chosen_songs(options: argparse.Namespace) -> list[Song]:
-    splits = find_songs(options.dataset, options.hold_out, options.include_test)
-    songs = splits["Valid" if options.hold_out else "Test"]
-    if not songs:
-        raise UserError(f"{options.dataset}: expected songs to measure, found none")
-    return songs[:: options.every]
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = parser_from(__doc__)
@@ -298,7 +291,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("discussion"), metavar="FOLDER", help=output)
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    songs = chosen_songs(options)
+    songs = chosen_songs(options)[:: options.every]
     masks, audio, facts = load_networks({name: getattr(options, name) for name in NETWORKS})
     files = {name: own["file"] for name, own in facts.items()}
     all_masks = masks | {"ideal ratio mask": ideal_ratio_mask}

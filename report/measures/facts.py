@@ -1,5 +1,6 @@
-"""The networks that are measured, and how what was found is written down."""
+"""The songs and networks that are measured, and how what was found is written down."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -9,11 +10,22 @@ import torch
 
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
-from process.errors import whole_file
+from process.errors import UserError, whole_file
 from scoring.report import code_version
+from songs.layouts import find_songs
+from songs.song import Song
 from util import AudioConfig, load_network
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def chosen_songs(options: argparse.Namespace) -> list[Song]:
+    """The songs that are held out, else the test songs. Raises UserError if there are none."""
+    splits = find_songs(options.dataset, options.hold_out, options.include_test)
+    songs = splits["Valid" if options.hold_out else "Test"]
+    if not songs:
+        raise UserError(f"{options.dataset}: expected songs to measure, found none")
+    return songs
 
 
 def best_of(folder: Path = ROOT / "pretrained") -> dict[str, tuple[torch.nn.Module, AudioConfig]]:

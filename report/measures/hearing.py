@@ -21,10 +21,11 @@ import torch
 
 from networks import hearing
 from process.commandline import parser_from
-from report.measures.facts import ROOT, best_of, write_facts
+from process.errors import command
+from report.measures.facts import ROOT, best_of, chosen_songs, write_facts
 from scoring.bss_eval import bss_eval_sources
 from separation.separate import separate
-from songs.layouts import add_dataset_arguments, find_songs
+from songs.layouts import add_dataset_arguments
 from sound.resampling import resample
 from util import AudioConfig
 
@@ -46,7 +47,8 @@ def score(song: np.ndarray, rate: int, network: torch.nn.Module, audio: AudioCon
     return float(scores.sdr[0])
 
 
-def main() -> None:
+@command
+def main(argv: list[str] | None = None) -> None:
     parser = parser_from(__doc__)
     add_dataset_arguments(parser)
     parser.add_argument("--every", type=int, metavar="N", default=1, help="use every Nth song only (default: all)")
@@ -54,10 +56,9 @@ def main() -> None:
     parser.add_argument("--networks", type=Path, default=ROOT / "pretrained", metavar="FOLDER", help=networks)
     output = "write the figures into this JSON file (default: %(default)s)"
     parser.add_argument("--output", type=Path, default=Path("hearing.json"), metavar="FILE", help=output)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    splits = find_songs(options.dataset, options.hold_out, options.include_test)
-    songs = splits["Valid" if options.hold_out else "Test"][:: options.every]
+    songs = chosen_songs(options)[:: options.every]
     means: dict[str, dict[str, dict[int, float]]] = {}
     for name, (network, audio) in best_of(options.networks).items():
         for way, (in_tune, taken_back) in WAYS.items():
@@ -77,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

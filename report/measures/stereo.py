@@ -16,24 +16,25 @@ import numpy as np
 import torch
 
 from process.commandline import parser_from
-from report.measures.facts import best_of, write_facts
+from process.errors import command
+from report.measures.facts import best_of, chosen_songs, write_facts
 from report.measures.leakage import sdr
 from separation.separate import separate
-from songs.layouts import add_dataset_arguments, find_songs
+from songs.layouts import add_dataset_arguments
 
 
-def main() -> None:
+@command
+def main(argv: list[str] | None = None) -> None:
     parser = parser_from(__doc__)
     add_dataset_arguments(parser)
     output = "write the figures into this JSON file (default: %(default)s)"
     parser.add_argument("--output", type=Path, default=Path("stereo.json"), metavar="FILE", help=output)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    splits = find_songs(options.dataset, options.hold_out, options.include_test)
     networks = best_of()
     found: dict[str, dict[str, list[float]]] = {name: {"one mask": [], "a mask each": []} for name in networks}
     names = []
-    for song in splits["Valid" if options.hold_out else "Test"]:
+    for song in chosen_songs(options):
         stems = song.stems()
         mixture, vocals = np.sum(list(stems.values()), axis=0), stems["vocals"]
         if len(mixture) != 2:
@@ -50,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
