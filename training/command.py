@@ -97,7 +97,9 @@ def make_network(
         sizes |= {"encoder": options.encoder or first.config.encoder}
         sizes.pop("memory", None)
         if starts_from:
-            layers = first.config.layers
+            memory, layers = first.config.memory, first.config.layers
+            if "hidden_size" in options.given and options.hidden_size != memory:
+                raise UserError(f"{path}: expected a hidden size of {options.hidden_size}, found {memory}")
             sizes["layers"] = options.layers or layers
             if sizes["layers"] < layers:
                 raise UserError(f"{path}: expected at most {options.layers} layers, found {layers}")

@@ -131,7 +131,7 @@ def parse_options(
     bands = f"number of bands of an encoder by band (default: {network_class.Config.bands}{or_first})"
     add("--bands", type=int, metavar="N", help=bands)
     if starts_from is not None:
-        size = "hidden size of the LSTM, for each band if the encoder has bands (default: %(default)s)"
+        size = "hidden size of the LSTM, of each band if there are bands (default: %(default)s, or that of --init)"
         add("--hidden-size", type=int, metavar="UNITS", default=network_class.Config.memory, help=size)
         renamed(parser, "--memory", "--hidden-size")
         layers = "number of LSTMs, each with a fusion of its own (default: 1, or that of --init)"

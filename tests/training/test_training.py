@@ -477,6 +477,15 @@ def test_goes_on_with_a_network_of_its_kind_and_other_songs(trained, dataset, tm
     assert torch.load(tmp_path / f"savedModel_{name}_last.pt", weights_only=True)["trained_on"] == expected
 
 
+def test_a_network_keeps_its_hidden_size(trained, dataset, tmp_path, capsys, monkeypatch):
+    first = trained / "savedModel_RNN_best.pt"
+    size = torch.load(first, weights_only=True)["config"]["memory"]
+    argv = [str(dataset), *QUICK, "--output", str(tmp_path), "--init", str(first), "--hidden-size"]
+    line = fails(capsys, train_RNN.main, *argv, str(size + 1))
+    assert line.endswith(f"savedModel_RNN_best.pt: expected a hidden size of {size + 1}, found {size}")
+    assert intercepted(monkeypatch, [*argv, str(size)], train_RNN)["network"].config.memory == size
+
+
 def test_voices_are_trained_on_and_accompaniments_are_drawn_from(dataset, tmp_path, monkeypatch):
     for folder in ("voices", "music"):
         (tmp_path / folder).mkdir()
