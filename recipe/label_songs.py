@@ -80,7 +80,7 @@ def network_of(path: Path, device: torch.device) -> Hears:
 def label(teacher: Spleeter, mixture: np.ndarray, name: str, network: Hears | None = None) -> tuple[Row, np.ndarray]:
     """The row of a song, mixture (2, samples) at the teacher's rate, and its voice, the same shape."""
     sound = torch.from_numpy(mixture)
-    later = round(LATER * AUDIO.sample_rate)
+    later = min(round(LATER * AUDIO.sample_rate), mixture.shape[1] // 2)  # something is left of a short song
     first = teacher.separate(sound)
     second = played_faster(teacher, mixture[:, later:])
     difference = below(EDGE / SPEED, first[:, later:]) - second
