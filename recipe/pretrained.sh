@@ -2,14 +2,14 @@
 # Trains networks for real songs: the single-frame one, then the recurrent one from its weights. What is there is kept,
 # and a run that was stopped goes on.
 #
-#   bash recipe/pretrained.sh DATA OUTPUT [--device cuda] [more options of both training scripts]
+#   bash recipe/pretrained.sh DATA OUTPUT [--device cuda] [--bfloat16] [more options of both training scripts]
+#   PROCESSES=2 bash recipe/pretrained.sh DATA OUTPUT        # one for each core of a CPU, or each of several GPUs
 #
 # DATA holds songs/ (any layout that the training scripts read, such as MUSDB18-HQ or DSD100 as it was downloaded) and,
 # as far as there are any, taught/ (songs by label_songs.py), estimated/ (more of them, excerpts in mono), mir1k/
 # (MIR-1K), voices/ (singing alone) and accompaniments/ (music without a voice). HOLD_OUT names songs or artists of
 # songs/ to validate on, one a line; without it, songs/ says itself which they are. LEAVE_OUT names others that are not
-# to be trained on. START is a folder of two networks to go on from, feedforward.pt and RNN.pt, which widen.py can make;
-# without it, both begin at random, the recurrent one from the single-frame one.
+# to be trained on.
 set -euo pipefail
 data=$1 output=$2
 shift 2
@@ -30,15 +30,17 @@ done
 songs=("$data/songs")
 [ ${#held[@]} -gt 0 ] && songs+=(--include-test --hold-out "${held[@]}")
 common=("${songs[@]}" --output "$output" --mix "${mix[@]}" --target projection --remix 0.5 --gain -3 12)
-common+=(--speed 0.76 1.32 --transpose 4 --effects 0.35 --equalizer 2 --bfloat16 --seed 0)
+common+=(--speed 0.76 1.32 --transpose 4 --effects 0.35 --equalizer 2 --seed 0)
 [ -e "$data/accompaniments" ] && common+=(--accompaniments "$data/accompaniments")
 [ ${#left[@]} -gt 0 ] && common+=(--leave-out "${left[@]}")
 
+run=("$python")
+[ "${PROCESSES:-1}" -gt 1 ] && run+=(-m torch.distributed.run --standalone --nproc-per-node "$PROCESSES")
+
 train() { # NAME OPTIONS...: begin, go on, or leave it if it is done
-  local name=$1 start=()
+  local name=$1
   shift
-  [ -n "${START:-}" ] && start=(--init "$START/$name.pt")
-  "$python" "$here/train_$name.py" "${common[@]}" "${start[@]}" --resume "$@"
+  "${run[@]}" "$here/train_$name.py" "${common[@]}" --resume "$@"
 }
 
 started=$SECONDS
