@@ -46,8 +46,8 @@ train() { # NAME OPTIONS...: begin, go on, or leave it if it is done
 started=$SECONDS
 mkdir -p "$output"
 train feedforward --encoder bands --bands 30 --sample-rate 32000 --block 4096 --hop 1024 \
-  --excerpt 2 --batch-size 24 --steps 100 --epochs 30 --patience 100 "$@"
-train RNN --hidden-size 96 --excerpt 5 --batch-size 8 --steps 200 --epochs 36 --patience 100 "$@"
+  --excerpt 1 --batch-size 48 --steps 100 --epochs 40 --patience 100 "$@"
+train RNN --hidden-size 96 --excerpt 5 --batch-size 8 --steps 200 --epochs 56 --patience 100 "$@"
 for name in feedforward RNN; do
   "$python" "$here/recipe/choose_power.py" "$output/savedModel_${name}_best.pt" "${songs[@]}" \
     --or "$output/savedModel_${name}_last.pt"
