@@ -277,9 +277,9 @@ def load_network(path: str | Path, network_class: type[Any]) -> tuple[torch.nn.M
     try:
         config = network_class.Config(**checkpoint["config"])
         with _no_more_than(checkpoint["weights"]):
-            _check_weights(network_class(config), checkpoint["weights"])
-        network = network_class(config)
-        network.load_state_dict(checkpoint["weights"])
+            network = network_class(config)
+        _check_weights(network, checkpoint["weights"])
+        network.load_state_dict(checkpoint["weights"], assign=True)  # the file's own tensors, not a copy
         audio = AudioConfig(**checkpoint["audio"])
         if audio.bins != network.config.bins:
             raise ValueError(f"{audio.bins} bins in the audio configuration, {network.config.bins} in the network's")
