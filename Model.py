@@ -39,8 +39,6 @@ class FeedforwardConfig:
     bin_width: float = 7.8125
     # "bands" and "harmonic": the share of the bins below which bands are about equally wide
     corner: float = CORNER
-    # whether, in separation, a song is brought in tune and to the colour of the songs learnt from: networks/hearing.py
-    adapts: bool = True
     # what separation raises the mask to, below 8 kHz: more than 1 where the network is less sure than it should be
     power: float = 1.0
 

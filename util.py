@@ -165,7 +165,7 @@ def _overlap(frames: torch.Tensor, hop: int) -> torch.Tensor:
 
 # ---------------------------------------------------------------------------------------------- checkpoints
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 
 
 def save_checkpoint(path: str | Path, network: torch.nn.Module, audio: AudioConfig, **facts) -> None:
@@ -209,6 +209,7 @@ def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
         and needed <= checkpoint.keys()
         and isinstance(checkpoint["format"], int)
         and isinstance(checkpoint["name"], str)
+        and isinstance(checkpoint["config"], dict)
     ):
         raise UserError(f"{path}: expected a checkpoint of this program, found another kind of file")
     if checkpoint["format"] > CHECKPOINT_FORMAT:
@@ -219,7 +220,22 @@ def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
         raise UserError(
             f"{path}: expected a checkpoint of the {name} network, found one of the {checkpoint['name']} network"
         )
+    if checkpoint["format"] == 1:
+        checkpoint["config"] = _config_of_format_1(path, checkpoint["config"])
     return checkpoint
+
+
+def _config_of_format_1(path: Path, config: dict) -> dict:
+    """A network's config without the field that format 2 no longer has.
+
+    Raises UserError if separation adapted songs to the network, as it did unless the config denied it.
+    """
+    if config.get("adapts", True):
+        raise UserError(
+            f"{path}: expected a network that hears songs as they are, found one trained to hear them in tune; "
+            "commit a5919d2 can use it"
+        )
+    return {name: value for name, value in config.items() if name != "adapts"}
 
 
 def _check_archive(path: Path) -> None:

@@ -7,11 +7,12 @@ import pytest
 import scipy.signal
 import torch
 
+from Model import FeedforwardConfig, FeedforwardNetwork
 from process.devices import choose_device
 from process.errors import UserError, whole_file
 from sound.files import sound_info
 from sound.resampling import resample
-from util import AudioConfig, istft, stft, wavread, wavwrite
+from util import AudioConfig, istft, load_network, save_checkpoint, stft, wavread, wavwrite
 
 COURSE = AudioConfig()
 CONFIGS = [COURSE, AudioConfig(16000, 2048, 512), AudioConfig(8000, 256, 100, "hann")]
@@ -142,3 +143,13 @@ def test_device_that_is_not_there_is_an_error():
 def test_impossible_audio_configuration(settings, message):
     with pytest.raises(UserError, match=message):
         AudioConfig(**settings)
+
+
+def test_a_checkpoint_of_format_1_loads_without_the_field_that_is_gone(tmp_path):
+    network = FeedforwardNetwork(FeedforwardConfig(bins=129, encoder="bands", bands=5, power=1.4))
+    save_checkpoint(tmp_path / "network.pt", network, AudioConfig(8000, 256, 128))
+    checkpoint = torch.load(tmp_path / "network.pt", weights_only=True)
+    config = checkpoint["config"] | {"adapts": False}
+    torch.save({**checkpoint, "format": 1, "config": config}, tmp_path / "earlier.pt")
+    earlier, _, _ = load_network(tmp_path / "earlier.pt", FeedforwardNetwork)
+    assert earlier.config == network.config

@@ -40,7 +40,7 @@ RANGES: dict[str, tuple[float, float]] = {  # limits of the numeric options
     "threads": (1, 256),
 }
 
-PLAIN = {  # what --plain stands for, with a constant learning rate, no average of weights and no adaptation to songs
+PLAIN = {  # what --plain stands for, with a constant learning rate and no average of weights
     "voices": None,
     "accompaniments": None,
     "mix": [],
@@ -75,7 +75,7 @@ def parse_options(
     resume = "continue the run in the output folder with the options it was started with; begin one if there is none"
     add("--resume", action="store_true", help=resume)
     add("--overwrite", action="store_true", help="replace the run in the output folder")
-    plain = "train as the course does, as a control: Adam at a constant 1e-4, Rescale and RandomShift only, no tuning"
+    plain = "train as the course does, as a control: Adam at a constant 1e-4, Rescale and RandomShift only"
     add("--plain", action="store_true", help=plain)
 
     add = parser.add_argument_group("data").add_argument
