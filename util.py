@@ -226,7 +226,7 @@ def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
 
 
 def _config_of_format_1(path: Path, config: dict) -> dict:
-    """A network's config without the field that format 2 no longer has.
+    """A network's config without the fields that format 2 no longer has.
 
     Raises UserError if separation adapted songs to the network, as it did unless the config denied it.
     """
@@ -235,7 +235,7 @@ def _config_of_format_1(path: Path, config: dict) -> dict:
             f"{path}: expected a network that hears songs as they are, found one trained to hear them in tune; "
             "commit a5919d2 can use it"
         )
-    return {name: value for name, value in config.items() if name != "adapts"}
+    return {name: value for name, value in config.items() if name not in ("adapts", "bin_width", "pitches")}
 
 
 def _check_archive(path: Path) -> None:

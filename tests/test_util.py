@@ -145,11 +145,11 @@ def test_impossible_audio_configuration(settings, message):
         AudioConfig(**settings)
 
 
-def test_a_checkpoint_of_format_1_loads_without_the_field_that_is_gone(tmp_path):
+def test_a_checkpoint_of_format_1_loads_without_the_fields_that_are_gone(tmp_path):
     network = FeedforwardNetwork(FeedforwardConfig(bins=129, encoder="bands", bands=5, power=1.4))
     save_checkpoint(tmp_path / "network.pt", network, AudioConfig(8000, 256, 128))
     checkpoint = torch.load(tmp_path / "network.pt", weights_only=True)
-    config = checkpoint["config"] | {"adapts": False}
+    config = checkpoint["config"] | {"adapts": False, "bin_width": 31.25, "pitches": 160}
     torch.save({**checkpoint, "format": 1, "config": config}, tmp_path / "earlier.pt")
     earlier, _, _ = load_network(tmp_path / "earlier.pt", FeedforwardNetwork)
     assert earlier.config == network.config

@@ -14,7 +14,6 @@ from torchvision.transforms import Compose
 from tqdm import tqdm
 
 from Data import DSD100Dataset, MakeMagnitudeSpectrum, RandomShift, Rescale, ShuffleFrameOrder
-from networks.encoders import grow
 from process.devices import choose_device, device_errors, set_seed
 from process.errors import UserError, command
 from process.locking import only_writer
@@ -69,7 +68,7 @@ def make_network(
     if starts_from_scratch(starts_from, options):
         sizes |= {name: given.pop(name) for name in ("encoder", "bands") if name in given}
         audio = AudioConfig(**given)
-        sizes |= {"bins": audio.bins, "bin_width": audio.bin_width, "corner": 2 * CORNER / audio.sample_rate}
+        sizes |= {"bins": audio.bins, "corner": 2 * CORNER / audio.sample_rate}
         return network_class(network_class.Config(**sizes)), audio
     path = Run(folder, starts_from.name).best if starts_from and not options.init else Path(options.init)
     if not path.exists():
@@ -89,11 +88,9 @@ def make_network(
     config = dataclasses.asdict(first.config)
     for name, value in given.items():
         found = config[name] if name in config else getattr(audio, name)
-        grows = own_kind and (found, value) == ("bands", "harmonic")
-        if found != value and not grows:
+        if found != value:
             raise UserError(f"{path}: expected {name} {value}, found {found}")
     if own_kind:
-        sizes |= {"encoder": options.encoder or first.config.encoder}
         sizes.pop("memory", None)
         if starts_from:
             memory, layers = first.config.memory, first.config.layers
@@ -102,8 +99,8 @@ def make_network(
             sizes["layers"] = options.layers or layers
             if sizes["layers"] < layers:
                 raise UserError(f"{path}: expected at most {options.layers} layers, found {layers}")
-        network = network_class(dataclasses.replace(first.config, bin_width=audio.bin_width, **sizes))
-        grow(network, first)
+        network = network_class(dataclasses.replace(first.config, **sizes))
+        network.load_state_dict(first.state_dict(), strict=False)  # further LSTMs keep what they begin with
         options.before = f"; before that, {checkpoint.get('trained_on', 'unknown data')}"
     else:
         network = network_class(network_class.Config(**config | sizes))

@@ -123,10 +123,8 @@ def parse_options(
     add("--steps", type=int, default=200, help=steps)
 
     add = parser.add_argument_group("learning").add_argument
-    encoder = (
-        "kind of encoder and decoder: fully connected as in the course (dense), by frequency band (bands), by band "
-    )
-    encoder += f"and pitch (harmonic), or convolutional (conv) (default: dense{or_first})"
+    encoder = "kind of encoder and decoder: fully connected as in the course (dense), by frequency band (bands), or "
+    encoder += f"convolutional (conv) (default: dense{or_first})"
     add("--encoder", choices=ENCODERS, help=encoder)
     bands = f"number of bands of an encoder by band (default: {network_class.Config.bands}{or_first})"
     add("--bands", type=int, metavar="N", help=bands)

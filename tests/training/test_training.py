@@ -421,7 +421,6 @@ def test_encoder_and_memory_arrive(dataset, tmp_path, monkeypatch):
         assert seen["network"].config.encoder == "conv"
     seen = intercepted(monkeypatch, [*base, *more, "--encoder", "bands", "--hidden-size", "17"], train_RNN)
     assert (seen["network"].config.encoder, seen["network"].lstm.hidden_size) == ("bands", 17)
-    assert seen["network"].config.bin_width == RATE / 256
 
 
 def test_the_encoder_is_that_of_the_network_it_starts_from(dataset, tmp_path, monkeypatch):
@@ -431,23 +430,6 @@ def test_the_encoder_is_that_of_the_network_it_starts_from(dataset, tmp_path, mo
     assert network.config.encoder == "bands"
     first = weights_of(tmp_path, "feedforward", "best")
     assert all(torch.equal(first[key], network.state_dict()[key]) for key in first)
-
-
-def test_a_network_of_bands_goes_on_with_a_pitch(dataset, tmp_path, monkeypatch):
-    argv = [str(dataset), *QUICK, "--output", str(tmp_path)]
-    assert train_feedforward.main([*argv, *AUDIO_OPTIONS, "--encoder", "bands", "--epochs", "1"]) == 0
-    path = tmp_path / "savedModel_feedforward_best.pt"
-    checkpoint = torch.load(path, weights_only=True)
-    first = checkpoint["weights"]
-    del checkpoint["config"]["bin_width"]  # as in those that were written before it was needed
-    torch.save(checkpoint, path)
-    more = ["--init", str(path), "--encoder", "harmonic", "--dropout", "0.2", "--overwrite"]
-    network = intercepted(monkeypatch, [*argv, *more])["network"]
-    assert (network.config.encoder, network.config.bin_width, network.config.dropout) == ("harmonic", RATE / 256, 0.2)
-    assert torch.equal(network.encoder[0].combs, type(network)(network.config).encoder[0].combs)
-    same = [name for name in first if network.state_dict()[name].shape == first[name].shape]
-    assert len(same) > len(first) / 2
-    assert all(torch.equal(first[name], network.state_dict()[name]) for name in same)
 
 
 @pytest.mark.parametrize("script", [train_feedforward, train_RNN])
