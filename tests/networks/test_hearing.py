@@ -53,6 +53,23 @@ def test_in_one_key_a_song_is_heard_as_it_is():
     assert hearing.longest == AUDIO.block
 
 
+def test_the_frames_of_all_keys_end_together_and_a_mask_over_frequency_meets_itself():
+    hearing = Hearing(torch.nn.Identity(), AUDIO, keys=3)
+    sound = torch.from_numpy(np.stack([chord(0.5), np.roll(chord(0.5), 99)]))
+    count = (sound.shape[1] - hearing.longest) // AUDIO.hop + 1
+    frames = torch.rand(1, count, AUDIO.bins)
+    heard = hearing.hear(sound, frames)
+    assert torch.equal(heard[1:2], frames) and hearing.blocks[1] == AUDIO.block
+    for own, block in ((heard[0], hearing.blocks[0]), (heard[2], hearing.blocks[2])):
+        ends = hearing.longest + AUDIO.hop * torch.arange(count)
+        alone = torch.cat([transposed(sound[:, end - block : end], block, AUDIO)[0] for end in ends])
+        assert torch.allclose(own, alone, atol=1e-7) and own.std() > 1e-3
+    over = torch.arange(AUDIO.bins) / torch.tensor(hearing.blocks)[:, None]  # frequency, by key
+    mask = (0.2 + over).expand(count, -1, -1).transpose(0, 1)
+    restored = hearing.put_back(mask)
+    assert (restored - mask[1])[..., 5:910].abs().max() < 1e-5
+
+
 class From2000Hz(torch.nn.Module):
     """A network that lets through what is above 2000 Hz in the song as it hears it, which it keeps."""
 
