@@ -166,6 +166,7 @@ def _overlap(frames: torch.Tensor, hop: int) -> torch.Tensor:
 # ---------------------------------------------------------------------------------------------- checkpoints
 
 CHECKPOINT_FORMAT = 2
+RETIRED = ("adapts", "bin_width", "pitches")  # fields of a network's config in format 1
 
 
 def save_checkpoint(path: str | Path, network: torch.nn.Module, audio: AudioConfig, **facts) -> None:
@@ -189,6 +190,7 @@ def save_checkpoint(path: str | Path, network: torch.nn.Module, audio: AudioConf
 def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
     """Read a checkpoint (of the network called `name`, if given) without running any code that the file may contain.
 
+    `in_tune` is true in one of format 1 whose network has learnt to hear songs in tune, which it does not do any more.
     Raises UserError if it is missing, not a checkpoint, damaged, of another network or in a newer format.
     """
     path = Path(path)
@@ -221,21 +223,10 @@ def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
             f"{path}: expected a checkpoint of the {name} network, found one of the {checkpoint['name']} network"
         )
     if checkpoint["format"] == 1:
-        checkpoint["config"] = _config_of_format_1(path, checkpoint["config"])
+        config = checkpoint["config"]
+        checkpoint["in_tune"] = config.get("adapts", True)
+        checkpoint["config"] = {name: value for name, value in config.items() if name not in RETIRED}
     return checkpoint
-
-
-def _config_of_format_1(path: Path, config: dict) -> dict:
-    """A network's config without the fields that format 2 no longer has.
-
-    Raises UserError if separation adapted songs to the network, as it did unless the config denied it.
-    """
-    if config.get("adapts", True):
-        raise UserError(
-            f"{path}: expected a network that hears songs as they are, found one trained to hear them in tune; "
-            "commit a5919d2 can use it"
-        )
-    return {name: value for name, value in config.items() if name not in ("adapts", "bin_width", "pitches")}
 
 
 def _check_archive(path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import scipy.signal
 import torch
 
+import separate_feedforward
 from Model import FeedforwardConfig, FeedforwardNetwork
 from process.devices import choose_device
 from process.errors import UserError, whole_file
@@ -145,11 +146,16 @@ def test_impossible_audio_configuration(settings, message):
         AudioConfig(**settings)
 
 
-def test_a_checkpoint_of_format_1_loads_without_the_fields_that_are_gone(tmp_path):
+@pytest.mark.parametrize(("fields", "in_tune"), [({"adapts": False}, False), ({"adapts": True}, True), ({}, True)])
+def test_a_checkpoint_of_format_1_loads_without_the_fields_that_are_gone(tmp_path, capsys, fields, in_tune):
     network = FeedforwardNetwork(FeedforwardConfig(bins=129, encoder="bands", bands=5, power=1.4))
     save_checkpoint(tmp_path / "network.pt", network, AudioConfig(8000, 256, 128))
     checkpoint = torch.load(tmp_path / "network.pt", weights_only=True)
-    config = checkpoint["config"] | {"adapts": False, "bin_width": 31.25, "pitches": 160}
+    config = checkpoint["config"] | fields | {"bin_width": 31.25, "pitches": 160}
     torch.save({**checkpoint, "format": 1, "config": config}, tmp_path / "earlier.pt")
-    earlier, _, _ = load_network(tmp_path / "earlier.pt", FeedforwardNetwork)
-    assert earlier.config == network.config
+    earlier, _, facts = load_network(tmp_path / "earlier.pt", FeedforwardNetwork)
+    assert earlier.config == network.config and facts["in_tune"] == in_tune
+    wavwrite(tmp_path / "song.wav", np.zeros((1, 800), np.float32), 8000)
+    song, voice, path = (str(tmp_path / name) for name in ("song.wav", "voice.wav", "earlier.pt"))
+    assert not separate_feedforward.main([song, voice, "--checkpoint", path])
+    assert ("train it anew" in capsys.readouterr().err) == in_tune
