@@ -15,7 +15,6 @@ excerpt), so that an epoch is the same for any number of workers.
 """
 
 import dataclasses
-import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -26,7 +25,7 @@ import torch
 from scipy.signal import fftconvolve
 from torch.utils.data import Dataset
 
-from networks.hearing import block_in_tune, deviations, transposing_block
+from networks.hearing import transposing_block
 from process.commandline import parser_from
 from process.errors import command
 from songs.effects import at_speed, equalizer_curves, saturate
@@ -54,7 +53,6 @@ class Excerpt:
     rng: np.random.Generator
     shift: float = 0.0
     speed: float = 1.0
-    in_tune: bool = False  # whether the accompaniment is tuned to A = 440 Hz
     semitones: int = 0  # by which the accompaniment is transposed
     gain: float = 1.0
     backing: Song | None = None
@@ -66,14 +64,14 @@ class Excerpt:
 
     def spectra(self) -> torch.Tensor:
         """The STFT of mixture and vocals, complex (2, frames, bins)."""
-        audio = at_speed(self._in_key(self.song) if self.backing is None else self.audio, self.speed)
+        transposed = in_key(self.audio, self.semitones)
+        audio = at_speed(transposed if self.backing is None else self.audio, self.speed)
         mixture, vocals = self._read(self.song, self.shift, audio)
         if self.backing is None:
             accompaniment = self._stft(mixture - vocals, audio)
         else:
-            other = self._in_key(self.backing)
-            mixture, other_vocals = self._read(self.backing, self.backing_shift, other)
-            accompaniment = self.backing_gain * self._stft(mixture - other_vocals, other)
+            mixture, other_vocals = self._read(self.backing, self.backing_shift, transposed)
+            accompaniment = self.backing_gain * self._stft(mixture - other_vocals, transposed)
         if self.drive is not None:
             vocals = saturate(vocals, self.drive)
         if self.room is not None:
@@ -83,11 +81,6 @@ class Excerpt:
             sources *= equalizer_curves(self.equalizer, self.audio)[:, None]
         voice, accompaniment = sources.mul_(self.gain)
         return torch.stack([accompaniment.add_(voice), voice])
-
-    def _in_key(self, song: Song) -> AudioConfig:
-        """Block and hop that show the song in tune, if so planned, and transposed."""
-        audio = song_in_tune(song, self.audio) if self.in_tune else self.audio
-        return with_block(audio, transposing_block(audio.block, self.semitones))
 
     def _read(self, song: Song, shift: float, audio: AudioConfig) -> np.ndarray:
         """A song's mixture and vocals (2, samples), with the context that the first and last frames need."""
@@ -103,19 +96,10 @@ class Excerpt:
         return torch.nn.functional.pad(spectrum, (0, missing))
 
 
-@functools.lru_cache(maxsize=65536)
-def song_in_tune(song: Song, audio: AudioConfig) -> AudioConfig:
-    """Block and hop that show a song in tune, like a tape at another speed. Reads the whole song, once."""
-    total, weight = np.zeros(()), np.zeros(())
-    for mixture, _ in song.pieces(audio.sample_rate):
-        sums = deviations(stft(torch.from_numpy(mixture)[None], audio).abs(), audio)
-        total, weight = total + sums[0].sum(), weight + sums[1].sum()
-    return with_block(audio, block_in_tune(audio, total, weight))
-
-
-def with_block(audio: AudioConfig, block: np.ndarray) -> AudioConfig:
-    """Another block and a hop in proportion: a tape at another speed."""
-    return dataclasses.replace(audio, block=int(block), hop=audio.hop * int(block) // audio.block)
+def in_key(audio: AudioConfig, semitones: int) -> AudioConfig:
+    """The block and hop that show a song so many semitones higher, like a tape at another speed."""
+    block = transposing_block(audio.block, semitones)
+    return dataclasses.replace(audio, block=block, hop=audio.hop * block // audio.block)
 
 
 class DSD100Dataset(Dataset):

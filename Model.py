@@ -29,18 +29,13 @@ class FeedforwardConfig:
     code: int = 400
     dropout: float = 0.0
     encoder: str = "dense"
-    # "bands", "conv" and "harmonic": bins -> bands x features, then `mixers` with `exchange` hidden units each
+    # "bands" and "conv": bins -> bands x features, then `mixers` with `exchange` hidden units each
     bands: int = 24
     features: int = 64
     mixers: int = 2
     exchange: int = 256
-    # "harmonic" alone: candidate pitches, and the width of a bin in Hz
-    pitches: int = 160
-    bin_width: float = 7.8125
-    # "bands" and "harmonic": the share of the bins below which bands are about equally wide
+    # "bands" alone: the share of the bins below which bands are about equally wide
     corner: float = CORNER
-    # whether, in separation, a song is brought in tune and to the colour of the songs learnt from: networks/hearing.py
-    adapts: bool = True
     # what separation raises the mask to, below 8 kHz: more than 1 where the network is less sure than it should be
     power: float = 1.0
 

@@ -165,7 +165,8 @@ def _overlap(frames: torch.Tensor, hop: int) -> torch.Tensor:
 
 # ---------------------------------------------------------------------------------------------- checkpoints
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
+RETIRED = ("adapts", "bin_width", "pitches")  # fields of a network's config in format 1
 
 
 def save_checkpoint(path: str | Path, network: torch.nn.Module, audio: AudioConfig, **facts) -> None:
@@ -189,6 +190,7 @@ def save_checkpoint(path: str | Path, network: torch.nn.Module, audio: AudioConf
 def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
     """Read a checkpoint (of the network called `name`, if given) without running any code that the file may contain.
 
+    `in_tune` is true in one of format 1 whose network has learnt to hear songs in tune, which it does not do any more.
     Raises UserError if it is missing, not a checkpoint, damaged, of another network or in a newer format.
     """
     path = Path(path)
@@ -209,6 +211,7 @@ def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
         and needed <= checkpoint.keys()
         and isinstance(checkpoint["format"], int)
         and isinstance(checkpoint["name"], str)
+        and isinstance(checkpoint["config"], dict)
     ):
         raise UserError(f"{path}: expected a checkpoint of this program, found another kind of file")
     if checkpoint["format"] > CHECKPOINT_FORMAT:
@@ -219,6 +222,10 @@ def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
         raise UserError(
             f"{path}: expected a checkpoint of the {name} network, found one of the {checkpoint['name']} network"
         )
+    if checkpoint["format"] == 1:
+        config = checkpoint["config"]
+        checkpoint["in_tune"] = config.get("adapts", True)
+        checkpoint["config"] = {name: value for name, value in config.items() if name not in RETIRED}
     return checkpoint
 
 

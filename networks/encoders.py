@@ -3,7 +3,6 @@
     dense       fully connected layers over all bins, the course's    code (code,)
     bands       a layer for each band of neighbouring bins            code (bands, features)
     conv        convolutions along frequency                          code (bands, features)
-    harmonic    bands, and one more for the harmonics of a pitch      code (bands + 1, features)
 
 An encoder is a dataclass of the sizes that it needs, and offers
 
@@ -20,30 +19,15 @@ to three times as long.
 import dataclasses
 from typing import Any
 
-from torch import nn
-
 from networks.bands import Bands
 from networks.conv import Conv
 from networks.dense import Dense
-from networks.harmonic import Harmonic
 
-Encoder = Dense | Bands | Conv | Harmonic
-ENCODERS: dict[str, type[Encoder]] = {"dense": Dense, "bands": Bands, "conv": Conv, "harmonic": Harmonic}
+Encoder = Dense | Bands | Conv
+ENCODERS: dict[str, type[Encoder]] = {"dense": Dense, "bands": Bands, "conv": Conv}
 
 
 def encoder_of(config: Any) -> Encoder:
     """The encoder named by `config.encoder`, with the sizes it takes from a network's config."""
     kind = ENCODERS[config.encoder]
     return kind(**{field.name: getattr(config, field.name) for field in dataclasses.fields(kind)})
-
-
-def grow(network: nn.Module, first: nn.Module) -> None:
-    """Copy into `network` the weights of one of the same size, or of one that lacks a band or an LSTM.
-
-    The mask stays the same until it is trained: the additional band ("harmonic" after "bands") is the last one
-    everywhere and does not affect the others, and further LSTMs add nothing at first where the code consists of bands.
-    """
-    weights = first.state_dict()
-    for name, own in network.state_dict().items():
-        if name in weights:
-            own.zero_()[tuple(map(slice, weights[name].shape))] = weights[name]

@@ -42,7 +42,6 @@ INPUTS = (
     "results/*/evaluation.csv",
     "results/*/training_*_loss.csv",
     "results/*/training_*_batches.csv",
-    "results/hearing/*.json",
     "results/discussion/*/*.json",
     "results/discussion/*/*.png",
 )

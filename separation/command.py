@@ -178,6 +178,8 @@ def main(network_class: type[Any], documentation: str, argv: list[str] | None = 
         network.to(device)
     progress = Progress(len(plan.jobs), options.quiet)
     progress.say(headline(path, network_class.remembers, audio, device))
+    if checkpoint.get("in_tune"):
+        progress.say(f"{path}: has learnt to hear songs in tune, but hears them as they are now: train it anew", True)
     if options.verbose:
         progress.say(f"{describe(path, checkpoint)} ({audio})")
     for line in plan.left_out:

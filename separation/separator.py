@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from networks.hearing import Hearing, longest_block, together
+from networks.hearing import Hearing, together
 from networks.packing import packed
 from sound.resampling import Resampler
 from util import AudioConfig, overlap_add, overlap_windows, stft
@@ -49,12 +49,12 @@ class Frames:
 class Separator:
     """Estimates the voice in one stream of sound as it arrives: resample, STFT, mask, overlap-add, resample back.
 
-    The network hears all channels together, in tune and with a familiar spectral balance: see networks/hearing.py. Its
-    mask is the same for every channel, so the voice stays where it is in the stereo image: a channel's magnitude times
-    the mask, with the channel's phase. Above the network's band (half its sample rate), the voice gets the share that
-    it has in the band's top octave, frame by frame: nearly all of a sung s, next to nothing of a cymbal. Below 20 Hz it
-    gets nothing. The voice is as long as the mixture and does not depend on how the stream is cut into pieces. Latency:
-    a block, plus the reach of the resamplers.
+    The network hears all channels together: see networks/hearing.py. Its mask is the same for every channel, so the
+    voice stays where it is in the stereo image: a channel's magnitude times the mask, with the channel's phase. Above
+    the network's band (half its sample rate), the voice gets the share that it has in the band's top octave, frame by
+    frame: nearly all of a sung s, next to nothing of a cymbal. Below 20 Hz it gets nothing. The voice is as long as the
+    mixture and does not depend on how the stream is cut into pieces. Latency: a block, plus the reach of the
+    resamplers.
 
     It works in steps, each of which has its own part of the state, so that each may run in a thread of its own. None
     keeps an item that it is done with while it waits for the next one: frames take most of the memory.
@@ -68,12 +68,12 @@ class Separator:
         self.audio, self.rates = audio, (rate, audio.sample_rate)
         self.device = next(network.parameters(), torch.empty(0)).device
         self.hearing = Hearing(network, audio, keys)
-        rows = len(self.hearing.semitones)  # of the network's batch
+        rows = len(self.hearing.blocks)  # of the network's batch
 
         # analyse
         self.to_network = Resampler(rate, audio.sample_rate, channels)
         self.most = max(1, FRAMES // rows)  # frames per call of the network
-        self.longest = longest_block(audio, keys)  # a frame in tune may reach this far back
+        self.longest = self.hearing.longest  # a frame in the highest key reaches this far back
         # At the network's rate: the samples that frames to come will see. The first frame is centred at sample 0.
         self.sound = torch.zeros(channels, self.longest - audio.block // 2, device=self.device)
         self.arrived = 0  # samples

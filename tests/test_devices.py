@@ -57,9 +57,9 @@ def on_cuda(monkeypatch):
         yield
 
 
-def network_on_cuda(encoder: str, adapts: bool = False) -> RecurrentNetwork:
+def network_on_cuda(encoder: str) -> RecurrentNetwork:
     with CUDA:
-        return RecurrentNetwork(RNNConfig(AUDIO.bins, encoder=encoder, bands=8, memory=16, adapts=adapts)).eval()
+        return RecurrentNetwork(RNNConfig(AUDIO.bins, encoder=encoder, bands=8, memory=16)).eval()
 
 
 def test_a_tensor_on_the_wrong_device_would_be_noticed(on_cuda):
@@ -88,12 +88,11 @@ def test_separation_stays_on_its_device(on_cuda, encoder, kind):
 
 
 def test_what_a_network_hears_stays_on_its_device(on_cuda):
-    hearing = Hearing(network_on_cuda("bands", adapts=True), AUDIO)
+    hearing = Hearing(network_on_cuda("bands"), AUDIO, keys=3)
     magnitude = torch.rand(1, 5, AUDIO.bins, device="cuda")
-    hearing.tuning.follow(magnitude)
-    assert hearing.colour.follow(magnitude).device.type == "cuda"
-    hearing.blocks = np.full((1, 5), 256)
-    assert hearing.put_back(magnitude).device.type == "cuda"
+    heard = hearing.hear(torch.rand(2, hearing.longest + 4 * AUDIO.hop, device="cuda"), magnitude)
+    assert heard.shape == (3, 5, AUDIO.bins) and heard.device.type == "cuda"
+    assert hearing.put_back(heard).device.type == "cuda"
 
 
 def test_mixing_stays_on_its_device(on_cuda):

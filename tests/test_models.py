@@ -10,13 +10,11 @@ from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork, RNNConfig
 from networks.bands import band_edges
 from networks.conv import conv_bands
-from networks.encoders import ENCODERS, encoder_of, grow
-from networks.harmonic import harmonic_combs
+from networks.encoders import ENCODERS, encoder_of
 from training.loss import kl_divergence
-from util import AudioConfig, stft
 
 NETWORKS = [FeedforwardNetwork(FeedforwardConfig(bins=33)), RecurrentNetwork(RNNConfig(bins=33))]
-for encoder in ("bands", "conv", "harmonic"):
+for encoder in ("bands", "conv"):
     NETWORKS.append(FeedforwardNetwork(FeedforwardConfig(bins=33, encoder=encoder, bands=5, features=8)))
     NETWORKS.append(RecurrentNetwork(RNNConfig(bins=33, encoder=encoder, bands=5, features=8, memory=6)))
 for encoder in ("dense", "bands"):
@@ -86,7 +84,7 @@ def test_the_state_of_the_contract(network):
     if network.name == "feedforward":
         assert state is None
     else:
-        bands = {"dense": 1, "bands": 5, "conv": conv_bands(33), "harmonic": 6}[network.config.encoder]
+        bands = {"dense": 1, "bands": 5, "conv": conv_bands(33)}[network.config.encoder]
         shape = (network.config.layers, 2, bands * network.config.memory)
         assert [part.shape for part in state] == [shape, shape]
 
@@ -95,7 +93,7 @@ def test_the_state_of_the_contract(network):
 @pytest.mark.parametrize("bins", [33, 1025])
 @pytest.mark.parametrize("mixers", [0, 1])
 def test_the_parts_of_every_encoder_fit_its_code(encoder, bins, mixers):
-    config = RNNConfig(bins=bins, encoder=encoder, bands=5, features=8, mixers=mixers, pitches=20)
+    config = RNNConfig(bins=bins, encoder=encoder, bands=5, features=8, mixers=mixers)
     layers = encoder_of(config)
     assert type(layers).__name__.lower() == encoder
     spectrum = torch.rand(2, 3, bins)
@@ -124,7 +122,7 @@ def test_further_layers_change_nothing_until_they_are_trained():
     config = RNNConfig(bins=33, encoder="bands", bands=5, features=8, memory=6)
     first = RecurrentNetwork(config)
     second = RecurrentNetwork(dataclasses.replace(config, layers=3))
-    grow(second, first)
+    second.load_state_dict(first.state_dict(), strict=False)
     magnitude = torch.rand(2, 6, 33)
     torch.testing.assert_close(second(magnitude)[0], first(magnitude)[0])
     second(magnitude)[0].sum().backward()
@@ -139,7 +137,7 @@ def test_bands_cover_all_bins_once_and_grow(bins):
     assert bins < 100 or (sorted(widths) == widths and widths[-1] > 5 * widths[0])
 
 
-@pytest.mark.parametrize("encoder", ["bands", "conv", "harmonic"])
+@pytest.mark.parametrize("encoder", ["bands", "conv"])
 def test_every_bin_is_seen_and_every_band_hears_of_the_others(encoder):
     split, mixer = FeedforwardNetwork(FeedforwardConfig(bins=129, encoder=encoder, bands=8, mixers=1)).encoder
     spectrum = torch.rand(1, 129, requires_grad=True)
@@ -152,42 +150,6 @@ def test_every_bin_is_seen_and_every_band_hears_of_the_others(encoder):
     assert (slopes.abs().amax(-1) > 0).all()
 
 
-@pytest.mark.parametrize("block", [1024, 2048, 4096])
-def test_the_comb_of_its_pitch_fits_a_tone_best(block):
-    audio = AudioConfig(16000, block, 512)
-    combs = harmonic_combs(audio.bins, audio.bin_width, 160)
-    time = torch.arange(audio.sample_rate) / audio.sample_rate
-    for candidate in (20, 60, 100, 140):
-        pitch = 70 * (1100 / 70) ** (candidate / 159)
-        harmonics = torch.arange(1, 7000 // pitch)[:, None]
-        tone = (torch.sin(2 * torch.pi * pitch * harmonics * time) / harmonics).sum(0)
-        spectrum = FeedforwardNetwork(FeedforwardConfig(bins=audio.bins)).compression(stft(tone, audio).abs())[5]
-        assert (combs @ spectrum).argmax() == candidate
-    assert harmonic_combs(9, audio.bin_width, 3).isfinite().all()
-
-
-@pytest.mark.parametrize("network_class", [FeedforwardNetwork, RecurrentNetwork])
-def test_a_network_grown_by_a_pitch_gives_the_same_mask_until_it_learns(network_class):
-    config = network_class.Config(bins=129, encoder="bands", bands=8, features=8)
-    first = network_class(config)
-    first.compression.measure(torch.rand(50, 129))
-    network = network_class(dataclasses.replace(config, encoder="harmonic", pitches=20))
-    magnitude = torch.rand(2, 6, 129)
-    assert (network(magnitude)[0] - first(magnitude)[0]).abs().max() > 0.01
-    grow(network, first)
-    assert torch.allclose(network(magnitude)[0], first(magnitude)[0], atol=1e-6)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    for _ in range(3):
-        optimizer.zero_grad()
-        (network(magnitude)[0] * torch.rand(2, 6, 129)).sum().backward()
-        optimizer.step()
-    assert all(parameter.grad.abs().max() > 0 for part in pitch_parts(network) for parameter in part.parameters())
-
-
-def pitch_parts(network):
-    return network.encoder[0].pitch, network.decoder[0].pitch
-
-
 def test_no_bin_of_a_mask_is_left_alone():
     for encoder in ENCODERS:
         network = FeedforwardNetwork(FeedforwardConfig(bins=1025, encoder=encoder))
@@ -196,7 +158,7 @@ def test_no_bin_of_a_mask_is_left_alone():
 
 
 def test_an_unknown_encoder_is_refused():
-    with pytest.raises(ValueError, match="encoder 'fourier', expected one of dense, bands, conv, harmonic"):
+    with pytest.raises(ValueError, match="encoder 'fourier', expected one of dense, bands, conv"):
         FeedforwardConfig(encoder="fourier")
 
 

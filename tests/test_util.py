@@ -7,11 +7,13 @@ import pytest
 import scipy.signal
 import torch
 
+import separate_feedforward
+from Model import FeedforwardConfig, FeedforwardNetwork
 from process.devices import choose_device
 from process.errors import UserError, whole_file
 from sound.files import sound_info
 from sound.resampling import resample
-from util import AudioConfig, istft, stft, wavread, wavwrite
+from util import AudioConfig, istft, load_network, save_checkpoint, stft, wavread, wavwrite
 
 COURSE = AudioConfig()
 CONFIGS = [COURSE, AudioConfig(16000, 2048, 512), AudioConfig(8000, 256, 100, "hann")]
@@ -142,3 +144,18 @@ def test_device_that_is_not_there_is_an_error():
 def test_impossible_audio_configuration(settings, message):
     with pytest.raises(UserError, match=message):
         AudioConfig(**settings)
+
+
+@pytest.mark.parametrize(("fields", "in_tune"), [({"adapts": False}, False), ({"adapts": True}, True), ({}, True)])
+def test_a_checkpoint_of_format_1_loads_without_the_fields_that_are_gone(tmp_path, capsys, fields, in_tune):
+    network = FeedforwardNetwork(FeedforwardConfig(bins=129, encoder="bands", bands=5, power=1.4))
+    save_checkpoint(tmp_path / "network.pt", network, AudioConfig(8000, 256, 128))
+    checkpoint = torch.load(tmp_path / "network.pt", weights_only=True)
+    config = checkpoint["config"] | fields | {"bin_width": 31.25, "pitches": 160}
+    torch.save({**checkpoint, "format": 1, "config": config}, tmp_path / "earlier.pt")
+    earlier, _, facts = load_network(tmp_path / "earlier.pt", FeedforwardNetwork)
+    assert earlier.config == network.config and facts["in_tune"] == in_tune
+    wavwrite(tmp_path / "song.wav", np.zeros((1, 800), np.float32), 8000)
+    song, voice, path = (str(tmp_path / name) for name in ("song.wav", "voice.wav", "earlier.pt"))
+    assert not separate_feedforward.main([song, voice, "--checkpoint", path])
+    assert ("train it anew" in capsys.readouterr().err) == in_tune

@@ -14,8 +14,6 @@ from torchvision.transforms import Compose
 from tqdm import tqdm
 
 from Data import DSD100Dataset, MakeMagnitudeSpectrum, RandomShift, Rescale, ShuffleFrameOrder
-from networks.encoders import grow
-from networks.hearing import adapts
 from process.devices import choose_device, device_errors, set_seed
 from process.errors import UserError, command
 from process.locking import only_writer
@@ -28,7 +26,7 @@ from training.mixes import Mixes, open_mixes
 from training.options import parse_options
 from training.parallel import hidden, joined, leads, ranks, workers_for
 from training.resuming import check_data, fingerprints, resumed_checkpoint, take_over
-from training.variation import InTune, RandomEffects, RandomEqualizer, RandomSpeed, RandomTranspose, Remix
+from training.variation import RandomEffects, RandomEqualizer, RandomSpeed, RandomTranspose, Remix
 from util import AudioConfig, load_checkpoint, load_network
 
 CORNER = 700.0  # Hz, below which an encoder's bands are about equally wide, as on the mel scale
@@ -65,12 +63,12 @@ def make_network(
     """A new network: with random weights, or with those of a `starts_from` or of one of its own kind."""
     given = {name: getattr(options, name) for name in ("sample_rate", "block", "hop", "encoder", "bands")}
     given = {name: value for name, value in given.items() if value is not None}
-    sizes = {"dropout": options.dropout, "adapts": not (options.mix or options.plain)}
+    sizes = {"dropout": options.dropout}
     sizes |= {"memory": options.hidden_size, "layers": options.layers or 1} if starts_from else {}
     if starts_from_scratch(starts_from, options):
         sizes |= {name: given.pop(name) for name in ("encoder", "bands") if name in given}
         audio = AudioConfig(**given)
-        sizes |= {"bins": audio.bins, "bin_width": audio.bin_width, "corner": 2 * CORNER / audio.sample_rate}
+        sizes |= {"bins": audio.bins, "corner": 2 * CORNER / audio.sample_rate}
         return network_class(network_class.Config(**sizes)), audio
     path = Run(folder, starts_from.name).best if starts_from and not options.init else Path(options.init)
     if not path.exists():
@@ -90,11 +88,9 @@ def make_network(
     config = dataclasses.asdict(first.config)
     for name, value in given.items():
         found = config[name] if name in config else getattr(audio, name)
-        grows = own_kind and (found, value) == ("bands", "harmonic")
-        if found != value and not grows:
+        if found != value:
             raise UserError(f"{path}: expected {name} {value}, found {found}")
     if own_kind:
-        sizes |= {"encoder": options.encoder or first.config.encoder}
         sizes.pop("memory", None)
         if starts_from:
             memory, layers = first.config.memory, first.config.layers
@@ -103,8 +99,8 @@ def make_network(
             sizes["layers"] = options.layers or layers
             if sizes["layers"] < layers:
                 raise UserError(f"{path}: expected at most {options.layers} layers, found {layers}")
-        network = network_class(dataclasses.replace(first.config, bin_width=audio.bin_width, **sizes))
-        grow(network, first)
+        network = network_class(dataclasses.replace(first.config, **sizes))
+        network.load_state_dict(first.state_dict(), strict=False)  # further LSTMs keep what they begin with
         options.before = f"; before that, {checkpoint.get('trained_on', 'unknown data')}"
     else:
         network = network_class(network_class.Config(**config | sizes))
@@ -147,7 +143,7 @@ def make_train_loader(
     if options.plain:
         transforms = [RandomShift(), Rescale()]
     else:
-        transforms = [InTune(), RandomTranspose(options.transpose), RandomShift(), RandomSpeed(*options.speed)]
+        transforms = [RandomTranspose(options.transpose), RandomShift(), RandomSpeed(*options.speed)]
         transforms += [RandomEqualizer(*options.equalizer), Rescale(), Remix(options.remix, *options.gain)]
         transforms += [RandomEffects(options.effects)]
     transforms.append(make_spectrum)
@@ -212,8 +208,7 @@ def start(
             network, audio = make_network(network_class, starts_from, options, folder)
 
         make_spectrum = MakeMagnitudeSpectrum(projected=options.target == "projection")
-        valid_transform = Compose([InTune(), make_spectrum] if adapts(network) else [make_spectrum])
-        valid_set = DSD100Dataset(songs["Valid"], audio, valid_transform, options.excerpt, whole_songs=True)
+        valid_set = DSD100Dataset(songs["Valid"], audio, make_spectrum, options.excerpt, whole_songs=True)
         train_loader: Loader | Mixes
         if options.mix:
             train_loader = open_mixes(songs["Train"], audio, options, folder, device)

@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torchvision.transforms import Compose
 
 from Data import DSD100Dataset, MakeMagnitudeSpectrum
-from networks.hearing import adapts
 from pictures.plots import plot_losses, plot_spectrograms
 from process.errors import whole_file
 from songs.song import Song
 from training.loss import LossCurve
-from training.variation import InTune
 from util import AudioConfig, save_checkpoint
 
 FACTS = ("epoch", "best_valid_loss", "history", "trained_on", "plain", "command")  # in the best and the last checkpoint
@@ -79,9 +76,7 @@ class Run:
 
     def draw_song(self, network: torch.nn.Module, song: Song, audio: AudioConfig, device: torch.device) -> None:
         """Draw the first 30 seconds of a song: mixture, voice and the network's estimate."""
-        adapt = [InTune()] if adapts(network) else []
-        make_sample = Compose([*adapt, MakeMagnitudeSpectrum()])
-        sample = DSD100Dataset([song], audio, make_sample, excerpt_seconds=30)[0, 0]
+        sample = DSD100Dataset([song], audio, MakeMagnitudeSpectrum(), excerpt_seconds=30)[0, 0]
         network.eval()
         with torch.no_grad():
             mask, _ = network(sample["mixture"][None].to(device))

@@ -40,7 +40,7 @@ RANGES: dict[str, tuple[float, float]] = {  # limits of the numeric options
     "threads": (1, 256),
 }
 
-PLAIN = {  # what --plain stands for, with a constant learning rate, no average of weights and no adaptation to songs
+PLAIN = {  # what --plain stands for, with a constant learning rate and no average of weights
     "voices": None,
     "accompaniments": None,
     "mix": [],
@@ -75,7 +75,7 @@ def parse_options(
     resume = "continue the run in the output folder with the options it was started with; begin one if there is none"
     add("--resume", action="store_true", help=resume)
     add("--overwrite", action="store_true", help="replace the run in the output folder")
-    plain = "train as the course does, as a control: Adam at a constant 1e-4, Rescale and RandomShift only, no tuning"
+    plain = "train as the course does, as a control: Adam at a constant 1e-4, Rescale and RandomShift only"
     add("--plain", action="store_true", help=plain)
 
     add = parser.add_argument_group("data").add_argument
@@ -123,10 +123,8 @@ def parse_options(
     add("--steps", type=int, default=200, help=steps)
 
     add = parser.add_argument_group("learning").add_argument
-    encoder = (
-        "kind of encoder and decoder: fully connected as in the course (dense), by frequency band (bands), by band "
-    )
-    encoder += f"and pitch (harmonic), or convolutional (conv) (default: dense{or_first})"
+    encoder = "kind of encoder and decoder: fully connected as in the course (dense), by frequency band (bands), or "
+    encoder += f"convolutional (conv) (default: dense{or_first})"
     add("--encoder", choices=ENCODERS, help=encoder)
     bands = f"number of bands of an encoder by band (default: {network_class.Config.bands}{or_first})"
     add("--bands", type=int, metavar="N", help=bands)

@@ -9,15 +9,8 @@ from Data import Excerpt
 from songs.effects import OCTAVES, room
 
 
-class InTune:
-    """Tune accompaniments to A = 440 Hz, as separation hears them: see networks/hearing.py."""
-
-    def __call__(self, excerpt: Excerpt) -> Excerpt:
-        return dataclasses.replace(excerpt, in_tune=True)
-
-
 class RandomTranspose:
-    """Transpose accompaniments by up to `most` whole semitones, so that they stay in tune; their tempo changes, too.
+    """Transpose accompaniments by up to `most` whole semitones; their tempo changes, too.
 
     It makes many accompaniments out of few. An accompaniment that is not replaced takes its voice along.
     """

@@ -41,13 +41,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import train_feedforward
 import train_RNN
-from benchmarks.speed.on_device import LEARNING_RATE, TIMES, Some, drain, optimizer_of, speed_on
+from benchmarks.speed.on_device import LEARNING_RATE, TIMES, Some, optimizer_of, speed_on
 from process.commandline import parser_from
 from process.errors import command, whole_file
 from scoring.report import code_version
 from sound.resampling import resample
 from training import command as training_command
-from training.loop import Loader, learning_rate, run_epoch
+from training.loop import learning_rate, run_epoch
 from training.loss import kl_divergence
 from util import stft
 
@@ -188,9 +188,6 @@ def measure(name: str, options: argparse.Namespace, rest: list[str]) -> dict[str
     variants = {f"{count} threads, {kind}": (count, kind) for count in numbers for kind in TYPES}
     measured: dict[str, list[dict]] = {variant: [] for variant in variants if options.rounds}
     there = as_the_command_makes_it(name, [options.dataset, *rest], options.device) if options.device else made
-    for each in (made, there) if options.rounds else ():
-        if isinstance(each["train"], Loader):
-            drain(each["train"])  # each song is read once to tune it, which is no part of what comes
     for number in range(options.rounds):
         for variant, (count, kind) in variants.items():
             torch.set_num_threads(count)

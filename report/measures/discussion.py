@@ -27,7 +27,6 @@ from tqdm import tqdm
 from Model import FeedforwardConfig
 from networks.bands import BandJoin, BandSplit, band_edges
 from networks.conv import ConvJoin, ConvSplit
-from networks.harmonic import HarmonicJoin, HarmonicSplit
 from networks.mixing import Mixer
 from process.commandline import parser_from
 from process.errors import UserError, command, make_folder, whole_file
@@ -64,7 +63,7 @@ BLOCKS = (512, 1024, 2048, 4096, 8192)  # samples
 OVERLAPS = (2, 4)  # block / hop: that of the course, and of the pretrained networks
 ROOMS = (0.3, 1.0)  # seconds of reverberation
 RATIOS = (-10, 0, 10)  # dB, voice to accompaniment
-PARTS = (BandSplit, BandJoin, ConvSplit, ConvJoin, HarmonicSplit, HarmonicJoin, Mixer)  # each counts as one layer
+PARTS = (BandSplit, BandJoin, ConvSplit, ConvJoin, Mixer)  # each counts as one layer
 SECOND_VOICE = -6.0  # dB, relative to the first voice
 PROTOCOL = (
     f"Mono, at the networks' sample rate, every voice at the same RMS. Frames of {1000 * FRAME:g} ms; rest: the voice "
@@ -111,7 +110,7 @@ def load_networks(paths: dict[str, Path | None]) -> tuple[dict[str, Mask], Audio
 
 def widths(config: FeedforwardConfig, audio: AudioConfig) -> list[float]:
     """The width in Hz of each band, from the lowest to the highest. Empty if the network has no bands."""
-    if config.encoder not in ("bands", "harmonic"):
+    if config.encoder != "bands":
         return []
     edges = band_edges(config.bins, config.bands, config.corner)
     return [(b - a) * audio.bin_width for a, b in itertools.pairwise(edges)]

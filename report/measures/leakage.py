@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy.ndimage import median_filter
 
-from networks.hearing import Hearing, longest_block
+from networks.hearing import Hearing
 from songs.song import Song
 from sound.resampling import resample
 from util import AudioConfig, istft, stft
@@ -48,11 +48,7 @@ def mask_of(network: torch.nn.Module, audio: AudioConfig) -> Mask:
 
     def mask(spectra: torch.Tensor) -> torch.Tensor:
         mixture = spectra.sum(0)[None]  # (1, frames, bins)
-        sound = istft(mixture, audio, (mixture.shape[1] - 1) * audio.hop)
-        half = audio.block // 2
-        sound = torch.nn.functional.pad(sound, (longest_block(audio) - half, half))
-        hearing = Hearing(network, audio)
-        return hearing.put_back(network(hearing.hear(sound, mixture.abs()))[0])[0]
+        return Hearing(network, audio).put_back(network(mixture.abs())[0])[0]
 
     return mask
 

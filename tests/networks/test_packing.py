@@ -10,7 +10,6 @@ from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork, RNNConfig
 from networks.bands import BandJoin, BandSplit, alike, band_edges
 from networks.encoders import ENCODERS
-from networks.hearing import Hearing
 from networks.packing import packed
 from separation.separator import Separator
 from util import AudioConfig
@@ -21,7 +20,7 @@ SIZES = [(9, 1), (33, 5), (129, 8), (1025, 24), (2049, 30)]
 def make_network(bins: int, bands: int, encoder: str = "bands", kind=RecurrentNetwork) -> nn.Module:
     """All weights are random, so that a weight in a wrong place is seen."""
     torch.manual_seed(0)
-    sizes = {"bins": bins, "encoder": encoder, "bands": bands, "features": 8, "pitches": 20, "exchange": 12}
+    sizes = {"bins": bins, "encoder": encoder, "bands": bands, "features": 8, "exchange": 12}
     network = kind(kind.Config(**sizes, **({"memory": 6} if kind is RecurrentNetwork else {})))
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.3)
@@ -32,7 +31,7 @@ def make_network(bins: int, bands: int, encoder: str = "bands", kind=RecurrentNe
 @pytest.mark.parametrize("kind", [FeedforwardNetwork, RecurrentNetwork])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_the_same_mask(encoder, kind, bins, bands):
-    if (bins, encoder) in ((9, "conv"), (9, "harmonic")):
+    if (bins, encoder) == (9, "conv"):
         pytest.skip("too few bins for it")
     network = make_network(bins, bands, encoder, kind)
     magnitude = torch.rand(2, 7, bins) ** 4
@@ -44,10 +43,9 @@ def test_the_same_mask(encoder, kind, bins, bands):
     assert torch.allclose(again, network(magnitude[:, :1], state)[0], atol=1e-6)
 
 
-@pytest.mark.parametrize("encoder", ["bands", "harmonic"])
-def test_training_and_separation_agree(encoder):
+def test_training_and_separation_agree():
     """In training mode, with gradients, layers are computed in other ways, and dropout is 0 here."""
-    network = make_network(129, 8, encoder)
+    network = make_network(129, 8)
     magnitude = torch.rand(2, 7, 129)
     expected = network.train()(magnitude)[0]
     assert torch.allclose(network.eval()(magnitude)[0], expected, atol=1e-6)
@@ -92,7 +90,7 @@ def test_what_has_nothing_to_pack_is_left_as_it_is():
     dense = FeedforwardNetwork(FeedforwardConfig(bins=33))
     assert packed(dense) is dense
     network = RecurrentNetwork(RNNConfig(bins=33, encoder="bands", bands=5))
-    assert packed(network) is not network and Hearing(packed(network), AudioConfig(8000, 64, 32)).learnt
+    assert packed(network) is not network
 
 
 @pytest.mark.parametrize(("bins", "bands"), SIZES)

@@ -163,11 +163,12 @@ def bad_checkpoints(folder, trained) -> dict:
     wide = {**good, "config": {**good["config"], "bins": 130}, "weights": wide_network.state_dict()}
     no_rate = {"sample_rate": 0}
     narrow = {**good, "config": {**good["config"], "hidden": 7}}
+    old, config = {**good, "format": 1}, good["config"]
     return {
         "no such checkpoint": folder / "missing.pt",
         "expected a checkpoint of the feedforward network, found one of the RNN network": trained
         / "savedModel_RNN_best.pt",
-        "expected checkpoint format 1, found the newer 99": save("newer.pt", {**good, "format": 99}),
+        "expected checkpoint format 2, found the newer 99": save("newer.pt", {**good, "format": 99}),
         "cut.pt: expected a checkpoint of plain values, found a damaged or different file": write_bytes(
             folder / "cut.pt", whole[: len(whole) // 2]
         ),
@@ -180,6 +181,10 @@ def bad_checkpoints(folder, trained) -> dict:
             "rate.pt", {**good, "audio": no_rate}
         ),
         "format.pt: expected a checkpoint of this program": save("format.pt", {**good, "format": "1"}),
+        "config.pt: expected a checkpoint of this program": save("config.pt", {**good, "config": None}),
+        "pitch.pt: its parts do not fit together: encoder 'harmonic', expected one of dense, bands, conv": save(
+            "pitch.pt", {**old, "config": {**config, "adapts": False, "encoder": "harmonic", "pitches": 160}}
+        ),
     }
 
 

@@ -76,8 +76,8 @@ def test_every_script_starts_with_it(path):
     ("path", "ours"),
     [
         (ROOT / "evaluate.py", True),
-        (ROOT / "recipe/sing.py", True),
-        (ROOT / "report/measures/hearing.py", True),
+        (ROOT / "recipe/label_songs.py", True),
+        (ROOT / "report/measures/brightness.py", True),
         (ROOT / ".venv/lib/pytest/__main__.py", False),
         (ROOT / "tests/conftest.py", False),
         (ROOT.parent / "evaluate.py", False),

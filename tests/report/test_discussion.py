@@ -170,13 +170,11 @@ def test_record_of_the_networks(encoder, tmp_path):
     course = facts["feedforward"]["weights of the course's layers for these bins"]
     assert (facts["feedforward"]["weights"] == course) == (encoder == "dense")
     parts = {part: [layer["kind"] for layer in layers] for part, layers in facts["RNN"]["parts"].items()}
-    if encoder in ("bands", "harmonic"):
-        kind = {"bands": "Band", "harmonic": "Harmonic"}[encoder]
-        assert parts["encoder"] == [f"{kind}Split", "Mixer"] and parts["decoder"] == [f"{kind}Join"]
+    if encoder == "bands":
+        assert parts["encoder"] == ["BandSplit", "Mixer"] and parts["decoder"] == ["BandJoin"]
         assert parts["fuse"] == ["Linear", "Mixer"]
         shapes = [facts["RNN"]["parts"][part][0]["shape"] for part in ("encoder", "lstm", "fuse")]
-        bands = 6 + (encoder == "harmonic")
-        assert shapes == [[bands, 8], [bands, 20], [bands, 8]]
+        assert shapes == [[6, 8], [6, 20], [6, 8]]
         widths = facts["RNN"]["widths of bands in Hz"]
         assert len(widths) == 6 and widths[0] < widths[-1] and sum(widths) == audio.bins * RATE / 256
     else:

@@ -210,8 +210,8 @@ def test_a_sentence_that_is_no_longer_true_stops_the_build(copy):
         ("every #course.audio.hop samples", "every `# samples`", "#"),
         ("The loss\n", "The loss, as in `docs/results.md`\n", "docs/results.md"),
         ("The loss\n", "The loss, as in `results/` and elsewhere\n", "results/"),
-        ("as speech recognisers do @atal1974", "as speech recognisers do `@atal1974`", "@atal1974"),
-        ("tune with $A = 440$~Hz", "tune with `A = 440~Hz`", "440~Hz"),
+        ("back into sound @griffin1984", "back into sound `@griffin1984`", "@griffin1984"),
+        ("is added to all bands", "is added to `all~bands`", "all~bands"),
     ],
 )
 def test_markup_that_shows_stops_the_build(copy, right, wrong, shown):

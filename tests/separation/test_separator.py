@@ -10,7 +10,7 @@ from helpers import make_song
 
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork, RNNConfig
-from networks.hearing import Hearing, can_be_sung, longest_block, together
+from networks.hearing import Hearing, can_be_sung, together
 from separation import bidirectional
 from separation.bidirectional import Bidirectional
 from separation.separate import separate
@@ -70,9 +70,9 @@ def mask_at_once(
     network: torch.nn.Module, audio: AudioConfig, sound: np.ndarray, magnitude: torch.Tensor, keys: int
 ) -> torch.Tensor:
     """A whole song's mask (1, frames, bins), heard as hearing.py shows it; magnitude: of all channels together."""
-    hearing, longest = Hearing(network, audio, keys), longest_block(audio, keys)
-    padded = np.pad(sound, [(0, 0), (longest - audio.block // 2, audio.block)])
-    seen = padded[:, : longest + (magnitude.shape[1] - 1) * audio.hop]
+    hearing = Hearing(network, audio, keys)
+    padded = np.pad(sound, [(0, 0), (hearing.longest - audio.block // 2, audio.block)])
+    seen = padded[:, : hearing.longest + (magnitude.shape[1] - 1) * audio.hop]
     mask, _ = network(hearing.hear(torch.from_numpy(seen), magnitude), None)
     mask = hearing.put_back(mask).clone()
     mask[..., : int(20 / audio.bin_width) + 2] = 0
