@@ -18,7 +18,6 @@ Songs of which the teacher is not sure are left out; so are those that are in th
 export_spleeter.py.
 """
 
-import argparse
 import csv
 import dataclasses
 import math
@@ -35,6 +34,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from teacher import AUDIO, EDGE, Spleeter  # noqa: E402
 
+from process.commandline import parser_from  # noqa: E402
 from process.devices import choose_device  # noqa: E402
 from process.errors import UserError, command  # noqa: E402
 from scoring.systems import load_any_network  # noqa: E402
@@ -148,7 +148,7 @@ def write(row: Row, mixture: np.ndarray, voice: np.ndarray, data: Path) -> None:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Label songs without stems by Spleeter's opinion.")
+    parser = parser_from(__doc__ or "")
     parser.add_argument("weights", type=Path, help="Spleeter's, .npz")
     parser.add_argument("songs", type=Path, help="a folder of sound files")
     parser.add_argument("data", type=Path, help="where songs to train on go")

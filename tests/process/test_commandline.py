@@ -11,7 +11,7 @@ import evaluate
 import separate_feedforward
 import separate_RNN
 
-SCRIPTS = ("Data", "prepare_dataset", "make_demo_dataset", "package_submission", "choose_power")
+SCRIPTS = ("Data", "prepare_dataset", "make_demo_dataset", "package_submission", "choose_power", "label_songs")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
