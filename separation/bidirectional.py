@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 
-from separation.separator import Block, Frames, Piece, Separator, Step, push_through
+from separation.separator import Block, Each, Frames, Piece, Separator, Step, push_through
 from util import AudioConfig
 
 Segment = tuple[np.ndarray, np.ndarray, bool]  # see Bidirectional.cut
@@ -20,8 +20,8 @@ class Bidirectional:
     opposite direction, so that it knows the song when it starts. The result does not depend on how the stream is cut
     into pieces. Latency: SEGMENT + FADE + CONTEXT.
 
-    Like a Separator, it works in steps, each of which may run in a thread of its own: while one segment is heard
-    backwards, the next is heard forwards.
+    Like a Separator, it works in steps. While one segment is heard backwards in a thread of its own, the next may be
+    heard forwards.
     """
 
     SEGMENT, FADE, CONTEXT = 60.0, 0.5, 10.0  # seconds
@@ -31,7 +31,7 @@ class Bidirectional:
         self.segment, self.fade, self.context = (round(rate * t) for t in (self.SEGMENT, self.FADE, self.CONTEXT))
         self.enough = self.segment + self.fade + self.context  # samples to hear a segment backwards
         self.forwards = self.make_separator()
-        self.steps: tuple[Step, ...] = self.analyse, self.forwards.find_masks, self.cut, self.hear_backwards
+        self.steps: tuple[Step, ...] = self.analyse, Each(self.forwards.find_masks), self.cut, Each(self.hear_backwards)
         nothing = np.zeros((channels, 0), np.float32)
         self.start: np.ndarray | None = nothing  # of the stream, until there is enough context to warm up on
         self.before = 0  # warm-up samples that are still to come out, and to be dropped
@@ -73,11 +73,8 @@ class Bidirectional:
         self.mixture, self.known = [mixture[:, samples:].copy()], [known[:, samples:].copy()]
         return mixture[:, : self.enough], known[:, :samples], last and samples == mixture.shape[1]
 
-    def hear_backwards(self, segments: Iterable[Segment]) -> Iterator[Piece]:
+    def hear_backwards(self, segment: Segment) -> Piece:
         """Make the voice the mean of what was heard forwards and of what is heard backwards."""
-        return map(self._mean, segments)
-
-    def _mean(self, segment: Segment) -> Piece:
         sound, known, last = segment
         samples = known.shape[1]
         voice = self._hear(np.concatenate([sound[:, -self.context :], sound[:, ::-1]], axis=1))

@@ -21,6 +21,16 @@ Piece = tuple[np.ndarray, np.ndarray, bool]  # mixture and voice (channels, samp
 Step = Callable[[Iterable[Any]], Iterator[Any]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Each:
+    """A step that makes one item of each. It takes so long that it may have a thread of its own."""
+
+    make: Callable[[Any], Any]
+
+    def __call__(self, items: Iterable[Any]) -> Iterator[Any]:
+        return map(self.make, items)
+
+
 def push_through(steps: Sequence[Step], waveform: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Put the next samples of a mixture (channels, any number), float, through the steps from blocks to pieces.
 
@@ -56,15 +66,16 @@ class Separator:
     mixture and does not depend on how the stream is cut into pieces. Latency: a block, plus the reach of the
     resamplers.
 
-    It works in steps, each of which has its own part of the state, so that each may run in a thread of its own. None
-    keeps an item that it is done with while it waits for the next one: frames take most of the memory.
+    It works in steps, each of which has its own part of the state, so that the one that takes longest may run in a
+    thread of its own. None keeps an item that it is done with while it waits for the next one: frames take most of the
+    memory.
 
     network: anything with forward(magnitude, state) -> (mask, state), in eval mode; keys: the odd number of keys for
     test-time augmentation.
     """
 
     def __init__(self, network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int, keys: int = 1):
-        self.steps: tuple[Step, ...] = self.analyse, self.find_masks, self.synthesise
+        self.steps: tuple[Step, ...] = self.analyse, Each(self.find_masks), self.synthesise
         self.audio, self.rates = audio, (rate, audio.sample_rate)
         self.device = next(network.parameters(), torch.empty(0)).device
         self.hearing = Hearing(network, audio, keys)
@@ -137,12 +148,9 @@ class Separator:
 
     # ---------------------------------------------------------------------------------------------- find masks
 
-    def find_masks(self, parts: Iterable[Frames]) -> Iterator[tuple[Frames, torch.Tensor]]:
-        """The voice's mask beside the frames that it is for: (1, frames, bins)."""
-        return map(self._mask, parts)
-
     @torch.inference_mode()
-    def _mask(self, frames: Frames) -> tuple[Frames, torch.Tensor]:
+    def find_masks(self, frames: Frames) -> tuple[Frames, torch.Tensor]:
+        """The voice's mask beside the frames that it is for: (1, frames, bins)."""
         if not frames.magnitude.numel():
             return frames, frames.magnitude
         run = map if self.groups == 1 else self.pool.map

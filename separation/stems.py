@@ -1,11 +1,11 @@
 """From a song to its stems: open a file or a pipe, separate it while reading, write voice and accompaniment."""
 
+import collections
 import contextlib
 import dataclasses
 import sys
-import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +17,7 @@ import torch
 
 from process.errors import UserError
 from separation.separate import make_separator
-from separation.separator import Block
+from separation.separator import Block, Each
 from sound.encoding import ENCODERS, create_with_ffmpeg, rate_to_write, resampled
 from sound.ffmpeg import ffmpeg_is_there, listed, open_with_ffmpeg, probe
 from sound.files import UnknownFormat, open_sound
@@ -132,16 +132,15 @@ def _write_stems(
             )
         info, subtype = sound.info, next(iter(writers.values())).subtype
         separator = make_separator(network, audio, info.rate, info.channels, job.bidirectional, job.keys)
-        if job.piped:  # each block as soon as it arrives
-            pieces: Iterator = _with_end(arriving, info.channels)
-            for step in separator.steps:
+        if not job.piped:  # else each block as soon as it arrives
+            arriving = gathered(arriving, PIECE // info.channels)
+        pieces: Iterator = _with_end(arriving, info.channels)
+        for step in separator.steps:
+            if isinstance(step, Each) and not job.piped:
+                pieces = beside(step.make, pieces)
+                stack.callback(pieces.close)
+            else:
                 pieces = step(pieces)
-        else:  # in parallel: read and take the first step; each of the next; and the last, and write
-            pieces = _with_end(gathered(arriving, PIECE // info.channels), info.channels)
-            for step in separator.steps[:-1]:
-                pieces = ahead(step(pieces))
-                stack.callback(close, pieces)
-            pieces = separator.steps[-1](pieces)
         samples = 0
         for mixture, voice, _ in pieces:
             stems = split(mixture, voice, gain, subtype)
@@ -149,6 +148,7 @@ def _write_stems(
                 writer.write(stems[stem])
             samples += mixture.shape[1]
             report(samples / info.rate, info.samples and info.samples / info.rate)
+            del mixture, voice, stems  # room for the next
         peak = max(writer.peak for writer in writers.values())
         if peak > 1 and not job.piped:
             raise _Clips((1 - 3 * 2.0 ** (1 - BITS.get(subtype, 16))) / peak)  # leaves room for two roundings
@@ -192,24 +192,20 @@ def gathered(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]
         yield np.concatenate(parts, axis=1)
 
 
-def ahead(items: Iterator) -> Generator:
-    """The same items. A thread makes the next one while this one is used."""
-    end = object()
+def beside(make: Callable, items: Iterator) -> Generator:
+    """map(make, items). A thread makes them, while this one gets the next item and uses the last result."""
     with ThreadPoolExecutor(1, initializer=torch.get_num_threads) as pool:  # see Separator
-        following = pool.submit(next, items, end)
-        while (item := following.result()) is not end:
-            following = pool.submit(next, items, end)
-            yield item
-
-
-def close(items: Generator) -> None:
-    """Close a generator. If a thread is making its next item, wait for it."""
-    while True:
+        waiting: collections.deque[Future] = collections.deque()
         try:
-            items.close()
-            return
-        except ValueError:  # 'generator already executing'
-            time.sleep(0.01)
+            for item in items:
+                waiting.append(pool.submit(make, item))
+                del item  # it is the thread's
+                if len(waiting) > 1:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def split(mixture: np.ndarray, voice: np.ndarray, gain: float, subtype: str) -> dict[str, np.ndarray]:

@@ -17,7 +17,9 @@ from helpers import RATE, ROOT, Forked, make_song, wait_for
 import separate_feedforward
 import separate_RNN
 from Model_RNN import RecurrentNetwork
+from process.errors import UserError
 from separation import command, stems
+from separation.bidirectional import Bidirectional
 from separation.separate import separate
 from separation.separator import Separator
 from sound import files
@@ -72,26 +74,53 @@ def test_a_file_is_separated_in_large_pieces(trained, tmp_path, monkeypatch):
     assert arrived == [(4000, False)] * 3 + [(0, True)]
 
 
-def test_each_step_of_a_files_separation_has_a_thread_of_its_own(trained, tmp_path, monkeypatch):
-    threads: dict[str, set[int]] = {"analyse": set(), "find_masks": set(), "synthesise": set()}
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_the_network_has_a_thread_of_its_own_beside_the_rest(trained, tmp_path, monkeypatch, both_ways):
+    monkeypatch.setattr(Bidirectional, "_hear", lambda self, sound: sound.copy())  # or it would separate again
+    steps = {"_look": Separator, "find_masks": Separator, "_piece": Separator}
+    steps |= {"hear_backwards": Bidirectional} if both_ways else {}
+    threads: dict[str, set[int]] = {name: set() for name in steps}
 
-    def noted(name: str) -> Callable:
-        step = getattr(Separator, name)
+    def note(name: str, step: Callable) -> Callable:
+        def noted(self, item, *more):
+            threads[name].add(threading.get_ident())
+            return step(self, item, *more)
 
-        def note(self, items):
-            for item in step(self, items):
-                threads[name].add(threading.get_ident())
-                yield item
+        return noted
 
-        return note
-
-    for name in threads:
-        monkeypatch.setattr(Separator, name, noted(name))
+    for name, owner in steps.items():
+        monkeypatch.setattr(owner, name, note(name, getattr(owner, name)))
     wavwrite(tmp_path / "song.wav", loud_song(1.5), RATE)
     network, audio, _ = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
-    stems.separate_song(network, audio, stems.Job(str(tmp_path / "song.wav"), {"vocals": str(tmp_path / "voice.wav")}))
-    own = [thread for [thread] in threads.values()]
-    assert len(set(own)) == 3 and own[-1] == threading.get_ident()  # the last one goes with writing
+    targets = {"vocals": str(tmp_path / "voice.wav")}
+    job = stems.Job(str(tmp_path / "song.wav"), targets, bidirectional=both_ways)
+    stems.separate_song(network, audio, job)
+    here = threading.get_ident()
+    assert threads["_look"] == threads["_piece"] == {here}  # with reading and writing
+    own = [thread for name in steps if name not in ("_look", "_piece") for thread in threads[name]]
+    assert len(own) == len(set(own)) == len(steps) - 2 and here not in own
+
+
+def test_what_fails_in_the_networks_thread_ends_the_separation(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "BLOCK", 800)
+    monkeypatch.setattr(stems, "PIECE", 1600)
+    calls = []
+
+    def fail(self, frames):
+        calls.append(frames)
+        if len(calls) == 3:
+            raise UserError("the network fails")
+        return find_masks(self, frames)
+
+    find_masks = Separator.find_masks
+    monkeypatch.setattr(Separator, "find_masks", fail)
+    wavwrite(tmp_path / "song.wav", loud_song(3), RATE)
+    network, audio, _ = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
+    with pytest.raises(UserError, match="the network fails"):
+        stems.separate_song(
+            network, audio, stems.Job(str(tmp_path / "song.wav"), {"vocals": str(tmp_path / "voice.wav")})
+        )
+    assert len(calls) <= 4 and [path.name for path in tmp_path.iterdir()] == ["song.wav"]
 
 
 # ---------------------------------------------------------------------------------------------- what is written
