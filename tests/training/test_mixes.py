@@ -392,6 +392,21 @@ def test_the_recipe_makes_both_networks_and_goes_on_where_it_was_stopped(data, t
         assert all(torch.equal(now[key], value) for key, value in before.items())
 
 
+@pytest.mark.parametrize("processes", ["1", "3", None])
+def test_the_recipe_trains_in_several_processes_on_request(tmp_path, processes):
+    stub = tmp_path / "python"
+    stub.write_text('#!/bin/sh\necho "$@"\n')
+    stub.chmod(0o755)
+    (tmp_path / "songs").mkdir()
+    environment = {**os.environ, "PYTHON": str(stub)} | ({"PROCESSES": processes} if processes else {})
+    command = ["bash", str(ROOT / "recipe" / "pretrained.sh"), str(tmp_path), str(tmp_path / "out")]
+    calls = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    several = "-m torch.distributed.run --standalone --nproc-per-node 3 " if processes == "3" else ""
+    for call, network in zip(calls, ("feedforward", "RNN"), strict=False):
+        assert call.startswith(f"{several}{ROOT}/train_{network}.py {tmp_path}/songs --output {tmp_path}/out")
+    assert len(calls) == 5 and all("choose_power.py" in call and "distributed" not in call for call in calls[2:4])
+
+
 @pytest.mark.parametrize("layout", ["DSD100", "MUSDB18-HQ"])
 def test_datasets_with_stems_give_their_stems(tmp_path, layout):
     sounds = {stem: make_song(stem, 0.5)[0] for stem in ("vocals", "drums", "bass", "other")}
