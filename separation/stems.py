@@ -29,7 +29,7 @@ from sound.wholeness import CutOff, check_whole, up_to_cut
 from sound.writing import SoundWriter, create_sound, kept_subtype, output_format
 from util import AudioConfig
 
-PIECE = 1 << 18  # samples of all channels separated at once: some 90 frames of stereo; more take more memory
+PIECE = 5 << 15  # samples of all channels separated at once: some 60 frames of stereo; more take more memory
 PIPE = "-"  # standard input or output, in place of a file's name
 VOCALS, ACCOMPANIMENT = "vocals", "accompaniment"
 Report = Callable[[float, float | None], None]  # takes the seconds done, and the song's length in seconds if known
@@ -133,7 +133,7 @@ def _write_stems(
         info, subtype = sound.info, next(iter(writers.values())).subtype
         separator = make_separator(network, audio, info.rate, info.channels, job.bidirectional, job.keys)
         if not job.piped:  # else each block as soon as it arrives
-            arriving = gathered(arriving, PIECE // info.channels)
+            arriving = gathered(arriving, max(1, PIECE // info.channels))
         pieces: Iterator = _with_end(arriving, info.channels)
         for step in separator.steps:
             if isinstance(step, Each) and not job.piped:
@@ -181,13 +181,16 @@ def _with_end(blocks: Iterator[np.ndarray], channels: int) -> Iterator[Block]:
 
 
 def gathered(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]:
-    """The same sound in blocks of at least this many samples, but for the last one: larger calls are faster."""
+    """The same sound in blocks of this many samples, but for the last one: larger calls are faster."""
     parts: list[np.ndarray] = []
+    missing = samples
     for block in blocks:
-        parts.append(block)
-        if sum(part.shape[1] for part in parts) >= samples:
-            yield np.concatenate(parts, axis=1)
-            parts = []
+        while block.shape[1] >= missing:
+            yield np.concatenate([*parts, block[:, :missing]], axis=1)
+            block, parts, missing = block[:, missing:], [], samples
+        if block.size:
+            parts.append(block)
+            missing -= block.shape[1]
     if parts:
         yield np.concatenate(parts, axis=1)
 

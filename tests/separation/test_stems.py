@@ -47,13 +47,14 @@ def both(song: str, extension: str = "wav") -> tuple[np.ndarray, np.ndarray, str
 
 
 @pytest.mark.parametrize("sizes", [[], [3], [10], [3, 3, 3], [4, 5, 1, 12, 2]], ids=str)
-@pytest.mark.parametrize("least", [1, 8, 100])
-def test_blocks_are_gathered_to_larger_ones(sizes, least):
+@pytest.mark.parametrize("samples", [1, 8, 100])
+def test_blocks_are_gathered_and_cut_to_one_size(sizes, samples):
     sound = np.arange(2 * sum(sizes), dtype=np.float32).reshape(2, -1)
     blocks = np.split(sound, np.cumsum(sizes)[:-1], axis=1) if sizes else []
-    pieces = list(stems.gathered(iter(blocks), least))
+    pieces = list(stems.gathered(iter(blocks), samples))
     assert np.array_equal(np.concatenate([sound[:, :0], *pieces], axis=1), sound)
-    assert all(piece.shape[1] >= least for piece in pieces[:-1]) and all(piece.size for piece in pieces)
+    assert all(piece.shape[1] == samples for piece in pieces[:-1])
+    assert all(0 < piece.shape[1] <= samples for piece in pieces)
 
 
 def test_a_file_is_separated_in_large_pieces(trained, tmp_path, monkeypatch):
