@@ -30,7 +30,7 @@ class FeedforwardConfig:
     dropout: float = 0.0
     encoder: str = "dense"
     # "bands" and "conv": bins -> bands x features, then `mixers` with `exchange` hidden units each
-    bands: int = 24
+    bands: int = 24  # of "bands"; the other has its own
     features: int = 64
     mixers: int = 2
     exchange: int = 256

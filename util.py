@@ -166,7 +166,7 @@ def _overlap(frames: torch.Tensor, hop: int) -> torch.Tensor:
 # ---------------------------------------------------------------------------------------------- checkpoints
 
 CHECKPOINT_FORMAT = 2
-RETIRED = ("adapts", "bin_width", "pitches")  # fields of a network's config in format 1
+RETIRED = ("adapts", "bin_width", "pitches")  # fields of a network's config that only format 1 has
 
 
 def save_checkpoint(path: str | Path, network: torch.nn.Module, audio: AudioConfig, **facts) -> None:
@@ -190,7 +190,7 @@ def save_checkpoint(path: str | Path, network: torch.nn.Module, audio: AudioConf
 def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
     """Read a checkpoint (of the network called `name`, if given) without running any code that the file may contain.
 
-    `in_tune` is true in one of format 1 whose network has learnt to hear songs in tune, which it does not do any more.
+    One of format 1 gets `in_tune`: whether its network learnt from songs brought in tune, which is no longer done.
     Raises UserError if it is missing, not a checkpoint, damaged, of another network or in a newer format.
     """
     path = Path(path)

@@ -71,7 +71,7 @@ def transposed_back(mask: torch.Tensor, block: int, audio: AudioConfig) -> torch
     return torch.lerp(mask[..., below], mask[..., above], place - below)
 
 
-# ---------------------------------------------------------------------------------------------- streams
+# ---------------------------------------------------------------------------------------------- masks
 
 
 def can_be_sung(audio: AudioConfig) -> torch.Tensor:
@@ -103,7 +103,7 @@ class Hearing:
             magnitude if block == self.audio.block else transposed(sound[:, self.longest - block :], block, self.audio)
             for block in self.blocks
         ]
-        return torch.cat(keys)
+        return keys[0] if len(keys) == 1 else torch.cat(keys)
 
     def put_back(self, mask: torch.Tensor) -> torch.Tensor:
         """The mask (keys, frames, bins) of what was heard -> the voice's, (1, frames, bins)."""

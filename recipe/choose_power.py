@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
             if score > best:
                 best, chosen = score, (network, audio, checkpoint, network.config)
     network, audio, checkpoint, network.config = chosen
-    facts = {name: checkpoint[name] for name in FACTS if name in checkpoint}
+    facts = {name: checkpoint[name] for name in (*FACTS, "in_tune") if name in checkpoint}
     save_checkpoint(options.checkpoint, network, audio, **facts)
 
 

@@ -1,4 +1,4 @@
-"""Make songs to train on of songs that have no stems: a teacher, Spleeter, says what in them is the voice.
+"""Turn songs without stems into songs to train on: a teacher, Spleeter, says what in them is the voice.
 
     python recipe/label_songs.py spleeter.npz SONGS DATA
     python recipe/label_songs.py spleeter.npz SONGS DATA --network pretrained/savedModel_RNN_best.pt
@@ -149,11 +149,13 @@ def write(row: Row, mixture: np.ndarray, voice: np.ndarray, data: Path) -> None:
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = parser_from(__doc__ or "")
-    parser.add_argument("weights", type=Path, help="Spleeter's, .npz")
-    parser.add_argument("songs", type=Path, help="a folder of sound files")
-    parser.add_argument("data", type=Path, help="where songs to train on go")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (%(default)s)")
-    parser.add_argument("--network", type=Path, help="a checkpoint, to take the mean of its voice and the teacher's")
+    parser.add_argument("weights", type=Path, help="Spleeter's weights, .npz, as export_spleeter.py writes them")
+    parser.add_argument("songs", type=Path, help="folder of sound files, in stereo and at their level")
+    parser.add_argument("data", type=Path, help="folder to write the labelled songs into")
+    parser.add_argument(
+        "--device", default="auto", help="run on cpu, cuda, mps, or the best available (default: %(default)s)"
+    )
+    parser.add_argument("--network", type=Path, help="checkpoint of a network whose voice counts for 40 %%")
     options = parser.parse_args(argv)
     songs = find_sounds(options.songs, Accompaniment)
     device = choose_device(options.device)

@@ -34,6 +34,10 @@ common+=(--speed 0.76 1.32 --transpose 4 --effects 0.35 --equalizer 2 --seed 0)
 [ -e "$data/accompaniments" ] && common+=(--accompaniments "$data/accompaniments")
 [ ${#left[@]} -gt 0 ] && common+=(--leave-out "${left[@]}")
 
+if ! [[ ${PROCESSES:-1} =~ ^[1-9][0-9]*$ ]]; then
+  echo "error: PROCESSES: expected a number from 1, found '$PROCESSES'" >&2
+  exit 1
+fi
 run=("$python")
 [ "${PROCESSES:-1}" -gt 1 ] && run+=(-m torch.distributed.run --standalone --nproc-per-node "$PROCESSES")
 

@@ -31,12 +31,15 @@ class Bidirectional:
         self.segment, self.fade, self.context = (round(rate * t) for t in (self.SEGMENT, self.FADE, self.CONTEXT))
         self.enough = self.segment + self.fade + self.context  # samples to hear a segment backwards
         self.forwards = self.make_separator()
-        self.steps: tuple[Step, ...] = self.analyse, Each(self.forwards.find_masks), self.cut, Each(self.hear_backwards)
         nothing = np.zeros((channels, 0), np.float32)
         self.start: np.ndarray | None = nothing  # of the stream, until there is enough context to warm up on
         self.before = 0  # warm-up samples that are still to come out, and to be dropped
         self.mixture, self.known = [nothing], [nothing]  # from the start of the next segment: its voice, forwards
         self.fading = nothing  # the last segment's voice, backwards, where it overlaps
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return self.analyse, Each(self.forwards.find_masks), self.cut, Each(self.hear_backwards)
 
     def push(self, waveform: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """See push_through."""

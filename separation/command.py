@@ -19,7 +19,7 @@ from process.errors import UserError, command, make_folder, printable
 from process.stopping import stop_status
 from separation.bidirectional import Bidirectional
 from separation.naming import FORMATS, STEMS, Plan, is_done, make_plan
-from separation.separate import describe, find_checkpoint, headline
+from separation.separate import OUT_OF_TUNE, describe, find_checkpoint, headline
 from separation.stems import PIPE, Job, separate_song
 from sound.streams import RAW_TYPES
 from util import AudioConfig, load_network
@@ -179,7 +179,7 @@ def main(network_class: type[Any], documentation: str, argv: list[str] | None = 
     progress = Progress(len(plan.jobs), options.quiet)
     progress.say(headline(path, network_class.remembers, audio, device))
     if checkpoint.get("in_tune"):
-        progress.say(f"{path}: has learnt to hear songs in tune, but hears them as they are now: train it anew", True)
+        progress.say(f"warning: {path}: {OUT_OF_TUNE}: train it anew", True)
     if options.verbose:
         progress.say(f"{describe(path, checkpoint)} ({audio})")
     for line in plan.left_out:

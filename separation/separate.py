@@ -10,6 +10,7 @@ from separation.bidirectional import Bidirectional
 from separation.separator import Separator
 from util import AudioConfig
 
+OUT_OF_TUNE = "its songs were brought in tune, which is no longer done"  # of a network of an earlier version
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 
 
@@ -56,4 +57,5 @@ def headline(path: Path, remembers: bool, audio: AudioConfig, device: torch.devi
 
 
 def describe(path: Path, checkpoint: dict) -> str:
-    return f"{path}: {checkpoint['name']} network, trained on {checkpoint.get('trained_on', 'unknown data')}"
+    tuned = f"; {OUT_OF_TUNE}" if checkpoint.get("in_tune") else ""
+    return f"{path}: {checkpoint['name']} network, trained on {checkpoint.get('trained_on', 'unknown data')}{tuned}"

@@ -23,7 +23,7 @@ Step = Callable[[Iterable[Any]], Iterator[Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Each:
-    """A step that makes one item of each. It takes so long that it may have a thread of its own."""
+    """A step that makes one item out of every item, and takes so long that it may have a thread of its own."""
 
     make: Callable[[Any], Any]
 
@@ -67,7 +67,7 @@ class Separator:
     resamplers.
 
     It works in steps, each of which has its own part of the state, so that the one that takes longest may run in a
-    thread of its own. None keeps an item that it is done with while it waits for the next one: frames take most of the
+    thread of its own. None keeps frames that it is done with while it waits for the next ones: they take most of the
     memory.
 
     network: anything with forward(magnitude, state) -> (mask, state), in eval mode; keys: the odd number of keys for
@@ -75,7 +75,6 @@ class Separator:
     """
 
     def __init__(self, network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int, keys: int = 1):
-        self.steps: tuple[Step, ...] = self.analyse, Each(self.find_masks), self.synthesise
         self.audio, self.rates = audio, (rate, audio.sample_rate)
         self.device = next(network.parameters(), torch.empty(0)).device
         self.hearing = Hearing(network, audio, keys)
@@ -107,6 +106,10 @@ class Separator:
         self.from_network = Resampler(audio.sample_rate, rate, channels)
         self.gain = np.zeros(0, np.float32)  # of self.mixture, at the network's rate
         self.given = 0  # samples returned so far
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return self.analyse, Each(self.find_masks), self.synthesise
 
     def push(self, waveform: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """See push_through."""

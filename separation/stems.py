@@ -137,7 +137,7 @@ def _write_stems(
         pieces: Iterator = _with_end(arriving, info.channels)
         for step in separator.steps:
             if isinstance(step, Each) and not job.piped:
-                pieces = beside(step.make, pieces)
+                pieces = in_a_thread(step.make, pieces)
                 stack.callback(pieces.close)
             else:
                 pieces = step(pieces)
@@ -195,8 +195,11 @@ def gathered(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]
         yield np.concatenate(parts, axis=1)
 
 
-def beside(make: Callable, items: Iterator) -> Generator:
-    """map(make, items). A thread makes them, while this one gets the next item and uses the last result."""
+def in_a_thread(make: Callable, items: Iterator) -> Generator:
+    """map(make, items), made in a thread while this one gets the next item and uses the last result.
+
+    At most two are under way.
+    """
     with ThreadPoolExecutor(1, initializer=torch.get_num_threads) as pool:  # see Separator
         waiting: collections.deque[Future] = collections.deque()
         try:

@@ -11,6 +11,7 @@ import separate_feedforward
 from Model import FeedforwardConfig, FeedforwardNetwork
 from process.devices import choose_device
 from process.errors import UserError, whole_file
+from separation.separate import describe
 from sound.files import sound_info
 from sound.resampling import resample
 from util import AudioConfig, istft, load_network, save_checkpoint, stft, wavread, wavwrite
@@ -159,3 +160,4 @@ def test_a_checkpoint_of_format_1_loads_without_the_fields_that_are_gone(tmp_pat
     song, voice, path = (str(tmp_path / name) for name in ("song.wav", "voice.wav", "earlier.pt"))
     assert not separate_feedforward.main([song, voice, "--checkpoint", path])
     assert ("train it anew" in capsys.readouterr().err) == in_tune
+    assert ("no longer done" in describe(tmp_path / "earlier.pt", facts)) == in_tune

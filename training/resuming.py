@@ -31,6 +31,8 @@ def resumed_checkpoint(run: Run, options: argparse.Namespace) -> dict | None:
     checkpoint = load_checkpoint(run.last, run.name)
     if not {"options", "history", "trained_on", "command", *STATE} <= checkpoint.keys():
         raise UserError(f"{run.last}: expected a checkpoint to resume from, found one with weights only")
+    if checkpoint.get("in_tune"):
+        raise UserError(f"{run.last}: the run's songs were brought in tune, which is no longer done: begin a new one")
     return checkpoint
 
 

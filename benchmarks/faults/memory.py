@@ -32,7 +32,7 @@ from songs.layouts import read_dataset
 from sound.writing import create_sound
 from util import AudioConfig
 
-RATE = 16000  # Hz: sample rate of the long song, and of the pretrained networks
+RATE = 16000  # Hz, of the long song
 MORE = 30.0  # MB that a run may grow
 EXCERPT = 0.5  # s
 TRAININGS = (("feedforward", 0), ("RNN", 2))  # network, number of workers

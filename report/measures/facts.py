@@ -28,11 +28,11 @@ def chosen_songs(options: argparse.Namespace) -> list[Song]:
     return songs
 
 
-def best_of(folder: Path = ROOT / "pretrained") -> dict[str, tuple[torch.nn.Module, AudioConfig]]:
-    """The best network of each kind in a folder, by name."""
+def best_of() -> dict[str, tuple[torch.nn.Module, AudioConfig]]:
+    """The pretrained network of each kind, by name."""
     found = {}
     for kind in (FeedforwardNetwork, RecurrentNetwork):
-        network, audio, _ = load_network(folder / f"savedModel_{kind.name}_best.pt", kind)
+        network, audio, _ = load_network(ROOT / "pretrained" / f"savedModel_{kind.name}_best.pt", kind)
         found[kind.name] = network, audio
     return found
 

@@ -1,6 +1,8 @@
 """The streaming engine: the same voice however the sound is cut, exactly as long as the mixture, and soon."""
 
 import argparse
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -416,6 +418,20 @@ class Half(torch.nn.Module):
 
     def forward(self, magnitude, state=None):
         return torch.full_like(magnitude, 0.5), state
+
+
+@pytest.mark.parametrize("kind", [Separator, Bidirectional])
+def test_a_separator_goes_with_its_stream(kind):
+    """Without waiting for the garbage collector: each holds packed weights, and threads if there are several keys."""
+    separator = kind(make_network("RNN", AUDIOS[0]), AUDIOS[0], 8000, 1, keys=3)
+    separator.push(make_sound(1, 800, 8000), last=True)
+    still_there = weakref.ref(separator)
+    gc.disable()
+    try:
+        del separator
+        assert still_there() is None
+    finally:
+        gc.enable()
 
 
 def test_a_mask_is_raised_to_the_power_of_its_network(down_to_0_hz):

@@ -377,7 +377,7 @@ def test_wrong_mixes_end_in_one_line(data, tmp_path, capsys, more, message):
 def test_the_recipe_makes_both_networks_and_goes_on_where_it_was_stopped(data, tmp_path):
     tiny = [*AUDIO_OPTIONS, *QUICK, "--epochs", "1", "--steps", "2", "--bands", "8"]
     command = ["bash", str(ROOT / "recipe" / "pretrained.sh"), str(data), str(tmp_path), *tiny]
-    environment = {**os.environ, "PYTHON": sys.executable, "HOLD_OUT": "Dee\nCy", "LEAVE_OUT": "bug_1"}
+    environment = {**os.environ, "PYTHON": sys.executable, "PROCESSES": "", "HOLD_OUT": "Dee\nCy", "LEAVE_OUT": "bug_1"}
     first = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     assert "2 songs Train, 2 songs Valid" in first and "RNN network" in first
     facts = torch.load(tmp_path / "savedModel_RNN_best.pt", weights_only=True)
@@ -392,15 +392,19 @@ def test_the_recipe_makes_both_networks_and_goes_on_where_it_was_stopped(data, t
         assert all(torch.equal(now[key], value) for key, value in before.items())
 
 
-@pytest.mark.parametrize("processes", ["1", "3", None])
+@pytest.mark.parametrize("processes", ["1", "3", "", "two"])
 def test_the_recipe_trains_in_several_processes_on_request(tmp_path, processes):
     stub = tmp_path / "python"
     stub.write_text('#!/bin/sh\necho "$@"\n')
     stub.chmod(0o755)
     (tmp_path / "songs").mkdir()
-    environment = {**os.environ, "PYTHON": str(stub)} | ({"PROCESSES": processes} if processes else {})
+    environment = {**os.environ, "PYTHON": str(stub), "PROCESSES": processes}
     command = ["bash", str(ROOT / "recipe" / "pretrained.sh"), str(tmp_path), str(tmp_path / "out")]
-    calls = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if processes == "two":
+        assert ended.returncode == 1 and ended.stderr == "error: PROCESSES: expected a number from 1, found 'two'\n"
+        return
+    calls = ended.stdout.splitlines()
     several = "-m torch.distributed.run --standalone --nproc-per-node 3 " if processes == "3" else ""
     for call, network in zip(calls, ("feedforward", "RNN"), strict=False):
         assert call.startswith(f"{several}{ROOT}/train_{network}.py {tmp_path}/songs --output {tmp_path}/out")
