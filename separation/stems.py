@@ -200,18 +200,18 @@ def in_a_thread(make: Callable, items: Iterator) -> Generator:
 
     At most two are under way.
     """
-    with ThreadPoolExecutor(1, initializer=torch.get_num_threads) as pool:  # see Separator
-        waiting: collections.deque[Future] = collections.deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(make, item))
-                del item  # it is the thread's
-                if len(waiting) > 1:
-                    yield waiting.popleft().result()
-            while waiting:
+    pool = ThreadPoolExecutor(1, initializer=torch.get_num_threads)  # see Separator
+    waiting: collections.deque[Future] = collections.deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(make, item))
+            del item  # it is the thread's
+            if len(waiting) > 1:
                 yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # waits for the one that is being made
 
 
 def split(mixture: np.ndarray, voice: np.ndarray, gain: float, subtype: str) -> dict[str, np.ndarray]:

@@ -97,6 +97,9 @@ def test_resume_where_nothing_is_begins_a_run(dataset, tmp_path, capsys):
 def test_what_cannot_be_resumed(dataset, run, capsys):
     last, best = run / LAST, run / "savedModel_feedforward_best.pt"
     argv = [train_feedforward.main, dataset, "--output", run, "--resume"]
+    checkpoint = torch.load(last, weights_only=True)
+    torch.save(checkpoint | {"format": 1, "config": checkpoint["config"] | {"adapts": True}}, last)
+    assert f"{LAST}: the run's songs were brought in tune, which is no longer done" in fails(capsys, *argv)
     last.unlink()
     line = fails(capsys, *argv)
     assert f"{LAST}: expected a checkpoint to resume from, found only savedModel_feedforward_best.pt" in line
