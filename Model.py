@@ -48,7 +48,8 @@ class FeedforwardNetwork(nn.Module):
     """mask = decoder(encoder(compressed magnitude)), every frame by itself."""
 
     name = "feedforward"
-    remembers = False  # whether a frame's mask depends on other frames
+    remembers = False  # whether a frame's mask depends on frames before
+    foresees = False  # whether it depends on later ones
     Config = FeedforwardConfig
 
     def __init__(self, config: FeedforwardConfig):

@@ -7,6 +7,9 @@
 
 These are the course's layers. With another encoder, whose code consists of bands, the same LSTM runs over each band;
 and LSTM and fusion may follow each other more than once.
+
+For files, of which the future is known, there is a second kind, whose LSTM also runs backwards, from the last frame to
+the first (Schuster and Paliwal 1997).
 """
 
 import dataclasses
@@ -39,6 +42,8 @@ class RecurrentNetwork(nn.Module):
 
     name = "RNN"
     remembers = True
+    foresees = False
+    directions = 1  # of each LSTM
     Config = RNNConfig
 
     def __init__(self, config: RNNConfig):
@@ -48,20 +53,24 @@ class RecurrentNetwork(nn.Module):
         layers = encoder_of(config)
         self.encoder = layers.make_encoder()  # 2049 -> 1000 -> 400
         self.lstm = self._make_lstm(layers)  # 400 -> 200
-        self.fuse = layers.make_fusion(config.memory, config.fusion)  # 600 -> 800 -> 400
+        self.fuse = self._make_fusion(layers)  # 600 -> 800 -> 400
         self.deeper = nn.ModuleList(self._make_deeper(layers) for _ in range(config.layers - 1))
         self.decoder = layers.make_decoder()  # 400 -> 1000 -> 2049
 
     def _make_lstm(self, layers: Any) -> LSTM:
-        lstm = LSTM(layers.code_shape[-1], self.config.memory)  # frames first, as it works inside
+        both = self.directions == 2
+        lstm = LSTM(layers.code_shape[-1], self.config.memory, bidirectional=both)  # frames first, as it works inside
         for parameter in lstm.parameters():
             if parameter.ndim == 2:
                 nn.init.xavier_uniform_(parameter)
         return lstm
 
+    def _make_fusion(self, layers: Any) -> nn.Module:
+        return layers.make_fusion(self.directions * self.config.memory, self.config.fusion)
+
     def _make_deeper(self, layers: Any) -> nn.ModuleDict:
         """One more LSTM and fusion. Where the fusion is residual, the code passes through unchanged at first."""
-        fuse = layers.make_fusion(self.config.memory, self.config.fusion)
+        fuse: Any = self._make_fusion(layers)
         for part in fuse.modules():
             if hasattr(part, "silence"):
                 part.silence()
@@ -94,11 +103,51 @@ class RecurrentNetwork(nn.Module):
             yield layer["lstm"], layer["fuse"]
 
 
+class BidirectionalNetwork(RecurrentNetwork):
+    """The recurrent network, but the LSTMs know all frames, those to come as well as those before.
+
+    Frames are what it is called with: it carries no state from call to call.
+    """
+
+    name = "RNN_bidirectional"
+    foresees = True
+    directions = 2
+
+    def start_from(self, network: RecurrentNetwork) -> None:  # type: ignore[override]
+        """Take over all of a trained recurrent network. Its LSTMs begin alike in both directions, and the fusions, for
+        which memory is now twice as wide, with the mean of both."""
+        weights, memory = network.state_dict(), self.config.memory
+        for name, own in self.state_dict().items():
+            value = weights.get(name.removesuffix("_reverse"), own)  # further LSTMs keep what they begin with
+            if own.shape != value.shape:
+                code = value.shape[1] - memory
+                value = torch.cat([value[:, :code], value[:, code:] / 2, value[:, code:] / 2], dim=1)
+            own.copy_(value)
+
+    def forward(self, magnitude: torch.Tensor, state: None = None) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+        """magnitude: (batch, frames, bins), linear. Returns mask (batch, frames, bins) in [0, 1], and None."""
+        mask, _ = super().forward(magnitude)
+        return mask, None
+
+
+def both_ways(network: Any) -> Any:
+    """A network that hears both directions, made of a recurrent one as training would begin with it.
+
+    One that does so anyway, or that has no memory, is returned as it is.
+    """
+    if network.foresees or not network.remembers:
+        return network
+    with next(network.parameters()).device:
+        twin = BidirectionalNetwork(network.config)
+    twin.start_from(network)
+    return twin.train(network.training)
+
+
 def remember(lstm: LSTM, code: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State]:
     """Run an LSTM over the frames, for each band by itself; a dense code counts as one band.
 
-    Returns what it remembers, in the code's shape but for `memory` last, and the state: h and c, each (batch, memory)
-    or, of all bands side by side, (batch, bands x memory).
+    Returns what it remembers, in the code's shape but for `memory` last (of both directions, twice as many), and the
+    state: h and c, each (batch, memory) or, of all bands side by side, (batch, bands x memory).
     """
     batch, frames, *_, features = code.shape
     rows = code.transpose(0, 1).reshape(frames, -1, features)  # (frames, batch x bands, features)

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import process.start  # noqa: F401  (first, while nothing has been imported)
 
+from Model import FeedforwardNetwork
+from Model_RNN import BidirectionalNetwork, RecurrentNetwork
 from networks.hearing import KEYS
 from process.commandline import parser_from, renamed
 from process.devices import choose_device
@@ -35,7 +37,7 @@ from scoring.report import (
 )
 from scoring.scores import COLUMNS, judge_songs
 from scoring.summary import title
-from scoring.systems import IDEAL_MASKS, NETWORKS, Folder, IdealMask, Mixture, Network, System, load_any_network
+from scoring.systems import IDEAL_MASKS, Folder, IdealMask, Mixture, Network, System, load_once
 from separation.separate import find_checkpoint
 from songs.layouts import SPLITS, add_dataset_arguments, find_songs
 from songs.song import Song
@@ -48,22 +50,22 @@ def make_systems(options: argparse.Namespace, songs: list[Song]) -> list[System]
     """The mixture, the systems that the command line asks for, and the ideal masks."""
     device = str(choose_device(options.device))
     networks = []
-    for name in NETWORKS:
+    for name in (FeedforwardNetwork.name, RecurrentNetwork.name):
         path = getattr(options, name)
         if path or options.checkpoint is None:
             networks.append(Network(name, path or find_checkpoint(name), device=device))
     for text in options.checkpoint or []:
         name, path = _named(text)
-        networks.append(Network(name or load_any_network(path)[2]["name"], path, device=device))
+        networks.append(Network(name or load_once(path)[2]["name"].replace("_", " "), path, device=device))
     if options.bidirectional:
-        remembering = [network for network in networks if load_any_network(network.path)[0].remembers]
-        if not remembering:
+        recurrent = [network for network in networks if load_once(network.path)[0].remembers]
+        if not recurrent:
             raise UserError("--bidirectional: expected a recurrent network, found none")
-        again = [(f"{network.name} bidirectional", network) for network in remembering]
-        networks += [dataclasses.replace(network, name=name, bidirectional=True) for name, network in again]
+        causal = [network for network in recurrent if not load_once(network.path)[0].foresees]
+        networks += [in_both_directions(network, options) for network in causal]
     if options.keys > 1:
-        again = [(f"{network.name} {options.keys} keys", network) for network in networks]
-        networks += [dataclasses.replace(network, name=name, keys=options.keys) for name, network in again]
+        more = [(f"{network.name} {options.keys} keys", network) for network in networks]
+        networks += [dataclasses.replace(network, name=name, keys=options.keys) for name, network in more]
     folders = []
     for text in options.estimates:
         name, path = _named(text)
@@ -75,6 +77,14 @@ def make_systems(options: argparse.Namespace, songs: list[Song]) -> list[System]
         if count > 1:
             raise UserError(f"expected systems with different names, found {count} called '{name}': write NAME=PATH")
     return systems
+
+
+def in_both_directions(network: Network, options: argparse.Namespace) -> Network:
+    """What --bidirectional evaluates beside a recurrent network: that network in both directions or, if its checkpoint
+    was not named, the best one for that."""
+    named = options.RNN or options.checkpoint is not None
+    path = network.path if named else find_checkpoint(BidirectionalNetwork.name, RecurrentNetwork.name)
+    return dataclasses.replace(network, name=f"{network.name} bidirectional", path=path, bidirectional=True)
 
 
 def _named(text: str) -> tuple[str, Path]:
@@ -95,7 +105,7 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     add("--rnn", type=Path, metavar="CHECKPOINT", dest="RNN", help=f"evaluate this recurrent network {default}")
     checkpoint = "evaluate these networks, or none, instead of the two"
     add("--checkpoint", nargs="*", action="extend", metavar="[NAME=]FILE", help=checkpoint)
-    bidirectional = "evaluate recurrent networks a second time, also run backwards in time"
+    bidirectional = "evaluate recurrent networks a second time, in both directions"
     add("--bidirectional", action="store_true", help=bidirectional)
     keys = "evaluate networks a second time, with test-time augmentation in this many keys (default: %(default)s, none)"
     add("--tta", type=int, choices=KEYS, default=1, dest="keys", help=keys)

@@ -21,11 +21,9 @@ import process.start  # noqa: F401  (first, while nothing has been imported)
 
 import numpy as np
 
-from Model import FeedforwardNetwork
-from Model_RNN import RecurrentNetwork
 from process.commandline import parser_from
 from process.errors import UserError, command, whole_file
-from separation.separate import PRETRAINED, find_checkpoint
+from separation.separate import KINDS, PRETRAINED, find_checkpoint
 from sound.files import sound_info
 from sound.names import SOUND_SUFFIXES
 from util import load_network, wavwrite
@@ -35,7 +33,7 @@ ROOMS = ("process", "sound", "songs", "networks", "training", "separation", "sco
 CODE = ("*.py", "demo.sh", "*.txt", "*.toml", "README.md", "LICENSE", "docs/*", *(f"{room}/*" for room in ROOMS))
 EVERYTHING = ("*.sh", "tests/**/*.py", "benchmarks/**/*", "recipe/*", "pretrained/*.md", "results/**/*", "report/**/*")
 REPORT = "report/report.pdf"  # the project's, about its pretrained networks
-NETWORKS = (FeedforwardNetwork, RecurrentNetwork)
+CURVES = ("loss.csv", "batches.csv", "loss.png", "spectrograms.png")  # what training writes beside a network
 EVALUATION = (".md", ".csv", ".json", ".png")  # kinds of files that evaluate.py writes
 SCRIPTS = ("separate_feedforward.py", "separate_RNN.py")
 
@@ -70,15 +68,16 @@ def collect_networks() -> tuple[dict[str, Path], dict[str, Path]]:
     what training wrote beside it, as files to pack."""
     own: dict[str, Path] = {}
     pretrained: dict[str, Path] = {}
-    for network_class in NETWORKS:
-        path = find_checkpoint(network_class.name)
-        load_network(path, network_class)  # refuse a damaged one before packing it
+    feedforward, recurrent, both_ways = (kind.name for kind in KINDS)
+    for names in ((feedforward,), (recurrent,), (both_ways, recurrent)):
+        path = find_checkpoint(*names)
+        load_network(path, *KINDS)  # refuse a damaged one before packing it
         original = PRETRAINED / path.name
         if original.is_file() and path.read_bytes() == original.read_bytes():
             pretrained[f"pretrained/{path.name}"] = path
         else:
-            curves = [*path.parent.glob(f"savedModel_{network_class.name}_*")]
-            own |= {file.name: file for file in sorted(curves) if file == path or file.suffix in (".csv", ".png")}
+            beside = [path.with_name(path.name.removesuffix("best.pt") + ending) for ending in CURVES]
+            own |= {file.name: file for file in (path, *beside) if file.is_file()}
     return own, pretrained
 
 

@@ -12,12 +12,12 @@ import process.start  # noqa: F401  (first, while nothing has been imported)
 
 import training.threads  # noqa: F401  (before torch)
 from Model import FeedforwardNetwork
-from Model_RNN import RecurrentNetwork
+from Model_RNN import BidirectionalNetwork, RecurrentNetwork
 from training import command
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command.main(RecurrentNetwork, __doc__, argv, starts_from=FeedforwardNetwork)
+    return command.main(RecurrentNetwork, __doc__, argv, FeedforwardNetwork, both_ways=BidirectionalNetwork)
 
 
 if __name__ == "__main__":

@@ -187,8 +187,8 @@ def save_checkpoint(path: str | Path, network: torch.nn.Module, audio: AudioConf
         temporary.write_bytes(data.getvalue())  # a copy: with a view, Python 3.12.1 crashes after an error
 
 
-def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
-    """Read a checkpoint (of the network called `name`, if given) without running any code that the file may contain.
+def load_checkpoint(path: str | Path, *names: str) -> dict:
+    """Read a checkpoint (of a network called one of `names`, if given) without running any code that it may contain.
 
     One of format 1 gets `in_tune`: whether its network learnt from songs brought in tune, which is no longer done.
     Raises UserError if it is missing, not a checkpoint, damaged, of another network or in a newer format.
@@ -218,10 +218,9 @@ def load_checkpoint(path: str | Path, name: str | None = None) -> dict:
         raise UserError(
             f"{path}: expected checkpoint format {CHECKPOINT_FORMAT}, found the newer {checkpoint['format']}"
         )
-    if name is not None and checkpoint["name"] != name:
-        raise UserError(
-            f"{path}: expected a checkpoint of the {name} network, found one of the {checkpoint['name']} network"
-        )
+    if names and checkpoint["name"] not in names:
+        expected, found = " or ".join(names), checkpoint["name"]
+        raise UserError(f"{path}: expected a checkpoint of the {expected} network, found one of the {found} network")
     if checkpoint["format"] == 1:
         config = checkpoint["config"]
         checkpoint["in_tune"] = config.get("adapts", True)
@@ -275,12 +274,15 @@ def _check_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -
             raise ValueError(f"expected {found.numel()} numbers of {name}, found fewer, repeated")
 
 
-def load_network(path: str | Path, network_class: type[Any]) -> tuple[torch.nn.Module, AudioConfig, dict]:
-    """Rebuild a network from its checkpoint alone. Returns (network in eval mode, its AudioConfig, checkpoint).
+def load_network(path: str | Path, *kinds: type[Any]) -> tuple[Any, AudioConfig, dict]:
+    """Rebuild a network of one of these classes from its checkpoint alone.
 
+    Returns (network in eval mode, its AudioConfig, checkpoint).
     Raises UserError, before any memory is allocated, if configuration and weights do not fit together.
     """
-    checkpoint = load_checkpoint(path, network_class.name)
+    known = {kind.name: kind for kind in kinds}
+    checkpoint = load_checkpoint(path, *known)
+    network_class = known[checkpoint["name"]]
     try:
         config = network_class.Config(**checkpoint["config"])
         with _no_more_than(checkpoint["weights"]):

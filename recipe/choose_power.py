@@ -25,12 +25,11 @@ import torch  # noqa: E402
 from process.commandline import parser_from  # noqa: E402
 from process.errors import UserError, command  # noqa: E402
 from scoring.bss_eval import bss_eval_sources  # noqa: E402
-from scoring.systems import load_any_network  # noqa: E402
-from separation.separate import separate  # noqa: E402
+from separation.separate import KINDS, separate  # noqa: E402
 from songs.layouts import add_dataset_arguments, find_songs  # noqa: E402
 from songs.song import Song  # noqa: E402
 from training.files import FACTS  # noqa: E402
-from util import AudioConfig, save_checkpoint  # noqa: E402
+from util import AudioConfig, load_network, save_checkpoint  # noqa: E402
 
 POWERS = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
 
@@ -61,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     best = -math.inf
     for path in dict.fromkeys(filter(None, (options.checkpoint, options.other))):
         network: Any
-        network, audio, checkpoint = load_any_network(path)
+        network, audio, checkpoint = load_network(path, *KINDS)
         for power in POWERS:
             network.config = dataclasses.replace(network.config, power=power)
             score = mean_sdr(network, audio, songs)

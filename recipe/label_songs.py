@@ -1,7 +1,7 @@
 """Turn songs without stems into songs to train on: a teacher, Spleeter, says what in them is the voice.
 
     python recipe/label_songs.py spleeter.npz SONGS DATA
-    python recipe/label_songs.py spleeter.npz SONGS DATA --network pretrained/savedModel_RNN_best.pt
+    python recipe/label_songs.py spleeter.npz SONGS DATA --network pretrained/savedModel_RNN_bidirectional_best.pt
 
 SONGS is any folder of sound files, in stereo and at their level. Every song goes through the teacher twice, the second
 time played faster by a fifth, three semitones higher, and from 3 s later on: the mean is better than either, and where
@@ -34,15 +34,15 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from teacher import AUDIO, EDGE, Spleeter  # noqa: E402
 
+from Model_RNN import both_ways  # noqa: E402
 from process.commandline import parser_from  # noqa: E402
 from process.devices import choose_device  # noqa: E402
 from process.errors import UserError, command  # noqa: E402
-from scoring.systems import load_any_network  # noqa: E402
-from separation.separate import separate  # noqa: E402
+from separation.separate import KINDS, separate  # noqa: E402
 from songs.layouts import find_sounds  # noqa: E402
 from songs.song import Accompaniment, Song  # noqa: E402
 from sound.resampling import resample  # noqa: E402
-from util import wavread, wavwrite  # noqa: E402
+from util import load_network, wavread, wavwrite  # noqa: E402
 
 RATE = 22050  # Hz, of what is written
 LATER = 3.0  # seconds
@@ -72,9 +72,9 @@ Hears = Callable[[np.ndarray], np.ndarray]  # mixture (2, samples) at the teache
 
 def network_of(path: Path, device: torch.device) -> Hears:
     """What a network hears in a song, forwards and backwards."""
-    network, audio, _ = load_any_network(path)
-    network.to(device)
-    return lambda mixture: separate(network, mixture, AUDIO.sample_rate, audio, bidirectional=True)
+    network, audio, _ = load_network(path, *KINDS)
+    network = both_ways(network.to(device))
+    return lambda mixture: separate(network, mixture, AUDIO.sample_rate, audio)
 
 
 def label(teacher: Spleeter, mixture: np.ndarray, name: str, network: Hears | None = None) -> tuple[Row, np.ndarray]:

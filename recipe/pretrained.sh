@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains networks for real songs: the single-frame one, then the recurrent one from its weights. What is there is kept,
-# and a run that was stopped goes on.
+# Trains networks for real songs: the single-frame one, from its weights the recurrent one, and from those of the
+# recurrent one the bidirectional one. What is there is kept, and a run that was stopped goes on.
 #
 #   bash recipe/pretrained.sh DATA OUTPUT [--device cuda] [--bfloat16] [more options of both training scripts]
 #   PROCESSES=2 bash recipe/pretrained.sh DATA OUTPUT        # one for each core of a CPU, or each of several GPUs
@@ -51,9 +51,11 @@ started=$SECONDS
 mkdir -p "$output"
 train feedforward --encoder bands --bands 30 --sample-rate 32000 --block 4096 --hop 1024 \
   --excerpt 1 --batch-size 48 --steps 100 --epochs 40 --patience 100 "$@"
-train RNN --hidden-size 96 --excerpt 5 --batch-size 8 --steps 200 --epochs 56 --patience 100 "$@"
-for name in feedforward RNN; do
+memory=(--excerpt 5 --batch-size 8 --steps 200 --patience 100)
+train RNN --hidden-size 96 "${memory[@]}" --epochs 56 "$@"
+train RNN --bidirectional "${memory[@]}" --epochs 46 --learning-rate 6e-4 "$@"
+for name in feedforward RNN RNN_bidirectional; do
   "$python" "$here/recipe/choose_power.py" "$output/savedModel_${name}_best.pt" "${songs[@]}" \
     --or "$output/savedModel_${name}_last.pt"
 done
-echo "made in $(((SECONDS - started) / 60)) minutes: $output/savedModel_feedforward_best.pt, savedModel_RNN_best.pt"
+echo "made in $(((SECONDS - started) / 60)) minutes: $output/savedModel_{feedforward,RNN,RNN_bidirectional}_best.pt"

@@ -12,22 +12,20 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from Model import FeedforwardNetwork
-from Model_RNN import RecurrentNetwork
+from Model_RNN import both_ways
 from process.devices import choose_device, device_errors
 from process.errors import UserError, printable
 from scoring.estimates import Estimate, displacement, find_estimates, read_estimate
-from separation.separate import describe, headline, separate
+from separation.separate import KINDS, describe, headline, separate
 from songs.song import Song
 from sound.resampling import resample
-from util import AudioConfig, load_checkpoint, load_network, stft
+from util import AudioConfig, load_network, stft
 
-NETWORKS = {network_class.name: network_class for network_class in (FeedforwardNetwork, RecurrentNetwork)}
 DISPLACED = "the voice is "  # begins the part of a note that tells lag and gain
 LENGTH_TOLERANCE = 0.1  # seconds that an estimate may be too long or short: coders and resamplers pad and cut
 
@@ -67,12 +65,8 @@ class Mixture:
 
 
 @functools.lru_cache
-def load_any_network(path: Path) -> tuple[torch.nn.Module, AudioConfig, dict]:
-    """Rebuild a network of either kind from its checkpoint. Returns what `util.load_network` returns."""
-    name = load_checkpoint(path)["name"]
-    if name not in NETWORKS:
-        raise UserError(f"{path}: expected a checkpoint of {' or '.join(NETWORKS)}, found one of {name}")
-    return load_network(path, NETWORKS[name])
+def load_once(path: Path) -> tuple[Any, AudioConfig, dict]:
+    return load_network(path, *KINDS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,13 +81,13 @@ class Network:
 
     @property
     def description(self) -> str:
-        return describe(self.path, load_any_network(self.path)[2]) + self._way
+        return describe(self.path, load_once(self.path)[2]) + self._way
 
     @property
     def headline(self) -> str:
         """The description without the history of the training."""
-        network, audio, _ = load_any_network(self.path)
-        return headline(self.path, bool(network.remembers), audio, torch.device(self.device)) + self._way
+        network, audio, _ = load_once(self.path)
+        return headline(self.path, network, audio, torch.device(self.device)) + self._way
 
     @property
     def _way(self) -> str:
@@ -102,14 +96,15 @@ class Network:
 
     @property
     def audio(self) -> AudioConfig:
-        return load_any_network(self.path)[1]
+        return load_once(self.path)[1]
 
     def estimate(self, recording: Recording) -> Estimates:
         rate = recording.song.rate
         with device_errors(torch.device(self.device)):
-            network, audio, _ = load_any_network(self.path)
+            network, audio, _ = load_once(self.path)
             network.to(choose_device(self.device))
-            [voice] = separate(network, recording.mixture[None], rate, audio, self.bidirectional, self.keys)
+            network = both_ways(network) if self.bidirectional else network
+            [voice] = separate(network, recording.mixture[None], rate, audio, self.keys)
         return recording.with_accompaniment(voice), ""
 
 

@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from Model_RNN import BidirectionalNetwork, both_ways
 from networks.hearing import KEYS
 from process.commandline import parser_from, renamed
 from process.devices import choose_device, device_errors
 from process.errors import UserError, command, make_folder, printable
 from process.stopping import stop_status
-from separation.bidirectional import Bidirectional
 from separation.naming import FORMATS, STEMS, Plan, is_done, make_plan
 from separation.separate import OUT_OF_TUNE, describe, find_checkpoint, headline
+from separation.separator import CONTEXT, SEGMENT
 from separation.stems import PIPE, Job, separate_song
 from sound.streams import RAW_TYPES
 from util import AudioConfig, load_network
@@ -65,14 +66,11 @@ def parse_options(
     partial = "of a damaged file, separate what can be read (default: refuse it)"
     add("--partial", action="store_true", help=partial)
     if network_class.remembers:
-        latency = Bidirectional.SEGMENT + Bidirectional.FADE + Bidirectional.CONTEXT
-        bidirectional = "run the network backwards in time, too: usually better, twice as long, "
-        bidirectional += f"{latency:.0f} s of latency (for files only)"
+        bidirectional = "separate with the network that hears the song backwards in time, too: better, slower, and "
+        bidirectional += f"with {SEGMENT + CONTEXT:.0f} s of latency"
         add("--bidirectional", action="store_true", help=bidirectional)
-    keys = (
-        "test-time augmentation: average the masks of the song in this many keys, which takes as many times as long; "
-    )
-    keys += "it gained on karaoke clips and lost on real songs (default: %(default)s, none)"
+    keys = "test-time augmentation: average the masks of the song in this many keys, which takes as many times as long "
+    keys += "and is better still (default: %(default)s, none)"
     add("--tta", type=int, choices=KEYS, default=1, dest="keys", help=keys)
     renamed(parser, "--keys", "--tta")
     checkpoint = "checkpoint to separate with (default: the best one in the current folder, else the pretrained one)"
@@ -172,12 +170,16 @@ def main(network_class: type[Any], documentation: str, argv: list[str] | None = 
     torch.set_num_threads(1)  # the rest reads and writes; more threads are many times slower on a busy machine
     share_memory()
     device = choose_device(options.device)
-    path = options.checkpoint or find_checkpoint(network_class.name)
-    network, audio, checkpoint = load_network(path, network_class)
+    kinds: list[Any] = [BidirectionalNetwork, network_class] if network_class.remembers else [network_class]
+    names = [kind.name for kind in kinds if options.bidirectional or not kind.foresees]
+    path = options.checkpoint or find_checkpoint(*names)
+    network, audio, checkpoint = load_network(path, *kinds)
+    if options.bidirectional:
+        network = both_ways(network)
     with device_errors(device):
         network.to(device)
     progress = Progress(len(plan.jobs), options.quiet)
-    progress.say(headline(path, network_class.remembers, audio, device))
+    progress.say(headline(path, network, audio, device))
     if checkpoint.get("in_tune"):
         progress.say(f"warning: {path}: {OUT_OF_TUNE}: train it anew", True)
     if options.verbose:

@@ -64,7 +64,6 @@ def make_plan(options: argparse.Namespace) -> Plan:
             {stem: fill(pattern, source, name, stem) for stem in stems},
             raw,
             options.float,
-            options.bidirectional,
             options.keys,
             options.bitrate,
             options.partial,

@@ -1,6 +1,7 @@
 """From mixture to voice: resample, STFT, mask, overlap-add, resample back. Files, pipes and evaluation use it."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from sound.resampling import Resampler
 from util import AudioConfig, overlap_add, overlap_windows, stft
 
 FRAMES = 144  # per call of the network, over all keys: more take more memory and are not faster, few take longer
+SEGMENT, CONTEXT = 40.0, 5.0  # seconds, per call of a network that foresees, and before and after it
 
 Block = tuple[np.ndarray, bool]  # the next samples of a mixture (channels, samples), and whether they are the last
 Piece = tuple[np.ndarray, np.ndarray, bool]  # mixture and voice (channels, samples), and whether they are the last
@@ -51,9 +53,16 @@ class Frames:
 
     block: Block  # at the mixture's rate
     arrived: int  # samples of the stream so far, at the network's rate
-    sound: torch.Tensor  # what the frames see, at the network's rate: (channels, samples)
     spectrum: torch.Tensor  # (channels, frames, bins), complex
-    magnitude: torch.Tensor  # of all channels together: (1, frames, bins)
+    # What the network hears: these frames, with others before and after them if it foresees.
+    before: int  # how many
+    missing: tuple[int, int]  # how many more it should hear before and after, where the song has none
+    sound: torch.Tensor  # what all of them see, at the network's rate: (channels, samples)
+    magnitude: torch.Tensor  # of all channels together: (1, more frames, bins)
+
+    def own(self, values: torch.Tensor) -> torch.Tensor:
+        """Of values (1, more frames, ...), those of these frames."""
+        return values[:, self.before : self.before + self.spectrum.shape[1]]
 
 
 class Separator:
@@ -64,7 +73,8 @@ class Separator:
     the network's band (half its sample rate), the voice gets the share that it has in the band's top octave, frame by
     frame: nearly all of a sung s, next to nothing of a cymbal. Below 20 Hz it gets nothing. The voice is as long as the
     mixture and does not depend on how the stream is cut into pieces. Latency: a block, plus the reach of the
-    resamplers.
+    resamplers. A network that foresees hears the stream in segments, each with some context before and after it, which
+    adds SEGMENT + CONTEXT to the latency.
 
     It works in steps, each of which has its own part of the state, so that the one that takes longest may run in a
     thread of its own. None keeps frames that it is done with while it waits for the next ones: they take most of the
@@ -82,11 +92,17 @@ class Separator:
 
         # analyse
         self.to_network = Resampler(rate, audio.sample_rate, channels)
-        self.most = max(1, FRAMES // rows)  # frames per call of the network
+        self.foresees = bool(getattr(network, "foresees", False))
+        seconds = audio.hop / audio.sample_rate  # of a frame
+        # frames per call of the network, and how many more it hears on either side
+        self.most = math.ceil(SEGMENT / seconds) if self.foresees else max(1, FRAMES // rows)
+        self.context = math.ceil(CONTEXT / seconds) if self.foresees else 0
         self.longest = self.hearing.longest  # a frame in the highest key reaches this far back
-        # At the network's rate: the samples that frames to come will see. The first frame is centred at sample 0.
+        # At the network's rate: the samples that frames to come will see, and before them those of `before` frames, the
+        # context of the next. The first frame is centred at sample 0.
         self.sound = torch.zeros(channels, self.longest - audio.block // 2, device=self.device)
         self.arrived = 0  # samples
+        self.before = 0
 
         # find_masks
         self.network = packed(network)
@@ -118,17 +134,32 @@ class Separator:
     # ---------------------------------------------------------------------------------------------- analyse
 
     def analyse(self, blocks: Iterable[Block]) -> Iterator[Frames]:
-        """Cut each block into frames, of about as many a call of the network. What is left is kept for the next."""
+        """Cut each block into frames, a call of the network after the other. What is left is kept for the next."""
         hop = self.audio.hop
         for waveform, last in blocks:
             self._arrive(waveform, last)
             frames = max(0, (self.sound.shape[1] - self.longest) // hop + 1)
-            calls = max(1, -(-frames // self.most))
-            for number in range(calls):
-                first, end = (each * frames // calls for each in (number, number + 1))
-                arriving = waveform[:, : None if number == 0 else 0], last and number == calls - 1
-                yield self._look(arriving, first, end)
-            self.sound = self.sound[:, frames * hop :].clone()
+            calls = list(self._calls(frames, last)) or [(0, 0)]
+            for number, (first, end) in enumerate(calls):
+                arriving = waveform[:, : None if number == 0 else 0], last and number == len(calls) - 1
+                yield self._look(arriving, first, end, frames)
+            done = max(calls[-1][1], self.before)
+            self.before = min(done, self.context)
+            self.sound = self.sound[:, (done - self.before) * hop :].clone()
+
+    def _calls(self, frames: int, last: bool) -> Iterator[tuple[int, int]]:
+        """Which of the frames at hand each call is for: the first, and the one after the last.
+
+        A network that foresees gets segments of always the same size, so that they do not depend on the blocks. For
+        any other, calls are of about one size.
+        """
+        if not self.foresees:
+            calls = -(-frames // self.most)
+            yield from ((number * frames // calls, (number + 1) * frames // calls) for number in range(calls))
+            return
+        for first in range(self.before, frames, self.most):
+            if last or first + self.most + self.context <= frames:
+                yield first, min(first + self.most, frames)
 
     @torch.inference_mode()
     def _arrive(self, waveform: np.ndarray, last: bool) -> None:
@@ -140,14 +171,17 @@ class Separator:
         self.sound = torch.cat([self.sound, new], dim=1)
 
     @torch.inference_mode()
-    def _look(self, block: Block, first: int, end: int) -> Frames:
-        """Frames of self.sound, perhaps none."""
-        hop, sound = self.audio.hop, self.sound
-        seen = sound[:, first * hop : (end - 1) * hop + self.longest]
-        spectrum = torch.zeros(len(sound), 0, self.audio.bins, dtype=torch.complex64, device=self.device)
-        if end > first:
-            spectrum = stft(seen[:, self.longest - self.audio.block :], self.audio, pad=False)
-        return Frames(block, self.arrived, seen, spectrum, together(spectrum))
+    def _look(self, block: Block, first: int, end: int, frames: int) -> Frames:
+        """Frames of self.sound, perhaps none, for the network in their context."""
+        if end == first:
+            spectrum = torch.zeros(len(self.sound), 0, self.audio.bins, dtype=torch.complex64, device=self.device)
+            return Frames(block, self.arrived, spectrum, 0, (0, 0), self.sound[:, :0], together(spectrum))
+        start, stop = max(0, first - self.context), min(end + self.context, frames)
+        missing = self.context - (first - start), self.context - (stop - end)
+        seen = self.sound[:, start * self.audio.hop : (stop - 1) * self.audio.hop + self.longest]
+        spectrum = stft(seen[:, self.longest - self.audio.block :], self.audio, pad=False)
+        own = spectrum[:, first - start : end - start]
+        return Frames(block, self.arrived, own, first - start, missing, seen, together(spectrum))
 
     # ---------------------------------------------------------------------------------------------- find masks
 
@@ -157,9 +191,14 @@ class Separator:
         if not frames.magnitude.numel():
             return frames, frames.magnitude
         run = map if self.groups == 1 else self.pool.map
-        heard = self.hearing.hear(frames.sound, frames.magnitude).tensor_split(self.groups)
-        masks, self.states = zip(*run(self._run, heard, self.states), strict=True)
-        return frames, self.hearing.put_back(torch.cat(masks))
+        heard = self.hearing.hear(frames.sound, frames.magnitude)  # (keys, more frames, bins)
+        before, after = (min(missing, heard.shape[1]) for missing in frames.missing)
+        if before or after:  # the song's first and last seconds turned round are better context than none
+            ends = heard[:, :before].flip(1), heard[:, heard.shape[1] - after :].flip(1)
+            heard = torch.cat([ends[0], heard, ends[1]], dim=1)
+        masks, self.states = zip(*run(self._run, heard.tensor_split(self.groups), self.states), strict=True)
+        mask = torch.cat(masks)[:, before : heard.shape[1] - after]
+        return frames, frames.own(self.hearing.put_back(mask))
 
     @torch.inference_mode()  # a thread does not inherit it
     def _run(self, magnitude: torch.Tensor, state: tuple | None) -> tuple[torch.Tensor, tuple | None]:
@@ -194,7 +233,7 @@ class Separator:
         hop, last = self.audio.hop, frames.block[1] and frames.arrived
         sound = [self.sums[0][:, :0]]
         if count := mask.shape[1]:
-            gain = top_octave(mask, frames.magnitude)  # (1, count)
+            gain = top_octave(mask, frames.own(frames.magnitude))  # (1, count)
             masked, weight = overlap_add(frames.spectrum * (mask - gain[..., None]), self.audio)
             self._add(torch.cat([masked, overlap_windows(gain, self.audio)]), weight)
             sound.append(self._take(count * hop))

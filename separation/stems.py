@@ -16,8 +16,7 @@ import soundfile
 import torch
 
 from process.errors import UserError
-from separation.separate import make_separator
-from separation.separator import Block, Each
+from separation.separator import Block, Each, Separator
 from sound.encoding import ENCODERS, create_with_ffmpeg, rate_to_write, resampled
 from sound.ffmpeg import ffmpeg_is_there, listed, open_with_ffmpeg, probe
 from sound.files import UnknownFormat, open_sound
@@ -45,16 +44,15 @@ def is_pipe(name: str) -> bool:
 class Job:
     """A song and its stems: names of files, or '-' for standard input and output.
 
-    raw: the format of standard input and output, if not WAV; as_float: write float samples; bidirectional and keys:
-    see Bidirectional and Separator; bitrate: of lossy stems, kb/s, if not the default; partial: separate what can be
-    read of a damaged file; track: which sound track of a video, from 1, if not the first.
+    raw: the format of standard input and output, if not WAV; as_float: write float samples; keys: see Separator;
+    bitrate: of lossy stems, kb/s, if not the default; partial: separate what can be read of a damaged file; track:
+    which sound track of a video, from 1, if not the first.
     """
 
     source: str
     targets: dict[str, str]  # stem -> file
     raw: RawFormat | None = None
     as_float: bool = False
-    bidirectional: bool = False
     keys: int = 1
     bitrate: int | None = None
     partial: bool = False
@@ -131,7 +129,7 @@ def _write_stems(
                 f"{job.source}: stems have {rates.pop()} Hz, since their format lacks the song's {sound.info.rate} Hz"
             )
         info, subtype = sound.info, next(iter(writers.values())).subtype
-        separator = make_separator(network, audio, info.rate, info.channels, job.bidirectional, job.keys)
+        separator = Separator(network, audio, info.rate, info.channels, job.keys)
         if not job.piped:  # else each block as soon as it arrives
             arriving = gathered(arriving, max(1, PIECE // info.channels))
         pieces: Iterator = _with_end(arriving, info.channels)

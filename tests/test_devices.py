@@ -15,7 +15,7 @@ import evaluate
 import separate_RNN
 import train_RNN
 from Model import FeedforwardNetwork
-from Model_RNN import RecurrentNetwork, RNNConfig
+from Model_RNN import RecurrentNetwork, RNNConfig, both_ways
 from networks.encoders import ENCODERS
 from networks.hearing import Hearing
 from networks.layers import LSTM
@@ -23,7 +23,6 @@ from process.devices import choose_device, device_errors, send
 from process.errors import UserError
 from scoring import systems
 from separation import command as separation_command
-from separation.bidirectional import Bidirectional
 from separation.separator import Separator
 from training import command as training_command
 from training import loop
@@ -43,7 +42,8 @@ def remember(lstm: LSTM, values: torch.Tensor, state: tuple | None = None):
     """In place of cuDNN: values of the shapes of an LSTM's."""
     last = values[-1:, :, :1].expand(-1, -1, lstm.hidden_size)
     last = last if state is None else last + sum(state)
-    return values[..., :1].expand(-1, -1, lstm.hidden_size) + last, (last, last)
+    width = lstm.hidden_size * (1 + lstm.bidirectional)
+    return values[..., :1].expand(-1, -1, width) + last[..., :1], (last, last)
 
 
 @pytest.fixture
@@ -78,9 +78,9 @@ def test_a_step_of_training_stays_on_its_device(on_cuda, encoder):
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-@pytest.mark.parametrize("kind", [Separator, Bidirectional])
-def test_separation_stays_on_its_device(on_cuda, encoder, kind):
-    separator = kind(network_on_cuda(encoder), AUDIO, 16000, 2)
+@pytest.mark.parametrize("prepare", [lambda network: network, both_ways], ids=["causal", "both ways"])
+def test_separation_stays_on_its_device(on_cuda, encoder, prepare):
+    separator = Separator(prepare(network_on_cuda(encoder)), AUDIO, 16000, 2)
     voices = [
         separator.push(np.zeros((2, samples), np.float32), last)[1] for samples, last in ((9000, False), (0, True))
     ]
@@ -190,7 +190,7 @@ def test_what_apples_gpu_cannot_do_is_the_reason_for_a_song_without_scores(monke
     def fail(*_):
         raise FAILURES[0]
 
-    monkeypatch.setattr(systems, "load_any_network", fail)
+    monkeypatch.setattr(systems, "load_once", fail)
     recording = systems.Recording(SimpleNamespace(rate=8000), *np.zeros((2, 100), np.float32))
     with pytest.raises(UserError, match=r"--device mps: The operator 'aten::x' is not currently implemented"):
         systems.Network("RNN", Path("x.pt"), device="mps").estimate(recording)
@@ -209,9 +209,9 @@ def test_evaluation_runs_its_networks_on_the_device_that_was_asked_for(trained, 
     monkeypatch.chdir(trained)
     monkeypatch.setattr(evaluate, "choose_device", torch.device)
     monkeypatch.setattr(
-        evaluate, "load_any_network", lambda _: (SimpleNamespace(remembers=True), AUDIO, {"name": "RNN"})
+        evaluate, "load_once", lambda _: (SimpleNamespace(remembers=True, foresees=False), AUDIO, {"name": "RNN"})
     )
-    monkeypatch.setattr(systems, "load_any_network", lambda *_: (None, AUDIO, {}))
+    monkeypatch.setattr(systems, "load_once", lambda *_: (None, AUDIO, {}))
     for device in ("cpu", "cuda"):
         options = evaluate.parse_options(["songs", "--device", device, "--bidirectional", "--tta", "3"])
         networks = [system for system in evaluate.make_systems(options, []) if isinstance(system, systems.Network)]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from Model import FeedforwardConfig, FeedforwardNetwork
-from Model_RNN import RecurrentNetwork, RNNConfig
+from Model_RNN import BidirectionalNetwork, RecurrentNetwork, RNNConfig, both_ways, remember
 from networks.bands import band_edges
 from networks.conv import conv_bands
 from networks.encoders import ENCODERS, encoder_of
@@ -87,6 +87,40 @@ def test_the_state_of_the_contract(network):
         bands = {"dense": 1, "bands": 5, "conv": conv_bands(33)}[network.config.encoder]
         shape = (network.config.layers, 2, bands * network.config.memory)
         assert [part.shape for part in state] == [shape, shape]
+
+
+RECURRENT = [network for network in NETWORKS if network.remembers]
+recurrent = pytest.mark.parametrize(
+    "network", RECURRENT, ids=lambda network: f"{network.config.encoder} {network.config.layers}"
+)
+
+
+@recurrent
+def test_in_both_directions_every_frame_depends_on_every_other(network):
+    magnitude = torch.rand(2, 9, 33, dtype=torch.float64)  # in which the least dependence shows
+    twin = BidirectionalNetwork(network.config).double().eval()
+    mask, state = twin(magnitude)
+    assert mask.shape == magnitude.shape and state is None and ((mask >= 0) & (mask <= 1)).all()
+    for frame in (0, 4, 8):
+        other = magnitude.clone()
+        other[:, frame] = torch.rand(2, 33)
+        assert (twin(other)[0] != mask).any(dim=-1).all()
+    assert torch.allclose(twin(magnitude[1:])[0], mask[1:])
+
+
+@recurrent
+def test_a_recurrent_network_made_bidirectional(network):
+    """Its LSTMs run both ways with the same weights, and what follows them gets the mean of what both remember."""
+    magnitude = torch.rand(2, 9, 33)
+    twin = both_ways(network)
+    assert isinstance(twin, BidirectionalNetwork) and not twin.training and both_ways(twin) is twin
+    code = network.encoder(network.compression(magnitude))
+    for lstm, fuse in network._layers():
+        forwards, _ = remember(lstm, code, None)
+        backwards, _ = remember(lstm, code.flip(1), None)
+        code = fuse(code, (forwards + backwards.flip(1)) / 2)
+    assert torch.allclose(twin(magnitude)[0], network.decoder(code), atol=1e-5)
+    assert torch.allclose(twin(magnitude.flip(1))[0].flip(1), twin(magnitude)[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)

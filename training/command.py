@@ -27,7 +27,7 @@ from training.options import parse_options
 from training.parallel import hidden, joined, leads, ranks, workers_for
 from training.resuming import check_data, fingerprints, resumed_checkpoint, take_over
 from training.variation import RandomEffects, RandomEqualizer, RandomSpeed, RandomTranspose, Remix
-from util import AudioConfig, load_checkpoint, load_network
+from util import AudioConfig, load_network
 
 CORNER = 700.0  # Hz, below which an encoder's bands are about equally wide, as on the mel scale
 
@@ -77,12 +77,7 @@ def make_network(
             f"{path}: expected a checkpoint to start from, found none; {train_first}"
             "name another, or 'scratch', with --init"
         )
-    first_class = network_class
-    if starts_from and load_checkpoint(path)["name"] != network_class.name:
-        first_class = starts_from
-    own_kind = first_class is network_class
-    first: Any  # the network to start from
-    first, audio, checkpoint = load_network(path, first_class)
+    first, audio, checkpoint = load_network(path, *filter(None, (network_class, starts_from)))
     if options.plain and not checkpoint.get("plain"):
         raise UserError(f"{path}: expected a network that was trained with --plain, too, found another")
     config = dataclasses.asdict(first.config)
@@ -90,21 +85,20 @@ def make_network(
         found = config[name] if name in config else getattr(audio, name)
         if found != value:
             raise UserError(f"{path}: expected {name} {value}, found {found}")
-    if own_kind:
-        sizes.pop("memory", None)
-        if starts_from:
-            memory, layers = first.config.memory, first.config.layers
-            if "hidden_size" in options.given and options.hidden_size != memory:
-                raise UserError(f"{path}: expected a hidden size of {options.hidden_size}, found {memory}")
-            sizes["layers"] = options.layers or layers
-            if sizes["layers"] < layers:
-                raise UserError(f"{path}: expected at most {options.layers} layers, found {layers}")
-        network = network_class(dataclasses.replace(first.config, **sizes))
+    if first.remembers:
+        memory, layers = first.config.memory, first.config.layers
+        if "hidden_size" in options.given and options.hidden_size != memory:
+            raise UserError(f"{path}: expected a hidden size of {options.hidden_size}, found {memory}")
+        sizes |= {"memory": memory, "layers": options.layers or layers}
+        if sizes["layers"] < layers:
+            raise UserError(f"{path}: expected at most {options.layers} layers, found {layers}")
+    network = network_class(network_class.Config(**config | sizes))
+    if type(first) is network_class:
         network.load_state_dict(first.state_dict(), strict=False)  # further LSTMs keep what they begin with
-        options.before = f"; before that, {checkpoint.get('trained_on', 'unknown data')}"
     else:
-        network = network_class(network_class.Config(**config | sizes))
         network.start_from(first)
+    if type(first) is network_class or first.remembers:
+        options.before = f"; before that, {checkpoint.get('trained_on', 'unknown data')}"
     return network, audio
 
 
@@ -160,12 +154,16 @@ def main(
     argv: list[str] | None = None,
     starts_from: type[Any] | None = None,
     shuffle_frames: bool = False,
+    both_ways: type[Any] | None = None,
 ) -> None:
     """Train a network from the command line of a script with this docstring.
 
-    starts_from: class of the network that provides its first weights.
+    starts_from: class of the network that provides its first weights; both_ways: class of the one that it provides
+    with them, which --bidirectional trains instead.
     """
     options = parse_options(network_class, documentation, argv, starts_from)
+    if both_ways and options.bidirectional:
+        network_class, starts_from = both_ways, network_class
     with joined(), only_writer(options.output) if leads() else nullcontext(Path(options.output)) as folder:
         start(network_class, starts_from, shuffle_frames, options, folder)
 

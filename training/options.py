@@ -128,7 +128,12 @@ def parse_options(
     add("--encoder", choices=ENCODERS, help=encoder)
     bands = f"number of bands of an encoder by band (default: {network_class.Config.bands}{or_first})"
     add("--bands", type=int, metavar="N", help=bands)
+    parser.set_defaults(bidirectional=False)
     if starts_from is not None:
+        bidirectional = (
+            "train the network for files, whose LSTM also runs backwards; it starts from the best recurrent one"
+        )
+        add("--bidirectional", action="store_true", help=bidirectional)
         size = "hidden size of the LSTM, of each band if there are bands (default: %(default)s, or that of --init)"
         add("--hidden-size", type=int, metavar="UNITS", default=network_class.Config.memory, help=size)
         renamed(parser, "--memory", "--hidden-size")
@@ -186,7 +191,8 @@ def parse_options(
     return options
 
 
-OF_THE_CALL = {"dataset", "output", "resume", "overwrite", "given", "command", "before"}  # not of the run
+# not of the run
+OF_THE_CALL = {"dataset", "output", "bidirectional", "resume", "overwrite", "given", "command", "before"}
 HOW_LONG = {"epochs", "patience"}
 FOLDERS = {"voices", "accompaniments", "mix"}  # which may move; `data` tells what is in them
 MAY_CHANGE = HOW_LONG | FOLDERS | {"device", "cache", "workers", "threads"}  # all other options shape the weights

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from process.commandline import parser_from
 from process.errors import UserError, command, make_folder, whole_file
-from report.measures.discussion import SECOND_VOICE, add_network_arguments, load_networks
+from report.measures.discussion import NETWORKS, SECOND_VOICE, add_network_arguments, load_networks
 from report.measures.facts import chosen_songs
 from report.measures.leakage import (
     STEP,
@@ -44,7 +44,6 @@ from report.measures.leakage import (
     voice_activity,
 )
 from scoring.report import code_version
-from scoring.systems import NETWORKS
 from songs.layouts import add_dataset_arguments
 from songs.song import Song
 from util import AudioConfig

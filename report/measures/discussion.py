@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from Model import FeedforwardConfig
+from Model import FeedforwardConfig, FeedforwardNetwork
+from Model_RNN import RecurrentNetwork
 from networks.bands import BandJoin, BandSplit, band_edges
 from networks.conv import ConvJoin, ConvSplit
 from networks.mixing import Mixer
@@ -52,13 +53,13 @@ from report.measures.leakage import (
 )
 from scoring.report import code_version
 from scoring.summary import bootstrap
-from scoring.systems import NETWORKS
 from separation.separate import find_checkpoint, separate
 from songs.layouts import add_dataset_arguments
 from songs.song import Song
 from sound.resampling import resample
 from util import AudioConfig, load_network
 
+NETWORKS = {kind.name: kind for kind in (FeedforwardNetwork, RecurrentNetwork)}
 BLOCKS = (512, 1024, 2048, 4096, 8192)  # samples
 OVERLAPS = (2, 4)  # block / hop: that of the course, and of the pretrained networks
 ROOMS = (0.3, 1.0)  # seconds of reverberation

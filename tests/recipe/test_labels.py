@@ -10,6 +10,7 @@ import torch
 from helpers import fails, make_song
 
 from Model import FeedforwardConfig, FeedforwardNetwork
+from Model_RNN import both_ways
 from separation.separate import separate
 from songs.layouts import find_songs
 from sound.resampling import resample
@@ -158,7 +159,7 @@ def test_a_network_and_the_teacher_label_together(tmp_path, monkeypatch):
         [song] = find_songs(data / "taught")["Test"]
         _, vocals = song.read()
         voices.append(vocals)
-    alone = separate(network, mixture, RATE, AudioConfig(RATE, 1024, 256), bidirectional=True)
+    alone = separate(both_ways(network), mixture, RATE, AudioConfig(RATE, 1024, 256))
     expected = 0.6 * voices[0] + 0.4 * resample(alone, RATE, 22050)[0]
     assert np.square(voices[1] - expected).sum() < 0.005 * np.square(expected).sum()
     assert np.square(voices[1] - voices[0]).sum() > 0.05 * np.square(expected).sum()

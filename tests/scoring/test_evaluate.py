@@ -11,7 +11,7 @@ import pytest
 from helpers import RATE, make_song, needs_ffmpeg
 
 import evaluate
-from Model_RNN import RecurrentNetwork
+from Model_RNN import RecurrentNetwork, both_ways
 from pictures import plots
 from scoring import scores
 from scoring.bss_eval import bss_eval_sources
@@ -411,11 +411,12 @@ def test_recurrent_networks_in_both_directions_and_all_in_several_keys_on_reques
     assert report["systems"]["one bidirectional"] == report["systems"]["one"] + ", bidirectional"
     assert report["systems"]["one 3 keys"] == report["systems"]["one"] + ", mean of 3 keys"
     network, audio, _ = load_network(paths[1], RecurrentNetwork)
-    ways = {"one bidirectional": (True, 1), "one 3 keys": (False, 3), "one bidirectional 3 keys": (True, 3)}
-    for system, how in ways.items():
+    ways = {"one bidirectional": (both_ways(network), 1), "one 3 keys": (network, 3)}
+    ways["one bidirectional 3 keys"] = both_ways(network), 3
+    for system, (heard, keys) in ways.items():
         found = column(rows, system)
         for sdr, (name, (mixture, vocals)) in zip(found, sorted(songs.items()), strict=True):
-            [voice] = separate(network, mixture[None], RATE, audio, *how)
+            [voice] = separate(heard, mixture[None], RATE, audio, keys)
             sources, estimates = np.stack([vocals, mixture - vocals]), np.stack([voice, mixture - voice])
             assert sdr == pytest.approx(bss_eval_sources(sources, estimates).sdr[0], abs=0.01), name
     assert len({tuple(column(rows, system)) for system in ("one", *ways)}) == 4

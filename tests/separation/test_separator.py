@@ -11,15 +11,15 @@ import torch
 from helpers import make_song
 
 from Model import FeedforwardConfig, FeedforwardNetwork
-from Model_RNN import RecurrentNetwork, RNNConfig
+from Model_RNN import BidirectionalNetwork, RecurrentNetwork, RNNConfig
 from networks.hearing import Hearing, can_be_sung, together
-from separation import bidirectional
-from separation.bidirectional import Bidirectional
+from separation import separator as engine
 from separation.separate import separate
 from separation.separator import Separator, top_octave
 from sound.resampling import Resampler, resample
 from util import AudioConfig, istft, overlap_add, overlap_windows, stft
 
+KINDS = ("feedforward", "RNN", "RNN_bidirectional")
 AUDIOS = [AudioConfig(8000, 256, 64), AudioConfig(8000, 256, 128), AudioConfig(8000, 250, 77, "hann")]
 
 
@@ -34,9 +34,10 @@ def make_network(kind: str, audio: AudioConfig) -> torch.nn.Module:
     """A small network with random weights, large enough that the mask is far from constant."""
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"bins": audio.bins, "hidden": 30, "code": 20}
+    recurrent = {kind.name: kind for kind in (RecurrentNetwork, BidirectionalNetwork)}
     network: RecurrentNetwork | FeedforwardNetwork = (
-        RecurrentNetwork(RNNConfig(**sizes, memory=10, fusion=20))
-        if kind == "RNN"
+        recurrent[kind](RNNConfig(**sizes, memory=10, fusion=20))
+        if kind in recurrent
         else FeedforwardNetwork(FeedforwardConfig(**sizes))
     )
     network.compression.measure(torch.rand(100, audio.bins))
@@ -152,7 +153,7 @@ def test_a_constant_and_rumble_do_not_go_to_the_voice(audio, rate, hertz):
     assert np.abs(separate(LetThrough(), low, rate, audio))[:, inside].max() < 0.05  # a tenth, at most
     assert np.abs(separate(LetThrough(), tone, rate, audio) - tone)[:, inside].max() < 1e-3
     if rate <= 16000:
-        both = separate(LetThrough(), low + tone, rate, audio, bidirectional=True)
+        both = separate(LetThrough(), low + tone, rate, audio)
         assert np.abs(both - tone)[:, inside].max() < 0.05
 
 
@@ -190,16 +191,16 @@ def test_what_channels_share_is_heard_and_a_quarter_of_the_rest(channels):
     assert torch.allclose(together(spectrum), (mean.abs().square() + beside / 4).sqrt(), rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["feedforward", "RNN"])
-@pytest.mark.parametrize("more", [{}, {"keys": 3}, {"bidirectional": True}], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("keys", [1, 3])
 @pytest.mark.parametrize("channels", [2, 3, 6, 8])
-def test_one_mask_for_all_channels(kind, more, channels):
+def test_one_mask_for_all_channels(kind, keys, channels):
     """Channels that differ by a factor have voices that differ by it, whatever its sign: as if they came in mono."""
     rate, audio = 22050, AUDIOS[0]
     network, sound = make_network(kind, audio), make_sound(1, 8000, rate)
     gains = np.linspace(-1, 1, channels, dtype=np.float32)[:, None]
-    voice = separate(network, gains * sound, rate, audio, **more)
-    mono = separate(network, sound, rate, audio, **more)
+    voice = separate(network, gains * sound, rate, audio, keys)
+    mono = separate(network, sound, rate, audio, keys)
     assert np.abs(voice - gains * mono).max() < 1e-4 and np.abs(mono).max() > 0.05
 
 
@@ -287,82 +288,68 @@ def test_exact_length_and_the_mixture_itself_where_nothing_is_masked(down_to_0_h
 
 @pytest.fixture
 def short_segments(monkeypatch):
-    for name, seconds in (("SEGMENT", 0.3), ("FADE", 0.05), ("CONTEXT", 0.1)):
-        monkeypatch.setattr(Bidirectional, name, seconds)
-
-
-@pytest.mark.parametrize("rate", [8000, 22050])
-def test_in_both_directions(rate):
-    """The mean of both, each of which begins with what it heard first the other way round."""
-    audio = AUDIOS[0]
-    network, sound = make_network("RNN", audio), make_sound(2, round(0.7 * rate), rate)
-    samples = sound.shape[1]
-    turned = sound[:, ::-1]
-    forwards = separate(network, np.concatenate([turned, sound], axis=1), rate, audio)[:, samples:]
-    backwards = separate(network, np.concatenate([sound, turned], axis=1), rate, audio)[:, samples:][:, ::-1]
-    voice = separate(network, sound, rate, audio, bidirectional=True)
-    assert np.abs(voice - (forwards + backwards) / 2).max() < 1e-5
-    assert np.abs(separate(network, turned, rate, audio, bidirectional=True)[:, ::-1] - voice).max() < 1e-5
-    assert np.abs(forwards - backwards).max() > 0.01  # the network remembers
+    for name, seconds in (("SEGMENT", 0.3), ("CONTEXT", 0.1)):
+        monkeypatch.setattr(engine, name, seconds)
 
 
 @pytest.mark.parametrize("sizes", [(1, 700), (2, 3, 999), (4000,), (10**6,)], ids=str)
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.29, 0.301, 0.46, 1.37])
 @pytest.mark.parametrize("rate", [8000, 22050])
-def test_any_block_size_in_both_directions(down_to_0_hz, short_segments, rate, seconds, sizes):
+@pytest.mark.parametrize("keys", [1, 3])
+def test_any_block_size_in_both_directions(down_to_0_hz, short_segments, rate, seconds, sizes, keys):
     audio = AUDIOS[0]
-    network, sound = make_network("RNN", audio), make_sound(2, round(seconds * rate), rate)
-    mixture, voice = push_in_pieces(Bidirectional(network, audio, rate, 2), sound, repeat(*sizes))
+    network, sound = make_network("RNN_bidirectional", audio), make_sound(2, round(seconds * rate), rate)
+    mixture, voice = push_in_pieces(Separator(network, audio, rate, 2, keys), sound, repeat(*sizes))
     assert np.array_equal(mixture, sound) and voice.dtype == np.float32
-    assert np.abs(voice - separate(network, sound, rate, audio, bidirectional=True)).max(initial=0) < 1e-5
-    same = separate(LetThrough(), sound, rate, audio, bidirectional=True)
-    assert np.abs(same - sound).max(initial=0) < 1e-5
+    assert np.abs(voice - separate(network, sound, rate, audio, keys)).max(initial=0) < 1e-5
+    if keys == 1:
+        mixture, voice = push_in_pieces(Separator(Around(), audio, rate, 2), sound, repeat(*sizes))
+        assert np.abs(voice - whole_song(Around(), sound, rate)).max(initial=0) < 1e-5
 
 
-class Before(torch.nn.Module):
-    """A network whose mask depends on the frame and on the one before."""
+class Around(torch.nn.Module):
+    """A network whose mask depends on the frame, on the one before, and on the one after it."""
+
+    foresees = True
 
     def forward(self, magnitude, state=None):
-        first = torch.zeros_like(magnitude[:, :1]) if state is None else state[0]
-        before = torch.cat([first, magnitude[:, :-1]], dim=1)
-        return magnitude / (magnitude + before + 1e-6), (magnitude[:, -1:],)
+        around = torch.nn.functional.pad(magnitude, (0, 0, 1, 1))
+        return magnitude / (magnitude + around[:, :-2] + 2 * around[:, 2:] + 1e-6), state
 
 
-def test_segments_have_context(monkeypatch):
-    """With a memory that is shorter than the context, and all in whole hops, segments make no difference.
+def whole_song(network: torch.nn.Module, sound: np.ndarray, rate: int) -> np.ndarray:
+    """The voice if a network that foresees hears the song all at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "SEGMENT", 1e3)
+        return separate(network, sound, rate, AUDIOS[0])
 
-    Half the fade is as long as what the frames at a segment's edge miss: a block less a hop.
-    """
+
+def test_a_song_shorter_than_a_segment_is_heard_at_once():
+    """From its first frame to its last, in one call, with its ends turned round in place of what is missing there."""
     audio = AUDIOS[0]
-    sound = make_sound(1, 100 * audio.hop, audio.sample_rate)
-    whole = separate(Before(), sound, audio.sample_rate, audio, bidirectional=True)
-    for name, hops in (("SEGMENT", 30), ("FADE", 8), ("CONTEXT", 8)):
-        monkeypatch.setattr(Bidirectional, name, hops * audio.hop / audio.sample_rate)
-    assert np.abs(separate(Before(), sound, audio.sample_rate, audio, bidirectional=True) - whole).max() < 1e-6
+    network, sound = make_network("RNN_bidirectional", audio), make_sound(1, 8000, audio.sample_rate)
+    spectrum = stft(torch.from_numpy(sound), audio)
+    with torch.inference_mode():
+        heard = together(spectrum)
+        frames = heard.shape[1]
+        mask = network(torch.cat([heard.flip(1), heard, heard.flip(1)], dim=1))[0][:, frames : 2 * frames]
+        expected = istft(mask * can_be_sung(audio) * spectrum, audio, sound.shape[1])
+    assert np.abs(separate(network, sound, audio.sample_rate, audio) - expected.numpy()).max() < 1e-5
 
 
-def test_segments_are_faded_into_each_other(down_to_0_hz, short_segments, monkeypatch):
-    """Every segment has another network here, which lets through a tenth more than the one before; so forwards, 0."""
-    shares = iter(range(10))
+def test_a_segment_hears_no_more_than_its_context(short_segments):
+    audio, calls = AUDIOS[0], []
 
-    class Share(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.share = next(shares) / 10
-
+    class Note(Around):
         def forward(self, magnitude, state=None):
-            return torch.full_like(magnitude, self.share), state
+            calls.append(magnitude.shape[1])
+            return super().forward(magnitude, state)
 
-    rate = 8000
-    monkeypatch.setattr(bidirectional, "Separator", lambda _, *rest: Separator(Share(), *rest))
-    separator = Bidirectional(LetThrough(), AUDIOS[0], rate, 1)
-    sound = np.ones((1, 2 * 2400 + 100), np.float32)  # two segments, and 100 samples of a third
-    _, voice = separator.push(sound, last=True)
-    steps = np.repeat([0.05, 0.1, 0.15], (2400, 2400, 100))
-    fades = [0.05 * np.linspace(2, 0, samples).clip(max=1) for samples in (400, 100)]
-    fades = np.concatenate([fades[0], np.zeros(2000), fades[1]])
-    steps[2400:] -= fades
-    assert np.abs(voice[0] - steps).max() < 1e-5
+    segment, context = (round(seconds * audio.sample_rate / audio.hop + 0.499) for seconds in (0.3, 0.1))
+    samples = round(1.0 * audio.sample_rate)
+    separate(Note(), make_sound(1, samples, audio.sample_rate), audio.sample_rate, audio)
+    frames = audio.frames(samples)
+    assert calls == [min(segment, frames - start) + 2 * context for start in range(0, frames, segment)]
 
 
 @pytest.mark.parametrize("rates", [(44100, 16000), (16000, 44100), (8000, 16000), (192000, 16000), (44101, 16000)])
@@ -420,10 +407,10 @@ class Half(torch.nn.Module):
         return torch.full_like(magnitude, 0.5), state
 
 
-@pytest.mark.parametrize("kind", [Separator, Bidirectional])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_separator_goes_with_its_stream(kind):
     """Without waiting for the garbage collector: each holds packed weights, and threads if there are several keys."""
-    separator = kind(make_network("RNN", AUDIOS[0]), AUDIOS[0], 8000, 1, keys=3)
+    separator = Separator(make_network(kind, AUDIOS[0]), AUDIOS[0], 8000, 1, keys=3)
     separator.push(make_sound(1, 800, 8000), last=True)
     still_there = weakref.ref(separator)
     gc.disable()

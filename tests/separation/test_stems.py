@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,17 +17,16 @@ from helpers import RATE, ROOT, Forked, make_song, wait_for
 
 import separate_feedforward
 import separate_RNN
-from Model_RNN import RecurrentNetwork
+from Model_RNN import RecurrentNetwork, both_ways
 from process.errors import UserError
 from separation import command, stems
-from separation.bidirectional import Bidirectional
 from separation.separate import separate
 from separation.separator import Separator
 from sound import files
 from sound.files import sound_info
 from sound.tags import WRITTEN_HERE, Tags
 from sound.writing import create_sound
-from util import load_network, wavread, wavwrite
+from util import load_network, save_checkpoint, wavread, wavwrite
 
 
 def loud_song(seconds: float = 1.5, rate: int = RATE, peak: float = 0.9) -> np.ndarray:
@@ -75,12 +75,8 @@ def test_a_file_is_separated_in_large_pieces(trained, tmp_path, monkeypatch):
     assert arrived == [(4000, False)] * 3 + [(0, True)]
 
 
-@pytest.mark.parametrize("both_ways", [False, True])
-def test_the_network_has_a_thread_of_its_own_beside_the_rest(trained, tmp_path, monkeypatch, both_ways):
-    monkeypatch.setattr(Bidirectional, "_hear", lambda self, sound: sound.copy())  # or it would separate again
-    steps = {"_look": Separator, "find_masks": Separator, "_piece": Separator}
-    steps |= {"hear_backwards": Bidirectional} if both_ways else {}
-    threads: dict[str, set[int]] = {name: set() for name in steps}
+def test_the_network_has_a_thread_of_its_own_beside_the_rest(trained, tmp_path, monkeypatch):
+    threads: dict[str, set[int]] = {name: set() for name in ("_look", "find_masks", "_piece")}
 
     def note(name: str, step: Callable) -> Callable:
         def noted(self, item, *more):
@@ -89,17 +85,14 @@ def test_the_network_has_a_thread_of_its_own_beside_the_rest(trained, tmp_path, 
 
         return noted
 
-    for name, owner in steps.items():
-        monkeypatch.setattr(owner, name, note(name, getattr(owner, name)))
+    for name in threads:
+        monkeypatch.setattr(Separator, name, note(name, getattr(Separator, name)))
     wavwrite(tmp_path / "song.wav", loud_song(1.5), RATE)
     network, audio, _ = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
-    targets = {"vocals": str(tmp_path / "voice.wav")}
-    job = stems.Job(str(tmp_path / "song.wav"), targets, bidirectional=both_ways)
-    stems.separate_song(network, audio, job)
+    stems.separate_song(network, audio, stems.Job(str(tmp_path / "song.wav"), {"vocals": str(tmp_path / "voice.wav")}))
     here = threading.get_ident()
     assert threads["_look"] == threads["_piece"] == {here}  # with reading and writing
-    own = [thread for name in steps if name not in ("_look", "_piece") for thread in threads[name]]
-    assert len(own) == len(set(own)) == len(steps) - 2 and here not in own
+    assert len(threads["find_masks"]) == 1 and here not in threads["find_masks"]
 
 
 def test_what_fails_in_the_networks_thread_ends_the_separation(trained, tmp_path, monkeypatch):
@@ -155,6 +148,33 @@ def test_what_lies_above_the_networks_band_stays_in_the_accompaniment_where_nobo
     assert np.abs(voice).max() < 1e-3 and np.abs(accompaniment[0] - tone).max() < 1e-3
 
 
+def test_which_checkpoint_both_directions_take(trained, tmp_path, monkeypatch, capsys):
+    """In a folder, that of a network trained for it comes before the recurrent one, and the current folder before the
+    pretrained ones. A checkpoint that is named is taken, with or without --bidirectional."""
+    monkeypatch.chdir(tmp_path)
+    wavwrite("song.wav", loud_song() * 0.5, RATE)
+
+    def headline(*more: str) -> str:
+        assert separate_RNN.main(["song.wav", "-o", "stems", *more]) == 0
+        return capsys.readouterr().err.splitlines()[0]
+
+    network, audio, _ = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
+    shutil.copy(trained / "savedModel_RNN_best.pt", tmp_path)
+    assert "bidirectional network (savedModel_RNN_best.pt)" in headline("--bidirectional")
+    save_checkpoint("savedModel_RNN_bidirectional_best.pt", both_ways(network), audio)
+    assert "bidirectional network (savedModel_RNN_bidirectional_best.pt)" in headline("--bidirectional")
+    assert "recurrent network (savedModel_RNN_best.pt)" in headline()
+    shutil.copy("savedModel_RNN_bidirectional_best.pt", "x.pt")
+    assert "bidirectional network (x.pt)" in headline("--checkpoint", "x.pt")
+    for name in ("RNN", "RNN_bidirectional"):
+        Path(f"savedModel_{name}_best.pt").unlink()
+    assert "bidirectional network (pretrained)" in headline("--bidirectional")
+    assert (
+        separate_RNN.main(["song.wav", "y.wav", "--checkpoint", str(trained / "savedModel_feedforward_best.pt")]) == 1
+    )
+    assert "of the RNN_bidirectional or RNN network, found one of the feedforward network" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("rate", [RATE, 22050])
 def test_in_both_directions_and_in_several_keys_on_request(run, trained, rate, capsys):
     wavwrite("song.wav", loud_song(rate=rate) * 0.5, rate)
@@ -163,11 +183,12 @@ def test_in_both_directions_and_in_several_keys_on_request(run, trained, rate, c
     voice, accompaniment, _ = both("song")
     assert np.array_equal(voice + accompaniment, soundfile.read("song.wav")[0].T)
     network, audio, _ = load_network(trained / "savedModel_RNN_best.pt", RecurrentNetwork)
-    expected = separate(network, wavread("song.wav")[0], rate, audio, bidirectional=True)
+    network = both_ways(network)
+    expected = separate(network, wavread("song.wav")[0], rate, audio)
     assert np.abs(voice - expected).max() < 2**-15
     assert np.abs(voice - soundfile.read("forwards/song_vocals.wav")[0].T).max() > 2**-10
     run("song.wav", "-o", "keys", "--tta", "3", "--bidirectional")
-    in_keys = separate(network, wavread("song.wav")[0], rate, audio, bidirectional=True, keys=3)
+    in_keys = separate(network, wavread("song.wav")[0], rate, audio, keys=3)
     assert np.abs(soundfile.read("keys/song_vocals.wav")[0].T - in_keys).max() < 2**-15
     assert np.abs(in_keys - expected).max() > 2**-10
     with pytest.raises(SystemExit):

@@ -374,7 +374,7 @@ def test_wrong_mixes_end_in_one_line(data, tmp_path, capsys, more, message):
     assert status in (1, 2) and message in capsys.readouterr().err
 
 
-def test_the_recipe_makes_both_networks_and_goes_on_where_it_was_stopped(data, tmp_path):
+def test_the_recipe_makes_all_networks_and_goes_on_where_it_was_stopped(data, tmp_path):
     tiny = [*AUDIO_OPTIONS, *QUICK, "--epochs", "1", "--steps", "2", "--bands", "8"]
     command = ["bash", str(ROOT / "recipe" / "pretrained.sh"), str(data), str(tmp_path), *tiny]
     environment = {**os.environ, "PYTHON": sys.executable, "PROCESSES": "", "HOLD_OUT": "Dee\nCy", "LEAVE_OUT": "bug_1"}
@@ -382,7 +382,7 @@ def test_the_recipe_makes_both_networks_and_goes_on_where_it_was_stopped(data, t
     assert "2 songs Train, 2 songs Valid" in first and "RNN network" in first
     facts = torch.load(tmp_path / "savedModel_RNN_best.pt", weights_only=True)
     assert facts["trained_on"].startswith("songs: 2 files") and "mir1k: 1 files" in facts["trained_on"]
-    made = {name: weights(tmp_path, name, "best") for name in ("feedforward", "RNN")}
+    made = {name: weights(tmp_path, name, "best") for name in ("feedforward", "RNN", "RNN_bidirectional")}
     (tmp_path / "savedModel_RNN_last.pt").unlink()
     (tmp_path / "savedModel_RNN_best.pt").unlink()
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
@@ -406,9 +406,10 @@ def test_the_recipe_trains_in_several_processes_on_request(tmp_path, processes):
         return
     calls = ended.stdout.splitlines()
     several = "-m torch.distributed.run --standalone --nproc-per-node 3 " if processes == "3" else ""
-    for call, network in zip(calls, ("feedforward", "RNN"), strict=False):
+    for call, network in zip(calls, ("feedforward", "RNN", "RNN"), strict=False):
         assert call.startswith(f"{several}{ROOT}/train_{network}.py {tmp_path}/songs --output {tmp_path}/out")
-    assert len(calls) == 5 and all("choose_power.py" in call and "distributed" not in call for call in calls[2:4])
+    assert ["--bidirectional" in call for call in calls[:3]] == [False, False, True]
+    assert len(calls) == 7 and all("choose_power.py" in call and "distributed" not in call for call in calls[3:6])
 
 
 @pytest.mark.parametrize("layout", ["DSD100", "MUSDB18-HQ"])

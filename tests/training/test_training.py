@@ -16,7 +16,7 @@ import train_RNN
 from benchmarks.speed.training import Products16
 from Data import DSD100Dataset, MakeMagnitudeSpectrum
 from Model import FeedforwardConfig, FeedforwardNetwork
-from Model_RNN import RecurrentNetwork
+from Model_RNN import RecurrentNetwork, both_ways
 from songs.layouts import find_songs
 from training import command, files, loop
 from training.loop import carry_state, learning_rate
@@ -86,8 +86,9 @@ def test_recurrent_network_starts_from_the_best_single_frame_network(trained, da
             "RNN",
             [*AUDIO_OPTIONS, "--init", "scratch", "--sequences", "songs", "--workers", "2", "--dropout", "0.2"],
         ),
+        (train_RNN, "RNN_bidirectional", [*AUDIO_OPTIONS, "--bidirectional", "--init", "scratch"]),
     ],
-    ids=["feedforward", "RNN", "RNN-songs-workers"],
+    ids=["feedforward", "RNN", "RNN-songs-workers", "bidirectional"],
 )
 def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(dataset, tmp_path, monkeypatch, script, name, more):
     options = [str(dataset), *QUICK, *more, "--epochs", "4"]
@@ -448,6 +449,27 @@ def test_goes_on_with_a_network_of_its_kind_and_other_songs(trained, dataset, tm
     assert last["trained_on"] == expected
     assert script.main([*argv, "--resume", "--epochs", "3"]) == 0
     assert torch.load(tmp_path / f"savedModel_{name}_last.pt", weights_only=True)["trained_on"] == expected
+
+
+def test_the_bidirectional_network_starts_from_the_best_recurrent_one(trained, dataset, tmp_path, capsys, monkeypatch):
+    argv = [str(dataset), *QUICK, "--output", str(tmp_path), "--bidirectional"]
+    line = fails(capsys, train_RNN.main, *argv)
+    assert "savedModel_RNN_best.pt: expected a checkpoint to start from, found none; run train_RNN.py first" in line
+    shutil.copy(trained / "savedModel_RNN_best.pt", tmp_path)
+    network = intercepted(monkeypatch, argv, train_RNN)["network"]
+    recurrent, audio, _ = load_network(tmp_path / "savedModel_RNN_best.pt", RecurrentNetwork)
+    magnitude = torch.rand(1, 9, audio.bins)
+    assert torch.equal(network.eval()(magnitude)[0], both_ways(recurrent)(magnitude)[0])
+    monkeypatch.undo()
+    assert train_RNN.main(argv) == 0
+    best = torch.load(tmp_path / "savedModel_RNN_bidirectional_best.pt", weights_only=True)
+    assert best["name"] == "RNN_bidirectional" and best["trained_on"].count("; before that, ") == 1
+    assert best["command"].startswith("train_RNN.py ") and "--bidirectional" in best["command"]
+    other = [*argv, "--overwrite", "--init", str(tmp_path / "savedModel_RNN_bidirectional_best.pt")]
+    network = intercepted(monkeypatch, other, train_RNN)["network"]
+    assert all(torch.equal(best["weights"][name], value) for name, value in network.state_dict().items())
+    line = fails(capsys, train_RNN.main, *argv, "--init", trained / "savedModel_feedforward_best.pt", "--overwrite")
+    assert "of the RNN_bidirectional or RNN network, found one of the feedforward network" in line
 
 
 def test_a_network_keeps_its_hidden_size(trained, dataset, tmp_path, capsys, monkeypatch):
