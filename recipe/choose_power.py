@@ -3,16 +3,16 @@
     python recipe/choose_power.py savedModel_RNN_best.pt MUSDB18
     python recipe/choose_power.py savedModel_RNN_best.pt MUSDB18 --or savedModel_RNN_last.pt
 
-The songs are those to validate on. The power is the one with which the mean SDR of the voice is highest (BSS_EVAL v3);
-separation then raises the network's mask to it. With another checkpoint of the run, its weights are taken if they do
-better: the loss is lowest in one epoch, the SDR highest perhaps in another.
+The songs are those to validate on. The power is the lowest with which the mean SDR of the voice (BSS_EVAL v3) is within
+0.02 dB of the highest: this SDR hardly tells what a higher one takes from the voice, which the accompaniment then has.
+Separation raises the network's mask to it. With another checkpoint of the run, its weights are taken if they do better:
+the loss is lowest in one epoch, the SDR highest perhaps in another.
 """
 
 import dataclasses
 import math
 import sys
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -32,6 +32,7 @@ from training.files import FACTS  # noqa: E402
 from util import AudioConfig, load_network, save_checkpoint  # noqa: E402
 
 POWERS = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
+NEAR = 0.02  # dB
 
 
 def mean_sdr(network: torch.nn.Module, audio: AudioConfig, songs: list[Song]) -> float:
@@ -59,15 +60,18 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{options.dataset}: expected songs for validation, found none in Valid")
     best = -math.inf
     for path in dict.fromkeys(filter(None, (options.checkpoint, options.other))):
-        network: Any
         network, audio, checkpoint = load_network(path, *KINDS)
+        scores = []
         for power in POWERS:
             network.config = dataclasses.replace(network.config, power=power)
-            score = mean_sdr(network, audio, songs)
-            print(f"{path.name}, power {power}: {score:.3f} dB", flush=True)
-            if score > best:
-                best, chosen = score, (network, audio, checkpoint, network.config)
-    network, audio, checkpoint, network.config = chosen
+            scores.append(mean_sdr(network, audio, songs))
+            print(f"{path.name}, power {power}: {scores[-1]:.3f} dB", flush=True)
+        if max(scores) > best:
+            best, chosen = max(scores), (network, audio, checkpoint)
+            lowest = next(power for power, score in zip(POWERS, scores, strict=True) if score >= best - NEAR)
+    network, audio, checkpoint = chosen
+    network.config = dataclasses.replace(network.config, power=lowest)
+    print(f"power {lowest}, weights of epoch {checkpoint.get('epoch', '?')}: {options.checkpoint}")
     facts = {name: checkpoint[name] for name in (*FACTS, "in_tune") if name in checkpoint}
     save_checkpoint(options.checkpoint, network, audio, **facts)
 

@@ -91,8 +91,8 @@ class Network:
 
     @property
     def _way(self) -> str:
-        backwards = ", bidirectional" if self.bidirectional else ""
-        return backwards + (f", mean of {self.keys} keys" if self.keys > 1 else "")
+        made_so = self.bidirectional and not load_once(self.path)[0].foresees
+        return (", bidirectional" if made_so else "") + (f", mean of {self.keys} keys" if self.keys > 1 else "")
 
     @property
     def audio(self) -> AudioConfig:

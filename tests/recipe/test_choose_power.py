@@ -1,5 +1,7 @@
 """The mask's power: chosen on songs held out, kept in the checkpoint, heard in separation."""
 
+import shutil
+
 import choose_power
 import torch
 from helpers import fails
@@ -20,6 +22,16 @@ def test_the_best_power_is_kept_with_everything_else(trained, dataset, tmp_path,
     after = load_checkpoint(path)
     assert after["config"] == facts["config"] | {"power": 1.4}
     assert {name: after[name] for name in kept} == kept
+
+
+def test_a_lower_power_that_is_as_good_is_kept(trained, dataset, tmp_path, monkeypatch):
+    path = tmp_path / "savedModel_RNN_best.pt"
+    shutil.copy(trained / path.name, path)
+    for scores, power in (((1, 4.97, 4.985, 5, 4.99, 2), 1.4), ((1, 4.97, 4.979, 5, 4.99, 2), 1.6)):
+        found = dict(zip(choose_power.POWERS, scores, strict=True))
+        monkeypatch.setattr(choose_power, "mean_sdr", lambda network, *_, found=found: found[network.config.power])
+        assert choose_power.main([str(path), str(dataset)]) == 0
+        assert load_checkpoint(path)["config"]["power"] == power
 
 
 def test_another_epochs_weights_are_taken_if_they_do_better(trained, dataset, tmp_path, monkeypatch):
