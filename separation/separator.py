@@ -16,7 +16,7 @@ from sound.resampling import Resampler
 from util import AudioConfig, overlap_add, overlap_windows, stft
 
 FRAMES = 144  # per call of the network, over all keys: more take more memory and are not faster, few take longer
-SEGMENT, CONTEXT = 40.0, 5.0  # seconds, per call of a network that foresees, and before and after it
+SEGMENT, CONTEXT = 20.0, 5.0  # seconds, per call of a network that foresees, and before and after it
 
 Block = tuple[np.ndarray, bool]  # the next samples of a mixture (channels, samples), and whether they are the last
 Piece = tuple[np.ndarray, np.ndarray, bool]  # mixture and voice (channels, samples), and whether they are the last
@@ -25,9 +25,10 @@ Step = Callable[[Iterable[Any]], Iterator[Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Each:
-    """A step that makes one item out of every item, and takes so long that it may have a thread of its own."""
+    """A step that makes one item out of every item, and takes so long that it may have threads of its own."""
 
     make: Callable[[Any], Any]
+    threads: int = 1  # as many items may be made at a time
 
     def __call__(self, items: Iterable[Any]) -> Iterator[Any]:
         return map(self.make, items)
@@ -125,7 +126,8 @@ class Separator:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        return self.analyse, Each(self.find_masks), self.synthesise
+        at_a_time = 2 if self.foresees else 1  # segments do not depend on each other
+        return self.analyse, Each(self.find_masks, at_a_time), self.synthesise
 
     def push(self, waveform: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """See push_through."""
@@ -196,7 +198,9 @@ class Separator:
         if before or after:  # the song's first and last seconds turned round are better context than none
             ends = heard[:, :before].flip(1), heard[:, heard.shape[1] - after :].flip(1)
             heard = torch.cat([ends[0], heard, ends[1]], dim=1)
-        masks, self.states = zip(*run(self._run, heard.tensor_split(self.groups), self.states), strict=True)
+        masks, states = zip(*run(self._run, heard.tensor_split(self.groups), self.states), strict=True)
+        if not self.foresees:
+            self.states = states
         mask = torch.cat(masks)[:, before : heard.shape[1] - after]
         return frames, frames.own(self.hearing.put_back(mask))
 

@@ -16,7 +16,7 @@ import soundfile
 import torch
 
 from process.errors import UserError
-from separation.separator import Block, Each, Separator
+from separation.separator import SEGMENT, Block, Each, Separator
 from sound.encoding import ENCODERS, create_with_ffmpeg, rate_to_write, resampled
 from sound.ffmpeg import ffmpeg_is_there, listed, open_with_ffmpeg, probe
 from sound.files import UnknownFormat, open_sound
@@ -131,11 +131,12 @@ def _write_stems(
         info, subtype = sound.info, next(iter(writers.values())).subtype
         separator = Separator(network, audio, info.rate, info.channels, job.keys)
         if not job.piped:  # else each block as soon as it arrives
-            arriving = gathered(arriving, max(1, PIECE // info.channels))
+            piece = round(SEGMENT * info.rate) if separator.foresees else max(1, PIECE // info.channels)
+            arriving = gathered(arriving, piece)
         pieces: Iterator = _with_end(arriving, info.channels)
         for step in separator.steps:
             if isinstance(step, Each) and not job.piped:
-                pieces = in_a_thread(step.make, pieces)
+                pieces = in_threads(step.make, pieces, step.threads)
                 stack.callback(pieces.close)
             else:
                 pieces = step(pieces)
@@ -193,12 +194,12 @@ def gathered(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]
         yield np.concatenate(parts, axis=1)
 
 
-def in_a_thread(make: Callable, items: Iterator) -> Generator:
-    """map(make, items), made in a thread while this one gets the next item and uses the last result.
+def in_threads(make: Callable, items: Iterator, threads: int) -> Generator:
+    """map(make, items), made in threads while this one gets the next item and uses the last result.
 
     At most two are under way.
     """
-    pool = ThreadPoolExecutor(1, initializer=torch.get_num_threads)  # see Separator
+    pool = ThreadPoolExecutor(threads, initializer=torch.get_num_threads)  # see Separator
     waiting: collections.deque[Future] = collections.deque()
     try:
         for item in items:

@@ -95,6 +95,16 @@ def test_the_network_has_a_thread_of_its_own_beside_the_rest(trained, tmp_path, 
     assert len(threads["find_masks"]) == 1 and here not in threads["find_masks"]
 
 
+def test_two_items_are_made_at_a_time_and_come_out_in_order():
+    both = threading.Barrier(2, timeout=30)
+
+    def make(item: int) -> int:
+        both.wait()  # for the other thread
+        return 10 * item
+
+    assert list(stems.in_threads(make, iter(range(6)), threads=2)) == [0, 10, 20, 30, 40, 50]
+
+
 def test_what_fails_in_the_networks_thread_ends_the_separation(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "BLOCK", 800)
     monkeypatch.setattr(stems, "PIECE", 1600)
