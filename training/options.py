@@ -130,9 +130,7 @@ def parse_options(
     add("--bands", type=int, metavar="N", help=bands)
     parser.set_defaults(bidirectional=False)
     if starts_from is not None:
-        bidirectional = (
-            "train the network for files, whose LSTM also runs backwards; it starts from the best recurrent one"
-        )
+        bidirectional = "train the network for files, whose LSTM also runs backwards, from the best recurrent one"
         add("--bidirectional", action="store_true", help=bidirectional)
         size = "hidden size of the LSTM, of each band if there are bands (default: %(default)s, or that of --init)"
         add("--hidden-size", type=int, metavar="UNITS", default=network_class.Config.memory, help=size)
