@@ -2,8 +2,10 @@
 
     python train_RNN.py DATASET
     python train_RNN.py DATASET --init scratch --sequences songs
+    python train_RNN.py DATASET --bidirectional
 
-Writes savedModel_RNN_best.pt, savedModel_RNN_last.pt, loss curves and a picture of spectrograms.
+Writes savedModel_RNN_best.pt, savedModel_RNN_last.pt, loss curves and a picture of spectrograms; with --bidirectional,
+which starts from the best recurrent network instead, savedModel_RNN_bidirectional_best.pt and so on.
 """
 
 import sys

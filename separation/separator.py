@@ -198,9 +198,7 @@ class Separator:
         if before or after:  # the song's first and last seconds turned round are better context than none
             ends = heard[:, :before].flip(1), heard[:, heard.shape[1] - after :].flip(1)
             heard = torch.cat([ends[0], heard, ends[1]], dim=1)
-        masks, states = zip(*run(self._run, heard.tensor_split(self.groups), self.states), strict=True)
-        if not self.foresees:
-            self.states = states
+        masks, self.states = zip(*run(self._run, heard.tensor_split(self.groups), self.states), strict=True)
         mask = torch.cat(masks)[:, before : heard.shape[1] - after]
         return frames, frames.own(self.hearing.put_back(mask))
 

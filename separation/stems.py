@@ -131,6 +131,7 @@ def _write_stems(
         info, subtype = sound.info, next(iter(writers.values())).subtype
         separator = Separator(network, audio, info.rate, info.channels, job.keys)
         if not job.piped:  # else each block as soon as it arrives
+            # Of less than a segment at a time, most would hold no frames, and still count among those under way.
             piece = round(SEGMENT * info.rate) if separator.foresees else max(1, PIECE // info.channels)
             arriving = gathered(arriving, piece)
         pieces: Iterator = _with_end(arriving, info.channels)
