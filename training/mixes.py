@@ -55,7 +55,7 @@ class Mixes:
         self.frames = max(1, round(options.excerpt * audio.sample_rate / audio.hop))
         self.margin = round(MARGIN * audio.sample_rate)
         self.span = (self.frames - 1) * audio.hop + audio.block  # samples that the frames see
-        self.samples = even_fast_length(self.span + 2 * self.margin)  # of an excerpt
+        self.samples = 2 * next_fast_len(math.ceil(self.span / 2) + self.margin, real=True)  # of an excerpt
         frequencies = torch.arange(self.samples // 2 + 1, device=device) * (audio.sample_rate / self.samples)
         self.frequencies = frequencies  # Hz, of the excerpt's spectrum
         place = (frequencies.clamp(min=1) / OCTAVES[0]).log2().clamp(0, len(OCTAVES) - 1)
@@ -144,7 +144,7 @@ class Mixes:
         """The spectrum of takes together at the network's rate: (samples // 2 + 1,), complex."""
         total = torch.zeros(self.samples // 2 + 1, dtype=torch.complex64, device=self.device)
         for take in takes:
-            length = even_fast_length(self.samples * take.speed * take.tracks[0].rate / self.audio.sample_rate)
+            length = near_fast_length(self.samples * take.speed * take.tracks[0].rate / self.audio.sample_rate)
             spectrum = torch.fft.rfft(self.play(take, length))
             bins = min(len(spectrum), len(total)) - 1  # without the highest one, which stands for two
             total[:bins] += spectrum[:bins] * (self.samples / length)
@@ -179,9 +179,18 @@ class Mixes:
         return heard
 
 
-def even_fast_length(samples: float) -> int:
-    """The next even number that the Fourier transform likes."""
-    return 2 * next_fast_len(math.ceil(samples / 2), real=True)
+def near_fast_length(samples: float) -> int:
+    """The nearest even number that the Fourier transform likes: with no prime factor above 11.
+
+    Rounding up would play everything sharp, by up to half a semitone, and what is in tune would no longer be. The
+    nearest is a few cents off at most.
+    """
+    half = samples / 2
+    above = next_fast_len(max(1, math.ceil(half)))
+    below = min(above, max(1, math.floor(half)))
+    while next_fast_len(below) > below:
+        below -= 1
+    return 2 * min(below, above, key=lambda length: abs(length - half))
 
 
 def saturate(waveform: torch.Tensor, drive: float) -> torch.Tensor:

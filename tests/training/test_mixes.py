@@ -159,11 +159,27 @@ def test_other_rates_and_speeds_are_as_soxr_makes_them(groups, rate, speed):
     spectrum[round(0.6 * len(spectrum)) :] = 0  # soxr's filter begins to fall above
     sound = np.fft.irfft(spectrum)
     take = take_of(sound, rate, mixed, start=1000, speed=speed)
-    length = mixes.even_fast_length(mixed.samples * speed * rate / 32000)  # the speed it is rounded to
+    length = mixes.near_fast_length(mixed.samples * speed * rate / 32000)  # the speed it is rounded to
     played = torch.fft.irfft(mixed.spectrum([take]), mixed.samples).numpy()
     inner = slice(mixed.margin, mixed.margin + mixed.span)
     expected = soxr.resample(sound[1000 : 1000 + length], length, mixed.samples, quality="VHQ")[inner]
     assert np.sum((played[inner] - expected) ** 2) < 1e-6 * np.sum(expected**2)  # -60 dB
+
+
+@pytest.mark.parametrize("rate", [16000, 22050, 44100, 48000])
+@pytest.mark.parametrize("excerpt", [1.0, 5.0])
+def test_what_is_in_tune_stays_so_in_every_key(groups, rate, excerpt):
+    mixed = make_mixes(groups, AudioConfig(32000, 4096, 1024), excerpt=excerpt)
+    off = []  # cents
+    for semitones in range(-4, 5):
+        wanted = 440 * 2 ** (semitones / 12)
+        sine = 0.1 * np.sin(2 * np.pi * 440 * np.arange(10 * rate) / rate)
+        spectrum = mixed.spectrum([take_of(sine, rate, mixed, speed=wanted / 440)])
+        played = torch.fft.irfft(spectrum, mixed.samples)[mixed.margin : -mixed.margin]
+        peak = torch.fft.rfft(played * torch.hann_window(len(played)), 32 * len(played)).abs().argmax().item()
+        off.append(1200 * np.log2(peak * 32000 / (32 * len(played)) / wanted))
+    assert max(map(abs, off)) < 10 and abs(np.mean(off)) < 3
+    assert abs(off[4]) < 6  # the key that most songs are heard in
 
 
 def test_a_take_from_the_end_of_a_track_goes_on_at_its_beginning(groups):
