@@ -105,14 +105,15 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     add("--rnn", type=Path, metavar="CHECKPOINT", dest="RNN", help=f"evaluate this recurrent network {default}")
     checkpoint = "evaluate these networks, or none, instead of the two"
     add("--checkpoint", nargs="*", action="extend", metavar="[NAME=]FILE", help=checkpoint)
-    bidirectional = "evaluate recurrent networks a second time, in both directions"
+    bidirectional = "evaluate the bidirectional network, too; recurrent networks that are named are run in both directions instead"
     add("--bidirectional", action="store_true", help=bidirectional)
     keys = "evaluate networks a second time, with test-time augmentation in this many keys (default: %(default)s, none)"
     add("--tta", type=int, choices=KEYS, default=1, dest="keys", help=keys)
     renamed(parser, "--keys", "--tta")
     estimates = "evaluate estimates of the voice, in files named like the songs, in these folders"
     add("--estimates", nargs="+", action="extend", default=[], metavar="[NAME=]FOLDER", help=estimates)
-    add("--split", choices=SPLITS, default="Test", help="evaluate on these songs (default: %(default)s)")
+    split = "evaluate on these songs (default: %(default)s; with --include-test, there are none in Test)"
+    add("--split", choices=SPLITS, default="Test", help=split)
     output = "write tables, figures and pictures into this folder (default: %(default)s)"
     add("--output", type=Path, metavar="FOLDER", default=Path("evaluation"), help=output)
     add("--framewise", action="store_true", help="add the scores of BSS_EVAL v4, in frames of 1 s, as museval does")

@@ -213,7 +213,7 @@ def write_songs(jobs: list[Job], source: Path, target: Path, settings: dict) -> 
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser = parser_from(__doc__)
     parser.add_argument("source", help="dataset to read: DSD100, MUSDB18, MUSDB18-HQ, MIR-1K or a folder of songs")
-    parser.add_argument("target", type=Path, help="folder to write: new, empty, or of a run to go on with")
+    parser.add_argument("target", type=Path, help="folder to write: new, empty, or that of an unfinished run")
     parser.add_argument("--layout", choices=LAYOUTS, help="layout of the source (default: recognised)")
     text = "sample rate of the files, in Hz (default: %(default)s)"
     parser.add_argument("--rate", type=int, metavar="HZ", default=AudioConfig().sample_rate, help=text)

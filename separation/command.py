@@ -63,13 +63,13 @@ def parse_options(
     add("--raw", nargs=3, metavar=("RATE", "CHANNELS", "TYPE"), help=raw)
     track = "sound track of a video to separate, counted from 1 (default: the first)"
     add("--track", type=int, metavar="N", help=track)
-    partial = "of a damaged file, separate what can be read (default: refuse it)"
+    partial = "separate what can be read of a damaged file (default: refuse it)"
     add("--partial", action="store_true", help=partial)
     if network_class.remembers:
-        bidirectional = "separate with the network that hears the song backwards in time, too: better, slower, and "
+        bidirectional = "separate with the network that also hears the song backwards: better, a little slower, and "
         bidirectional += f"with {SEGMENT + CONTEXT:.0f} s of latency"
         add("--bidirectional", action="store_true", help=bidirectional)
-    keys = "test-time augmentation: average the masks of the song in this many keys; better, but as many times as long "
+    keys = "test-time augmentation: average the masks of the song in this many keys; better, but takes that many times as long "
     keys += "(default: %(default)s, none)"
     add("--tta", type=int, choices=KEYS, default=1, dest="keys", help=keys)
     renamed(parser, "--keys", "--tta")

@@ -147,7 +147,7 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", help="folder of songs: in the course's layout, DSD100, MUSDB18, MIR-1K or any other")
     text = "validate with these songs or artists only (default: the dataset's own Valid, else a fifth by artist)"
     parser.add_argument("--hold-out", nargs="+", action="extend", default=[], metavar="NAME", help=text)
-    text = "train on the Test songs, too (all songs of a folder without splits), to evaluate on other data"
+    text = "count the Test songs as Train (of a folder without splits, all songs), to evaluate on other data"
     parser.add_argument("--include-test", action="store_true", help=text)
 
 

@@ -8,7 +8,7 @@ from helpers import ROOT
 
 PAGE = re.sub(r"\s+", " ", (ROOT / "docs" / "scale.md").read_text(encoding="utf-8"))
 RESULTS = ROOT / "results"
-[PRICE] = map(float, re.findall(r"([\d.]+) USD for a core and hour is assumed", PAGE))
+[PRICE] = map(float, re.findall(r"([\d.]+) USD; put in your own price", PAGE))
 SONGS = 3600 / 240  # in an hour of sound
 ALONE = "import torch"
 COMMANDS = {

@@ -113,11 +113,11 @@ def parse_options(
     add("--cache", type=int, metavar="MB", default=2000, help=cache)
     renamed(parser, "--keep", "--cache")
     workers = "number of extra processes that read and transform songs, or of threads with --mix "
-    workers += f"(default: 0; with a GPU, a core less than there are, at most {PROCESSES}, or {THREADS} threads)"
+    workers += f"(default: 0; with a GPU, one fewer than there are cores, at most {PROCESSES}; with --mix, {THREADS} threads)"
     add("--workers", type=int, help=workers)
-    mix = "draw excerpts' vocals from these folders, of songs or of solo vocals, in these shares: training/mixes.py"
+    mix = "draw excerpts' vocals from these folders, of songs or of solo vocals, in these shares (see docs/training.md)"
     add("--mix", nargs="+", action="extend", type=folder_and_share, default=[], metavar="FOLDER=SHARE", help=mix)
-    left_out = "songs, artists or solo vocals of those folders that are not trained on"
+    left_out = "with --mix, do not train on these songs, artists or solo vocals"
     add("--leave-out", nargs="+", action="extend", default=[], metavar="NAME", help=left_out)
     steps = "number of batches in an epoch, with --mix (default: %(default)s)"
     add("--steps", type=int, default=200, help=steps)
@@ -130,14 +130,15 @@ def parse_options(
     add("--bands", type=int, metavar="N", help=bands)
     parser.set_defaults(bidirectional=False)
     if starts_from is not None:
-        bidirectional = "train the network for files, whose LSTM also runs backwards, from the best recurrent one"
+        bidirectional = "train the network for files instead: its LSTM also runs backwards, and it starts from the best recurrent network"
         add("--bidirectional", action="store_true", help=bidirectional)
         size = "hidden size of the LSTM, of each band if there are bands (default: %(default)s, or that of --init)"
         add("--hidden-size", type=int, metavar="UNITS", default=network_class.Config.memory, help=size)
         renamed(parser, "--memory", "--hidden-size")
         layers = "number of LSTMs, each with a fusion of its own (default: 1, or that of --init)"
         add("--layers", type=int, metavar="N", help=layers)
-        default = f"{Run(Path(), starts_from.name).best} in the output folder"
+        default = f"{Run(Path(), starts_from.name).best} in the output folder; with --bidirectional, "
+        default += str(Run(Path(), network_class.name).best)
     else:
         default = "scratch"
     init = f"start from the weights of this checkpoint, or from random ones with 'scratch' (default: {default})"
@@ -178,6 +179,9 @@ def parse_options(
         parser.error(f"--gain must be LOW <= HIGH, both from -100 to 100, found {options.gain}")
     if len(options.equalizer) > 2 or not all(0 <= spread <= 100 for spread in options.equalizer):
         parser.error(f"--equalizer must be one or two numbers from 0 to 100, found {options.equalizer}")
+    for name in {"leave_out", "steps"} & options.given:
+        if not (options.mix or options.resume):
+            parser.error(f"{flag(name)} needs --mix")
     options.equalizer = [options.equalizer[0], options.equalizer[-1]]
     for name, value in PLAIN.items() if options.plain else ():
         if name in options.given and getattr(options, name) != value:
