@@ -55,7 +55,9 @@ class Mixes:
         self.frames = max(1, round(options.excerpt * audio.sample_rate / audio.hop))
         self.margin = round(MARGIN * audio.sample_rate)
         self.span = (self.frames - 1) * audio.hop + audio.block  # samples that the frames see
-        self.samples = 2 * next_fast_len(math.ceil(self.span / 2) + self.margin, real=True)  # of an excerpt
+        # Of an excerpt. Sounds of all usual rates then keep their own key exactly: see near_fast_length.
+        unit = 2 * audio.sample_rate // math.gcd(audio.sample_rate, 22050)
+        self.samples = unit * next_fast_len(math.ceil((self.span + 2 * self.margin) / unit))
         frequencies = torch.arange(self.samples // 2 + 1, device=device) * (audio.sample_rate / self.samples)
         self.frequencies = frequencies  # Hz, of the excerpt's spectrum
         place = (frequencies.clamp(min=1) / OCTAVES[0]).log2().clamp(0, len(OCTAVES) - 1)
@@ -183,7 +185,7 @@ def near_fast_length(samples: float) -> int:
     """The nearest even number that the Fourier transform likes: with no prime factor above 11.
 
     Rounding up would play everything sharp, by up to half a semitone, and what is in tune would no longer be. The
-    nearest is a few cents off at most.
+    nearest is a few cents off at most; of lengths like `samples` at other rates, none.
     """
     half = samples / 2
     above = next_fast_len(max(1, math.ceil(half)))

@@ -178,8 +178,8 @@ def test_what_is_in_tune_stays_so_in_every_key(groups, rate, excerpt):
         played = torch.fft.irfft(spectrum, mixed.samples)[mixed.margin : -mixed.margin]
         peak = torch.fft.rfft(played * torch.hann_window(len(played)), 32 * len(played)).abs().argmax().item()
         off.append(1200 * np.log2(peak * 32000 / (32 * len(played)) / wanted))
-    assert max(map(abs, off)) < 10 and abs(np.mean(off)) < 3
-    assert abs(off[4]) < 6  # the key that most songs are heard in
+    assert max(map(abs, off)) < 12 and abs(np.mean(off)) < 3
+    assert abs(off[4]) < 0.5  # their own key
 
 
 def test_a_take_from_the_end_of_a_track_goes_on_at_its_beginning(groups):
