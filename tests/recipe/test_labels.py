@@ -147,7 +147,7 @@ def test_a_network_and_the_teacher_label_together(tmp_path, monkeypatch):
     """The voice is a mean of both."""
     monkeypatch.setattr(label_songs, "Spleeter", Pretender)
     monkeypatch.setattr(label_songs, "AGREEMENT", 0.0)
-    network = FeedforwardNetwork(FeedforwardConfig(bins=513, hidden=8, code=4))
+    network = FeedforwardNetwork(FeedforwardConfig(bins=513, hidden=8, code=4, power=3.0))
     save_checkpoint(tmp_path / "network.pt", network, AudioConfig(RATE, 1024, 256), name=network.name)
     mixture = np.stack([make_song("song", 6.0, RATE)[0]] * 2)
     (tmp_path / "songs").mkdir()
@@ -159,6 +159,7 @@ def test_a_network_and_the_teacher_label_together(tmp_path, monkeypatch):
         [song] = find_songs(data / "taught")["Test"]
         _, vocals = song.read()
         voices.append(vocals)
+    network.config = FeedforwardConfig(power=1.0)  # its mask as it is
     alone = separate(both_ways(network), mixture, RATE, AudioConfig(RATE, 1024, 256))
     expected = 0.6 * voices[0] + 0.4 * resample(alone, RATE, 22050)[0]
     assert np.square(voices[1] - expected).sum() < 0.005 * np.square(expected).sum()
