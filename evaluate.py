@@ -105,7 +105,8 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     add("--rnn", type=Path, metavar="CHECKPOINT", dest="RNN", help=f"evaluate this recurrent network {default}")
     checkpoint = "evaluate these networks, or none, instead of the two"
     add("--checkpoint", nargs="*", action="extend", metavar="[NAME=]FILE", help=checkpoint)
-    bidirectional = "evaluate the bidirectional network, too; recurrent networks that are named are run in both directions instead"
+    bidirectional = "evaluate the bidirectional network, too; recurrent networks that are named are run in both "
+    bidirectional += "directions instead"
     add("--bidirectional", action="store_true", help=bidirectional)
     keys = "evaluate networks a second time, with test-time augmentation in this many keys (default: %(default)s, none)"
     add("--tta", type=int, choices=KEYS, default=1, dest="keys", help=keys)

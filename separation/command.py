@@ -69,8 +69,8 @@ def parse_options(
         bidirectional = "separate with the network that also hears the song backwards: better, a little slower, and "
         bidirectional += f"with {SEGMENT + CONTEXT:.0f} s of latency"
         add("--bidirectional", action="store_true", help=bidirectional)
-    keys = "test-time augmentation: average the masks of the song in this many keys; better, but takes that many times as long "
-    keys += "(default: %(default)s, none)"
+    keys = "test-time augmentation: average the masks of the song in this many keys; better, but takes that many times "
+    keys += "as long (default: %(default)s, none)"
     add("--tta", type=int, choices=KEYS, default=1, dest="keys", help=keys)
     renamed(parser, "--keys", "--tta")
     checkpoint = "checkpoint to separate with (default: the best one in the current folder, else the pretrained one)"

@@ -113,7 +113,7 @@ def parse_options(
     add("--cache", type=int, metavar="MB", default=2000, help=cache)
     renamed(parser, "--keep", "--cache")
     workers = "number of extra processes that read and transform songs, or of threads with --mix "
-    workers += f"(default: 0; with a GPU, one fewer than there are cores, at most {PROCESSES}; with --mix, {THREADS} threads)"
+    workers += f"(default: 0; with a GPU, one fewer than there are cores, at most {PROCESSES}, or {THREADS} threads)"
     add("--workers", type=int, help=workers)
     mix = "draw excerpts' vocals from these folders, of songs or of solo vocals, in these shares (see docs/training.md)"
     add("--mix", nargs="+", action="extend", type=folder_and_share, default=[], metavar="FOLDER=SHARE", help=mix)
@@ -130,7 +130,10 @@ def parse_options(
     add("--bands", type=int, metavar="N", help=bands)
     parser.set_defaults(bidirectional=False)
     if starts_from is not None:
-        bidirectional = "train the network for files instead: its LSTM also runs backwards, and it starts from the best recurrent network"
+        bidirectional = (
+            "train the network for files instead: its LSTM also runs backwards, and it starts from the best "
+        )
+        bidirectional += "recurrent network"
         add("--bidirectional", action="store_true", help=bidirectional)
         size = "hidden size of the LSTM, of each band if there are bands (default: %(default)s, or that of --init)"
         add("--hidden-size", type=int, metavar="UNITS", default=network_class.Config.memory, help=size)

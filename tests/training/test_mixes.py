@@ -404,6 +404,13 @@ def test_wrong_mixes_end_in_one_line(data, tmp_path, capsys, more, message):
     assert status in (1, 2) and message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--leave-out", "--steps"])
+def test_options_of_a_mix_need_one(data, tmp_path, capsys, option):
+    with pytest.raises(SystemExit):
+        train_feedforward.main([str(data / "songs"), option, "3", "--output", str(tmp_path)])
+    assert f"{option} needs --mix" in capsys.readouterr().err
+
+
 def test_the_recipe_makes_all_networks_and_goes_on_where_it_was_stopped(data, tmp_path):
     tiny = [*AUDIO_OPTIONS, *QUICK, "--epochs", "1", "--steps", "2", "--bands", "8"]
     command = ["bash", str(ROOT / "recipe" / "pretrained.sh"), str(data), str(tmp_path), *tiny]
