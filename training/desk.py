@@ -21,7 +21,6 @@ AS_SUNG = 0.3  # a voice keeps its speed
 TRANSPOSED = 0.5  # an accompaniment is
 SECOND = 0.3  # a second voice sings along
 RESTS = 0.2  # the voice rests
-DETUNED = 0.2  # all is off A = 440 Hz, by up to half a semitone, as are old recordings and some bands
 COMPOSED = 0.4  # of accompaniments from songs in stems: drums, bass and the rest are of three songs
 DOUBLED = 0.1  # two accompaniments play at once
 OWN_KIND = 0.5  # an accompaniment that replaces a song's own is of a song of the same folder
@@ -121,9 +120,6 @@ class Desk:
         song = pick(rng, self.sung[number])
         alone = not song.accompaniment or rng.random() < self.options.remix
         voice, accompaniment = (self.remix if alone else self.keep)(rng, song, number)
-        if rng.random() < DETUNED:
-            detune = 2 ** (rng.uniform(-0.5, 0.5) / 12)
-            voice, accompaniment = ([played(take, detune) for take in takes] for takes in (voice, accompaniment))
         level = math.sqrt(sum(loudness(take) for take in (*voice, *accompaniment)))
         gain = LEVEL / max(level, SOFTEST) * decibels(rng.uniform(-3, 3))
         spread = np.array(self.options.equalizer)[:, None]
@@ -231,11 +227,6 @@ def side(rng: np.random.Generator) -> float:
 def decibels(value: float) -> float:
     """A gain."""
     return 10 ** (value / 20)
-
-
-def played(take: Take, faster: float) -> Take:
-    """A take at so many times its speed."""
-    return dataclasses.replace(take, speed=take.speed * faster)
 
 
 def loudness(take: Take) -> float:
