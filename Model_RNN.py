@@ -147,7 +147,8 @@ def remember(lstm: LSTM, code: torch.Tensor, state: State | None) -> tuple[torch
     """Run an LSTM over the frames, for each band by itself; a dense code counts as one band.
 
     Returns what it remembers, in the code's shape but for `memory` last (of both directions, twice as many), and the
-    state: h and c, each (batch, memory) or, of all bands side by side, (batch, bands x memory).
+    state: h and c, each (batch, memory) or, of all bands side by side, (batch, bands x memory). That of both directions
+    is of no use.
     """
     batch, frames, *_, features = code.shape
     rows = code.transpose(0, 1).reshape(frames, -1, features)  # (frames, batch x bands, features)

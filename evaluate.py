@@ -21,7 +21,7 @@ import process.start  # noqa: F401  (first, while nothing has been imported)
 from Model import FeedforwardNetwork
 from Model_RNN import BidirectionalNetwork, RecurrentNetwork
 from networks.hearing import KEYS
-from process.commandline import parser_from, renamed
+from process.commandline import named_path, parser_from, renamed
 from process.devices import choose_device
 from process.errors import UserError, command
 from process.locking import only_writer
@@ -52,23 +52,25 @@ def make_systems(options: argparse.Namespace, songs: list[Song]) -> list[System]
     networks = []
     for name in (FeedforwardNetwork.name, RecurrentNetwork.name):
         path = getattr(options, name)
+        if path and (found := load_once(path)[2]["name"]) != name:
+            raise UserError(f"{path}: expected a {name} network, found {found}; --checkpoint takes any")
         if path or options.checkpoint is None:
             networks.append(Network(name, path or find_checkpoint(name), device=device))
     for text in options.checkpoint or []:
-        name, path = _named(text)
+        name, path = named_path(text)
         networks.append(Network(name or load_once(path)[2]["name"].replace("_", " "), path, device=device))
     if options.bidirectional:
-        recurrent = [network for network in networks if load_once(network.path)[0].remembers]
-        if not recurrent:
+        kinds = [load_once(network.path)[0] for network in networks]
+        if not any(kind.remembers for kind in kinds):
             raise UserError("--bidirectional: expected a recurrent network, found none")
-        causal = [network for network in recurrent if not load_once(network.path)[0].foresees]
+        causal = [own for own, kind in zip(networks, kinds, strict=True) if kind.remembers and not kind.foresees]
         networks += [in_both_directions(network, options) for network in causal]
     if options.keys > 1:
         more = [(f"{network.name} {options.keys} keys", network) for network in networks]
         networks += [dataclasses.replace(network, name=name, keys=options.keys) for name, network in more]
     folders = []
     for text in options.estimates:
-        name, path = _named(text)
+        name, path = named_path(text)
         folder = Folder.of(name or path.resolve().name, path, songs)
         folders.append(folder)
     audio = networks[0].audio if networks else AudioConfig()
@@ -85,12 +87,6 @@ def in_both_directions(network: Network, options: argparse.Namespace) -> Network
     named = options.RNN or options.checkpoint is not None
     path = network.path if named else find_checkpoint(BidirectionalNetwork.name, RecurrentNetwork.name)
     return dataclasses.replace(network, name=f"{network.name} bidirectional", path=path, bidirectional=True)
-
-
-def _named(text: str) -> tuple[str, Path]:
-    """'NAME=PATH' or 'PATH' -> (name or '', path)."""
-    name, separator, path = text.partition("=")
-    return (name, Path(path)) if separator and not Path(text).exists() else ("", Path(text))
 
 
 # ---------------------------------------------------------------------------------------------- command line

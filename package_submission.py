@@ -21,9 +21,11 @@ import process.start  # noqa: F401  (first, while nothing has been imported)
 
 import numpy as np
 
+from Model import FeedforwardNetwork
+from Model_RNN import BidirectionalNetwork, RecurrentNetwork
 from process.commandline import parser_from
 from process.errors import UserError, command, whole_file
-from separation.separate import KINDS, PRETRAINED, find_checkpoint
+from separation.separate import PRETRAINED, find_checkpoint
 from sound.files import sound_info
 from sound.names import SOUND_SUFFIXES
 from util import load_network, wavwrite
@@ -68,10 +70,9 @@ def collect_networks() -> tuple[dict[str, Path], dict[str, Path]]:
     what training wrote beside it, as files to pack."""
     own: dict[str, Path] = {}
     pretrained: dict[str, Path] = {}
-    feedforward, recurrent, both_ways = (kind.name for kind in KINDS)
-    for names in ((feedforward,), (recurrent,), (both_ways, recurrent)):
-        path = find_checkpoint(*names)
-        load_network(path, *KINDS)  # refuse a damaged one before packing it
+    for kinds in ((FeedforwardNetwork,), (RecurrentNetwork,), (BidirectionalNetwork, RecurrentNetwork)):
+        path = find_checkpoint(*(kind.name for kind in kinds))
+        load_network(path, *kinds)  # refuse a damaged one before packing it
         original = PRETRAINED / path.name
         if original.is_file() and path.read_bytes() == original.read_bytes():
             pretrained[f"pretrained/{path.name}"] = path

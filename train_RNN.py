@@ -19,7 +19,7 @@ from training import command
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command.main(RecurrentNetwork, __doc__, argv, FeedforwardNetwork, both_ways=BidirectionalNetwork)
+    return command.main(RecurrentNetwork, __doc__, argv, FeedforwardNetwork, bidirectional_class=BidirectionalNetwork)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Help texts follow argparse's own: lower case, no full stop, each complete in its
 import argparse
 import inspect
 import textwrap
+from pathlib import Path
 
 
 def parser_from(documentation: str, **options) -> argparse.ArgumentParser:
@@ -33,3 +34,9 @@ def renamed(parser: argparse.ArgumentParser, old: str, new: str) -> None:
     """Make an option's old name an error. It is not in --help."""
     none = argparse.SUPPRESS
     parser.add_argument(old, action=Renamed, const=new, nargs="?", dest=none, default=none, help=none)
+
+
+def named_path(text: str) -> tuple[str, Path]:
+    """'NAME=PATH' or 'PATH' -> (name or '', path)."""
+    name, separator, path = text.partition("=")
+    return (name, Path(path)) if separator and not Path(text).exists() else ("", Path(text))

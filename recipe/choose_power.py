@@ -24,7 +24,7 @@ import torch  # noqa: E402
 
 from process.commandline import parser_from  # noqa: E402
 from process.errors import UserError, command  # noqa: E402
-from scoring.bss_eval import bss_eval_sources  # noqa: E402
+from scoring.bss_eval import voice_sdr  # noqa: E402
 from separation.separate import KINDS, separate  # noqa: E402
 from songs.layouts import add_dataset_arguments, find_songs  # noqa: E402
 from songs.song import Song  # noqa: E402
@@ -39,11 +39,9 @@ def mean_sdr(network: torch.nn.Module, audio: AudioConfig, songs: list[Song]) ->
     scores = []
     for song in songs:
         mixture, vocals = song.read()
-        if vocals.any():
-            [voice] = separate(network, mixture[None], song.rate, audio)
-            estimates = np.stack([voice, mixture - voice])
-            scores.append(bss_eval_sources(np.stack([vocals, mixture - vocals]), estimates).sdr[0])
-    return float(np.mean(scores))
+        [voice] = separate(network, mixture[None], song.rate, audio)
+        scores.append(voice_sdr(mixture, vocals, voice))
+    return float(np.nanmean(scores))
 
 
 @command

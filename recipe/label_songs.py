@@ -139,13 +139,15 @@ def read(song: Song) -> np.ndarray:
 
 def write(row: Row, mixture: np.ndarray, voice: np.ndarray, data: Path) -> None:
     """Write a song's sources, or what has no voice, with their peak below full scale; of what is unsure, nothing."""
+    if row.verdict == "unsure":
+        return
     files = {data / "taught" / row.song / "vocals.ogg": voice}
     files[data / "taught" / row.song / "accompaniment.ogg"] = mixture - voice
     if row.verdict == "unsung":
         files = {data / "accompaniments" / "taught" / f"{row.song}.ogg": mixture}
     files = {path: resample(sound, AUDIO.sample_rate, RATE) for path, sound in files.items()}
     gain = min(1.0, PEAK / max(max(np.abs(sound).max() for sound in files.values()), 1e-9))  # of both: their sum stays
-    for path, sound in files.items() if row.verdict != "unsure" else ():
+    for path, sound in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         wavwrite(path, gain * sound, RATE)
 
@@ -159,7 +161,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--device", default="auto", help="run on cpu, cuda, mps, or the best available (default: %(default)s)"
     )
-    parser.add_argument("--network", type=Path, help="checkpoint of a network whose voice counts for 40 %%")
+    counts = f"checkpoint of a network whose voice counts for {100 * SHARE:.0f} %%"
+    parser.add_argument("--network", type=Path, help=counts)
     options = parser.parse_args(argv)
     songs = find_sounds(options.songs, Accompaniment)
     device = choose_device(options.device)
@@ -174,7 +177,7 @@ def main(argv: list[str] | None = None) -> None:
     names = [field.name for field in dataclasses.fields(Row)]
     with table.open("a", newline="") as file:
         writer = csv.DictWriter(file, names)
-        if not done:
+        if not file.tell():  # at the end, which is the beginning
             writer.writeheader()
         failed = []
         for song in songs:

@@ -64,6 +64,12 @@ def bss_eval_sources(references: np.ndarray, estimates: np.ndarray, taps: int = 
     return correlate(references, estimates, taps).sources(taps)
 
 
+def voice_sdr(mixture: np.ndarray, vocals: np.ndarray, voice: np.ndarray) -> float:
+    """SDR v3 `sources` in dB of an estimated voice, beside the rest of the mixture; all (samples,). Of silence, nan."""
+    references, estimates = np.stack([vocals, mixture - vocals]), np.stack([voice, mixture - voice])
+    return float(bss_eval_sources(references, estimates).sdr[0])
+
+
 def bss_eval_images(references: np.ndarray, estimates: np.ndarray, taps: int = TAPS) -> Images:
     """BSS_EVAL v3 `images`: SDR (here the plain signal-to-noise ratio), ISR, SIR and SAR, each (..., sources)."""
     return correlate(references, estimates, taps).images(taps)

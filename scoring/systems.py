@@ -66,6 +66,7 @@ class Mixture:
 
 @functools.lru_cache
 def load_once(path: Path) -> tuple[Any, AudioConfig, dict]:
+    """A network of any kind, its AudioConfig and its checkpoint, read once in each process."""
     return load_network(path, *KINDS)
 
 

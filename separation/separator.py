@@ -28,7 +28,7 @@ class Each:
     """A step that makes one item out of every item, and takes so long that it may have threads of its own."""
 
     make: Callable[[Any], Any]
-    threads: int = 1  # as many items may be made at a time
+    threads: int = 1  # as many items may be made at a time; 0: none beside the thread that asks for them
 
     def __call__(self, items: Iterable[Any]) -> Iterator[Any]:
         return map(self.make, items)
@@ -81,8 +81,8 @@ class Separator:
     thread of its own. None keeps frames that it is done with while it waits for the next ones: they take most of the
     memory.
 
-    network: anything with forward(magnitude, state) -> (mask, state), in eval mode; keys: the odd number of keys for
-    test-time augmentation.
+    network: anything with forward(magnitude, state) -> (mask, state), in eval mode. If it `foresees`, it must not need
+    the state: segments are two at a time. keys: the odd number of keys for test-time augmentation.
     """
 
     def __init__(self, network: torch.nn.Module, audio: AudioConfig, rate: int, channels: int, keys: int = 1):
@@ -126,8 +126,10 @@ class Separator:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        at_a_time = 2 if self.foresees else 1  # segments do not depend on each other
-        return self.analyse, Each(self.find_masks, at_a_time), self.synthesise
+        # Segments do not depend on each other, so two may be made at a time. Metal, on Apple's GPUs, does not survive
+        # two threads (pytorch issue 197805).
+        threads = 0 if self.device.type == "mps" else 2 if self.foresees else 1
+        return self.analyse, Each(self.find_masks, threads), self.synthesise
 
     def push(self, waveform: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """See push_through."""

@@ -136,7 +136,7 @@ def _write_stems(
             arriving = gathered(arriving, piece)
         pieces: Iterator = _with_end(arriving, info.channels)
         for step in separator.steps:
-            if isinstance(step, Each) and not job.piped:
+            if isinstance(step, Each) and step.threads and not job.piped:
                 pieces = in_threads(step.make, pieces, step.threads)
                 stack.callback(pieces.close)
             else:

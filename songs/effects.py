@@ -1,4 +1,4 @@
-"""Effects that transforms apply to sound: speed, equaliser, saturation, rooms. The random choices are in Data.py."""
+"""Effects that transforms apply to sound: speed, equaliser, saturation, rooms. The random choices are in training/."""
 
 import dataclasses
 import functools

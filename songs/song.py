@@ -247,6 +247,13 @@ class KeptSong(Song):
     def artist(self) -> str:
         return self.song.artist
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.song.files
+
+    def stems(self) -> dict[str, np.ndarray]:
+        return self.song.stems()
+
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         return _scaled(self.sound[:, start : None if samples is None else start + samples])
 

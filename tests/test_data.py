@@ -372,6 +372,7 @@ def test_kept_songs_read_the_same_samples_from_memory(tmp_path, subtype):
     song = find_songs(tmp_path)["Test"][0]
     (kept,) = keep([song], 10)
     assert kept.sound.dtype == (np.int16 if subtype == "PCM_16" else np.float32)
+    assert kept.files == song.files and kept.stems().keys() == song.stems().keys()
     expected = [song.read(), song.read(100, 50), song.read_looped(RATE, -30, 9000), song.read_at(11025, 50, 300)]
     for path in tmp_path.glob("*/*"):
         path.unlink()

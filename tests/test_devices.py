@@ -14,7 +14,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 import evaluate
 import separate_RNN
 import train_RNN
-from Model import FeedforwardNetwork
+from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork, RNNConfig, both_ways
 from networks.encoders import ENCODERS
 from networks.hearing import Hearing
@@ -23,7 +23,7 @@ from process.devices import choose_device, device_errors, send
 from process.errors import UserError
 from scoring import systems
 from separation import command as separation_command
-from separation.separator import Separator
+from separation.separator import Each, Separator
 from training import command as training_command
 from training import loop
 from training.bank import Bank, Parts, Track
@@ -155,7 +155,7 @@ def test_workers_prepare_batches_for_a_gpu_unless_told_otherwise(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     assert workers_for(options, CUDA) == PROCESSES
     options.mix = [("songs", 1.0)]
-    assert [workers_for(options, device) for device in (CPU, CUDA)] == [0, THREADS]
+    assert [workers_for(options, device) for device in (CPU, CUDA, MPS)] == [0, THREADS, 0]
     options.workers = 2
     assert [workers_for(options, device) for device in (CPU, CUDA)] == [2, 2]
 
@@ -216,3 +216,14 @@ def test_evaluation_runs_its_networks_on_the_device_that_was_asked_for(trained, 
         options = evaluate.parse_options(["songs", "--device", device, "--bidirectional", "--tta", "3"])
         networks = [system for system in evaluate.make_systems(options, []) if isinstance(system, systems.Network)]
         assert len(networks) == 8 and {network.device for network in networks} == {device}
+
+
+@pytest.mark.parametrize(("foresees", "expected"), [(False, [1, 1, 0]), (True, [2, 2, 0])])
+def test_apples_gpu_is_used_by_one_thread(foresees, expected):
+    network = FeedforwardNetwork(FeedforwardConfig(bins=129, hidden=8, code=4))
+    network.foresees = foresees
+    separator = Separator(network, AUDIO, 8000, 1)
+    found = []
+    for separator.device in (CPU, CUDA, MPS):
+        found += [step.threads for step in separator.steps if isinstance(step, Each)]
+    assert found == expected

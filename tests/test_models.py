@@ -1,4 +1,4 @@
-"""The contract of both networks, their sizes, and that they learn."""
+"""The contract of all networks, their sizes, and that they learn."""
 
 import dataclasses
 import itertools

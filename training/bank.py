@@ -63,12 +63,15 @@ def open_bank(folder: Path, songs: Sequence[Song]) -> Bank:
     """The songs' bank: the one in a folder if it is of these very files, else a new one that is left there."""
     samples, index = folder / "bank.i16", folder / "bank.json"
     fingerprint = fingerprint_of(songs)
-    if not (index.exists() and samples.exists() and json.loads(index.read_text())["fingerprint"] == fingerprint):
+    kinds = [type(song).__name__ for song in songs]  # the same file may be a voice or music
+    known = json.loads(index.read_text()) if index.exists() and samples.exists() else {}
+    if (known.get("fingerprint"), known.get("kinds")) != (fingerprint, kinds):
         index.unlink(missing_ok=True)
         with whole_file(samples) as temporary, temporary.open("wb") as file:
             entries = list(_decode(songs, file))
         with whole_file(index) as temporary:
-            facts = {"fingerprint": fingerprint, "songs": [dataclasses.asdict(entry) for entry in entries]}
+            parts = [dataclasses.asdict(entry) for entry in entries]
+            facts = {"fingerprint": fingerprint, "kinds": kinds, "songs": parts}
             temporary.write_text(json.dumps(facts))
     facts = json.loads(index.read_text())
     array = np.memmap(samples, np.int16, "c")  # copied on write, so that torch takes it; nobody writes

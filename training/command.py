@@ -63,10 +63,12 @@ def make_network(
     """A new network: with random weights, or with those of a `starts_from` or of one of its own kind."""
     given = {name: getattr(options, name) for name in ("sample_rate", "block", "hop", "encoder", "bands")}
     given = {name: value for name, value in given.items() if value is not None}
-    sizes = {"dropout": options.dropout}
+    sizes = {"dropout": options.dropout, "power": 1.0}  # a power is chosen for its weights: recipe/choose_power.py
     sizes |= {"memory": options.hidden_size, "layers": options.layers or 1} if starts_from else {}
     if starts_from_scratch(starts_from, options):
         sizes |= {name: given.pop(name) for name in ("encoder", "bands") if name in given}
+        if "bands" in sizes and sizes.get("encoder") != "bands":
+            raise UserError("--bands needs --encoder bands")
         audio = AudioConfig(**given)
         sizes |= {"bins": audio.bins, "corner": 2 * CORNER / audio.sample_rate}
         return network_class(network_class.Config(**sizes)), audio
@@ -154,16 +156,16 @@ def main(
     argv: list[str] | None = None,
     starts_from: type[Any] | None = None,
     shuffle_frames: bool = False,
-    both_ways: type[Any] | None = None,
+    bidirectional_class: type[Any] | None = None,
 ) -> None:
     """Train a network from the command line of a script with this docstring.
 
-    starts_from: class of the network that provides its first weights; both_ways: class of the one that it provides
-    with them, which --bidirectional trains instead.
+    starts_from: class of the network that provides its first weights; bidirectional_class: class of the one that it
+    provides with them, which --bidirectional trains instead.
     """
     options = parse_options(network_class, documentation, argv, starts_from)
-    if both_ways and options.bidirectional:
-        network_class, starts_from = both_ways, network_class
+    if bidirectional_class and options.bidirectional:
+        network_class, starts_from = bidirectional_class, network_class
     with joined(), only_writer(options.output) if leads() else nullcontext(Path(options.output)) as folder:
         start(network_class, starts_from, shuffle_frames, options, folder)
 

@@ -96,7 +96,11 @@ class Plan:
 
 
 class Desk:
-    """Draws plans."""
+    """Draws plans.
+
+    groups: the folders of a mix, which have all voices and accompaniments of their own; alone: music without a voice;
+    audio, options: the network's, and those of the command line.
+    """
 
     def __init__(
         self, groups: Sequence[Group], alone: Sequence[Parts], audio: AudioConfig, options: argparse.Namespace
@@ -118,12 +122,12 @@ class Desk:
     def draw(self, rng: np.random.Generator) -> Plan:
         number = rng.choice(len(self.groups), p=self.shares)
         song = pick(rng, self.sung[number])
-        alone = not song.accompaniment or rng.random() < self.options.remix
-        voice, accompaniment = (self.remix if alone else self.keep)(rng, song, number)
+        remixed = not song.accompaniment or rng.random() < self.options.remix
+        voice, accompaniment = self.remix(rng, song, number) if remixed else self.keep(rng, song)
         level = math.sqrt(sum(loudness(take) for take in (*voice, *accompaniment)))
-        gain = LEVEL / max(level, SOFTEST) * decibels(rng.uniform(-3, 3))
+        gain = LEVEL / max(level, SOFTEST) * gain_of(rng.uniform(-3, 3))
         spread = np.array(self.options.equalizer)[:, None]
-        reverberant = alone and rng.random() < self.options.effects
+        reverberant = remixed and rng.random() < self.options.effects
         return Plan(
             song.name,
             tuple(voice),
@@ -133,22 +137,22 @@ class Desk:
             self.draw_room(rng) if reverberant else None,
         )
 
-    def keep(self, rng: np.random.Generator, song: Parts, _: int) -> tuple[list[Take], list[Take]]:
+    def keep(self, rng: np.random.Generator, song: Parts) -> tuple[list[Take], list[Take]]:
         """The song as it is, but for its balance and its key."""
         vocals, rest = voice_of(song), tuple(song.accompaniment.values())
         at, key, balance = start(rng, vocals), self.key(rng), side(rng)
-        gain = decibels(rng.uniform(-BALANCE, BALANCE))
+        gain = gain_of(rng.uniform(-BALANCE, BALANCE))
         return [Take((vocals,), at, gain, key, balance)], [Take(rest, at, 1.0, key, balance)]
 
     def remix(self, rng: np.random.Generator, song: Parts, number: int) -> tuple[list[Take], list[Take]]:
         """The song's voice, changed, with other music."""
         voice = [self.sing(rng, song, 1.0)]
         if rng.random() < SECOND:
-            voice.append(self.sing(rng, pick(rng, self.sung[number]), decibels(-rng.uniform(*SECOND_BELOW))))
-        gain = decibels(rng.uniform(*self.options.gain))
+            voice.append(self.sing(rng, pick(rng, self.sung[number]), gain_of(-rng.uniform(*SECOND_BELOW))))
+        gain = gain_of(rng.uniform(*self.options.gain))
         accompaniment = self.play(rng, number, song, gain)
         if rng.random() < DOUBLED:
-            accompaniment += self.play(rng, number, song, gain * decibels(-rng.uniform(*DOUBLED_BELOW)))
+            accompaniment += self.play(rng, number, song, gain * gain_of(-rng.uniform(*DOUBLED_BELOW)))
         return voice, accompaniment
 
     def sing(self, rng: np.random.Generator, song: Parts, level: float) -> Take:
@@ -181,7 +185,7 @@ class Desk:
                 one = pick(rng, in_stems)
                 track = one.accompaniment[stem]
                 gain = (
-                    level / max(accompaniment_level(one), SOFTEST) * decibels(rng.uniform(-STEM_BALANCE, STEM_BALANCE))
+                    level / max(accompaniment_level(one), SOFTEST) * gain_of(rng.uniform(-STEM_BALANCE, STEM_BALANCE))
                 )
                 takes.append(Take((track,), start(rng, track), gain, speed, side(rng)))
             return takes
@@ -224,9 +228,9 @@ def side(rng: np.random.Generator) -> float:
     return rng.uniform() if rng.random() < ASIDE else 0.5
 
 
-def decibels(value: float) -> float:
-    """A gain."""
-    return 10 ** (value / 20)
+def gain_of(decibels: float) -> float:
+    """The factor that raises a sound by so many dB."""
+    return 10 ** (decibels / 20)
 
 
 def loudness(take: Take) -> float:

@@ -1,4 +1,4 @@
-"""The training loop of both networks: epochs, learning rate, early stopping, checkpoints, curves.
+"""The training loop of all networks: epochs, learning rate, early stopping, checkpoints, curves.
 
 It knows a network only by its contract: forward(magnitude, state=None) -> (mask, state).
 """

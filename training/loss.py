@@ -1,4 +1,4 @@
-"""The loss of both networks, its mean over frames and over an epoch, and the smoothed loss to watch."""
+"""The loss of all networks, its mean over frames and over an epoch, and the smoothed loss to watch."""
 
 import dataclasses
 import math

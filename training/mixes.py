@@ -1,6 +1,6 @@
 """Training batches drawn from a bank of sounds: voices under accompaniments as mixing desks make them, on any device.
 
-    mixes = Mixes(bank, groups, audio, options)
+    mixes = Mixes(bank, groups, alone, audio, options, device)
     mixes.begin(epoch=1)
     for batch in mixes: ...  # mixture and vocals (batch, frames, bins), lengths, names, starts
 
@@ -27,7 +27,7 @@ from songs.effects import OCTAVES
 from songs.layouts import belongs, find_songs, find_sounds
 from songs.song import Accompaniment, Song, Voice
 from training.bank import Bank, Parts, Track, open_bank
-from training.desk import REST_FADE, Desk, Group, Plan, Take, decibels, minutes, voice_of
+from training.desk import REST_FADE, Desk, Group, Plan, Take, gain_of, minutes, voice_of
 from training.parallel import leader_first, share, workers_for
 from util import AudioConfig, stft
 
@@ -56,7 +56,7 @@ class Mixes:
         self.margin = round(MARGIN * audio.sample_rate)
         self.span = (self.frames - 1) * audio.hop + audio.block  # samples that the frames see
         # Of an excerpt. Sounds of all usual rates then keep their own key exactly: see near_fast_length.
-        unit = 2 * audio.sample_rate // math.gcd(audio.sample_rate, 22050)
+        unit = 2 * audio.sample_rate // math.gcd(audio.sample_rate, 50)
         self.samples = unit * next_fast_len(math.ceil((self.span + 2 * self.margin) / unit))
         frequencies = torch.arange(self.samples // 2 + 1, device=device) * (audio.sample_rate / self.samples)
         self.frequencies = frequencies  # Hz, of the excerpt's spectrum
@@ -185,7 +185,7 @@ def near_fast_length(samples: float) -> int:
     """The nearest even number that the Fourier transform likes: with no prime factor above 11.
 
     Rounding up would play everything sharp, by up to half a semitone, and what is in tune would no longer be. The
-    nearest is a few cents off at most; of lengths like `samples` at other rates, none.
+    nearest is a few cents off, rarely 15; of lengths like `samples` at other rates, none.
     """
     half = samples / 2
     above = next_fast_len(max(1, math.ceil(half)))
@@ -198,7 +198,7 @@ def near_fast_length(samples: float) -> int:
 def saturate(waveform: torch.Tensor, drive: float) -> torch.Tensor:
     """See songs.effects.saturate."""
     level = waveform.square().mean().sqrt()
-    bent = (waveform / (3 * level * decibels(-drive)).clamp(min=1e-9)).tanh()
+    bent = (waveform / (3 * level * gain_of(-drive)).clamp(min=1e-9)).tanh()
     return bent * (level / bent.square().mean().sqrt().clamp(min=1e-9))
 
 
@@ -227,7 +227,10 @@ def open_mixes(
         bank = open_bank(folder, [song for _, _, own in parts for song in own] + alone)
     entries = iter(bank.songs)
     groups = [Group(Path(path).resolve().name, share, [next(entries) for _ in own]) for path, share, own in parts]
-    return Mixes(bank, groups, list(entries), audio, options, device)
+    music = list(entries)
+    if not music and not any(group.accompaniments for group in groups):
+        raise UserError("--mix: expected songs, or --accompaniments, for the voices to sing with, found voices alone")
+    return Mixes(bank, groups, music, audio, options, device)
 
 
 def _songs_of(folder: str, songs: list[Song], options: argparse.Namespace, left_out: set[Song]) -> list[Song]:

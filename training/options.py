@@ -182,9 +182,14 @@ def parse_options(
         parser.error(f"--gain must be LOW <= HIGH, both from -100 to 100, found {options.gain}")
     if len(options.equalizer) > 2 or not all(0 <= spread <= 100 for spread in options.equalizer):
         parser.error(f"--equalizer must be one or two numbers from 0 to 100, found {options.equalizer}")
-    for name in {"leave_out", "steps"} & options.given:
-        if not (options.mix or options.resume):
+    for name in ("leave_out", "steps"):
+        if name in options.given and not (options.mix or options.resume):
             parser.error(f"{flag(name)} needs --mix")
+    for name in ("voices", "sequences", "cache"):
+        if options.mix and name in options.given:
+            parser.error(f"{flag(name)} has no effect with --mix: leave it out")
+    if options.bidirectional and options.sequences == "songs":
+        parser.error("--sequences songs carries a state along, of which --bidirectional has none")
     options.equalizer = [options.equalizer[0], options.equalizer[-1]]
     for name, value in PLAIN.items() if options.plain else ():
         if name in options.given and getattr(options, name) != value:
@@ -196,7 +201,7 @@ def parse_options(
     return options
 
 
-# not of the run
+# Of this call, not of the run: checkpoints do not keep them.
 OF_THE_CALL = {"dataset", "output", "bidirectional", "resume", "overwrite", "given", "command", "before"}
 HOW_LONG = {"epochs", "patience"}
 FOLDERS = {"voices", "accompaniments", "mix"}  # which may move; `data` tells what is in them

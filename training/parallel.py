@@ -25,8 +25,8 @@ def workers_for(options: argparse.Namespace, device: torch.device) -> int:
     """How many processes, or threads with --mix, prepare batches for a network on this device."""
     if options.workers is not None:
         return options.workers
-    if device.type == "cpu":
-        return 0  # its cores are the network's
+    if device.type == "cpu" or (device.type == "mps" and options.mix):
+        return 0  # the cores are the network's; for Apple's GPUs, see Separator.steps
     return THREADS if options.mix else max(1, min(PROCESSES, (os.cpu_count() or 1) - 1))
 
 

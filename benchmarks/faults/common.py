@@ -46,7 +46,9 @@ def train(script, options: list[str], folder: Path) -> Callable[[], int]:
 
 def same_run(folder: Path, straight: Path) -> bool:
     """Whether losses, and weights, optimiser and random state of all checkpoints, are the same bit for bit."""
-    for path in straight.glob("*.pt"):
+    checkpoints = list(straight.glob("*.pt"))
+    assert checkpoints, f"{straight}: expected checkpoints, found none"
+    for path in checkpoints:
         one, other = (torch.load(place / path.name, weights_only=True) for place in (folder, straight))
         for checkpoint in (one, other):
             for name in ("command", "options"):

@@ -22,6 +22,7 @@ import process.start  # noqa: E402, F401  (first, while nothing has been importe
 
 from process.commandline import parser_from  # noqa: E402
 from process.errors import command, make_folder, whole_file  # noqa: E402
+from training.files import Run  # noqa: E402
 from util import load_checkpoint  # noqa: E402
 
 
@@ -66,8 +67,10 @@ def main(argv: list[str] | None = None) -> None:
 
     run(script, *arguments)
     folder = Path(arguments[arguments.index("--output") + 1])
-    best = folder / f"savedModel_{Path(script).stem.removeprefix('train_')}_best.pt"
-    last = load_checkpoint(Path(str(best).replace("_best", "_last")))
+    trained = Run(
+        folder, Path(script).stem.removeprefix("train_") + "_bidirectional" * ("--bidirectional" in arguments)
+    )
+    best, last = trained.best, load_checkpoint(trained.last)
     history = last["history"]
     row = {
         "data": last["trained_on"].split(",")[0],

@@ -17,11 +17,11 @@ import process.start  # noqa: F401  (first, while nothing has been imported)
 import numpy as np
 import torch
 
-from process.commandline import parser_from
+from process.commandline import named_path, parser_from
 from process.errors import command
-from report.measures.facts import ROOT, chosen_songs, write_facts
-from scoring.bss_eval import bss_eval_sources
-from separation.separate import KINDS, separate
+from report.measures.facts import chosen_songs, write_facts
+from scoring.bss_eval import voice_sdr
+from separation.separate import KINDS, PRETRAINED, separate
 from songs.layouts import add_dataset_arguments
 from songs.song import Song
 from sound.resampling import resample
@@ -32,10 +32,9 @@ CENTS = (-50, -25, -10, 0, 10, 25, 50)
 
 def score(song: Song, cents: float, network: torch.nn.Module, audio: AudioConfig) -> float:
     """SDR of the voice in a song that is played so many cents higher."""
-    mixture, vocals = resample(np.stack([*song.read()]), song.rate, round(song.rate * 2 ** (-cents / 1200)))
-    [estimate] = separate(network, mixture[None], song.rate, audio)
-    scores = bss_eval_sources(np.stack([vocals, mixture - vocals]), np.stack([estimate, mixture - estimate]))
-    return float(scores.sdr[0])
+    mixture, vocals = resample(song.read(), song.rate, round(song.rate * 2 ** (-cents / 1200)))
+    [voice] = separate(network, mixture[None], song.rate, audio)
+    return voice_sdr(mixture, vocals, voice)
 
 
 @command
@@ -43,21 +42,21 @@ def main(argv: list[str] | None = None) -> None:
     parser = parser_from(__doc__ or "")
     add_dataset_arguments(parser)
     checkpoint = "measure these networks (default: the pretrained ones)"
-    parser.add_argument("--checkpoint", nargs="+", metavar="NAME=FILE", help=checkpoint)
+    parser.add_argument("--checkpoint", nargs="+", metavar="[NAME=]FILE", help=checkpoint)
     output = "write the figures into this JSON file (default: %(default)s)"
     parser.add_argument("--output", type=Path, default=Path("tuning.json"), metavar="FILE", help=output)
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     songs = chosen_songs(options)
-    pretrained = [f"{kind.name}={ROOT}/pretrained/savedModel_{kind.name}_best.pt" for kind in KINDS]
+    pretrained = [f"{kind.name}={PRETRAINED}/savedModel_{kind.name}_best.pt" for kind in KINDS]
     means: dict[str, dict[int, float]] = {}
     for text in options.checkpoint or pretrained:
-        name, _, path = text.partition("=")
-        network, audio, _ = load_network(Path(path), *KINDS)
+        name, path = named_path(text)
+        network, audio, _ = load_network(path, *KINDS)
         for cents in CENTS:
-            mean = np.mean([score(song, cents, network, audio) for song in songs])
-            means.setdefault(name, {})[cents] = round(float(mean), 3)
-            print(f"{name}, {cents:+} cents: {mean:.3f}", flush=True)
+            mean = np.nanmean([score(song, cents, network, audio) for song in songs])
+            means.setdefault(name or path.stem, {})[cents] = round(float(mean), 3)
+            print(f"{name or path.stem}, {cents:+} cents: {mean:.3f}", flush=True)
     write_facts(options.output, Path(__file__).name, **{"songs": len(songs), "mean SDR v3": means})
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import teacher
 import torch
-from helpers import fails, make_song
+from helpers import fails, interrupted, make_song
 
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import both_ways
@@ -123,6 +123,9 @@ def test_songs_are_labelled_once_and_by_how_sure_the_teacher_is(tmp_path, monkey
     wavwrite(folder / "sung.wav", np.stack([high + low, high]), RATE)
     wavwrite(folder / "played.flac", high, RATE)
     arguments = ["weights", str(tmp_path / "songs"), str(tmp_path / "data"), "--device", "cpu"]
+    with monkeypatch.context() as patch:  # stopped in the first song
+        patch.setattr(label_songs, "label", interrupted(label_songs.label, 1))
+        assert label_songs.main(arguments) == 130
     assert label_songs.main(arguments) == 0
     with (tmp_path / "data" / "taught.csv").open() as file:
         rows = {row["song"]: row for row in csv.DictReader(file)}

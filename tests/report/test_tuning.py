@@ -18,7 +18,8 @@ class Note:
 
     def read(self):
         note = 0.1 * np.sin(2 * np.pi * 440 * np.arange(self.rate * 2) / self.rate).astype(np.float32)
-        return 2 * note + 0.01 * np.random.default_rng(0).standard_normal(len(note)).astype(np.float32), note
+        noise = 0.01 * np.random.default_rng(0).standard_normal(len(note)).astype(np.float32)
+        return np.stack([2 * note + noise, note])
 
 
 @pytest.mark.parametrize("cents", [-50, 0, 25])

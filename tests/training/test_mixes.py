@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soxr
 import torch
-from helpers import AUDIO_OPTIONS, QUICK, ROOT, interrupted, make_song
+from helpers import AUDIO_OPTIONS, QUICK, ROOT, fails, interrupted, make_song
 
 import train_feedforward
 import train_RNN
@@ -135,6 +135,13 @@ def test_a_bank_is_made_once_and_again_when_a_file_changes(data, tmp_path, monke
     assert len(decoded) == 1 and first.songs == second.songs and torch.equal(first.samples, second.samples)
     wavwrite(tmp_path / "v" / "x.wav", 0.5 * sound, 8000)
     assert open_bank(tmp_path, songs).fingerprint != first.fingerprint and len(decoded) == 2
+
+
+def test_a_bank_of_voices_is_not_one_of_music(data, tmp_path):
+    """The same files, first by mistake taken for voices."""
+    voices, music = (find_sounds(data / "accompaniments", kind) for kind in (Voice, Accompaniment))
+    assert open_bank(tmp_path, voices).songs[0].vocals is not None
+    assert open_bank(tmp_path, music).songs[0].vocals is None
 
 
 def test_level_is_that_of_what_sounds_and_bandwidth_ends_where_nothing_does():
@@ -379,6 +386,8 @@ def hushed(song):
         (["--mix", "songs=0"], "argument --mix: invalid folder_and_share value: 'songs=0'"),
         (["--mix", "nowhere=1"], "nowhere: no such folder"),
         (["--steps", "0"], "--steps must be from 1"),
+        (["--voices", "there"], "--voices has no effect with --mix"),
+        (["--sequences", "songs"], "--sequences has no effect with --mix"),
     ],
 )
 def test_wrong_mixes_end_in_one_line(data, tmp_path, capsys, more, message):
@@ -388,6 +397,12 @@ def test_wrong_mixes_end_in_one_line(data, tmp_path, capsys, more, message):
     except SystemExit as stopped:
         status = stopped.code
     assert status in (1, 2) and message in capsys.readouterr().err
+
+
+def test_voices_need_music(data, tmp_path, capsys):
+    mix = ["--mix", f"{data / 'voices'}=1", "--output", str(tmp_path), *AUDIO_OPTIONS, *QUICK]
+    line = fails(capsys, train_feedforward.main, data / "songs", "--include-test", "--hold-out", "Dee", *mix)
+    assert "expected songs, or --accompaniments, for the voices to sing with, found voices alone" in line
 
 
 @pytest.mark.parametrize("option", ["--leave-out", "--steps"])

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import dataclasses
 import re
 import shutil
 import sys
@@ -21,7 +22,7 @@ from songs.layouts import find_songs
 from training import command, files, loop
 from training.loop import carry_state, learning_rate
 from training.options import parse_options
-from util import AudioConfig, load_network, wavwrite
+from util import AudioConfig, load_network, save_checkpoint, wavwrite
 
 ENDINGS = {"best.pt", "last.pt", "loss.csv", "batches.csv", "loss.png", "spectrograms.png"}
 
@@ -556,3 +557,23 @@ def test_command_in_the_checkpoint_is_the_one_typed(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train_RNN.py", "songs", "--epochs", "3"])
     options = parse_options(RecurrentNetwork, "", None, FeedforwardNetwork)
     assert options.command == "train_RNN.py songs --epochs 3" and options.epochs == 3
+
+
+def test_a_new_network_has_no_power_chosen_for_another(trained, dataset, tmp_path):
+    network, audio, checkpoint = load_network(trained / "savedModel_feedforward_best.pt", FeedforwardNetwork)
+    network.config = dataclasses.replace(network.config, power=1.4)
+    save_checkpoint(tmp_path / "first.pt", network, audio, **{name: checkpoint[name] for name in files.FACTS})
+    assert train_RNN.main([str(dataset), "--init", str(tmp_path / "first.pt"), "--output", str(tmp_path), *QUICK]) == 0
+    made, _, _ = load_network(tmp_path / "savedModel_RNN_best.pt", RecurrentNetwork)
+    assert made.config.power == 1.0
+
+
+def test_both_directions_carry_no_state(dataset, capsys):
+    with pytest.raises(SystemExit):
+        train_RNN.main([str(dataset), "--bidirectional", "--sequences", "songs"])
+    assert "--bidirectional has none" in capsys.readouterr().err
+
+
+def test_bands_need_an_encoder_by_band(dataset, tmp_path, capsys):
+    line = fails(capsys, train_feedforward.main, dataset, "--bands", "8", "--output", tmp_path, *AUDIO_OPTIONS)
+    assert line == "error: --bands needs --encoder bands"
