@@ -98,6 +98,7 @@ def measure_speed(folder: Path, options: Namespace) -> dict[str, dict[str, Any]]
         "separate_RNN.py --stems both": [*recurrent, "--stems", "both"],
         "separate_RNN.py --bidirectional": [*recurrent, "--bidirectional"],
         "separate_RNN.py --tta 3": [*recurrent, "--tta", "3"],
+        "separate_RNN.py --bidirectional --tta 3": [*recurrent, "--bidirectional", "--tta", "3"],
     }
     if options.spleeter:
         python = str(Path(options.spleeter).absolute())  # as it is: a link into an environment is not followed
