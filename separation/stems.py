@@ -1,11 +1,9 @@
 """From a song to its stems: open a file or a pipe, separate it while reading, write voice and accompaniment."""
 
-import collections
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +13,7 @@ import numpy as np
 import soundfile
 import torch
 
+from process.ahead import made_ahead
 from process.errors import UserError
 from separation.separator import SEGMENT, Block, Each, Separator
 from sound.encoding import ENCODERS, create_with_ffmpeg, rate_to_write, resampled
@@ -137,7 +136,7 @@ def _write_stems(
         pieces: Iterator = _with_end(arriving, info.channels)
         for step in separator.steps:
             if isinstance(step, Each) and step.threads and not job.piped:
-                pieces = in_threads(step.make, pieces, step.threads)
+                pieces = made_ahead(step.make, pieces, step.threads)
                 stack.callback(pieces.close)
             else:
                 pieces = step(pieces)
@@ -193,25 +192,6 @@ def gathered(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]
             missing -= block.shape[1]
     if parts:
         yield np.concatenate(parts, axis=1)
-
-
-def in_threads(make: Callable, items: Iterator, threads: int) -> Generator:
-    """map(make, items), made in threads while this one gets the next item and uses the last result.
-
-    At most two are under way.
-    """
-    pool = ThreadPoolExecutor(threads, initializer=torch.get_num_threads)  # see Separator
-    waiting: collections.deque[Future] = collections.deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(make, item))
-            del item  # it is the thread's
-            if len(waiting) > 1:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # waits for the one that is being made
 
 
 def split(mixture: np.ndarray, voice: np.ndarray, gain: float, subtype: str) -> dict[str, np.ndarray]:

@@ -10,10 +10,8 @@ numbers from a generator made of (seed, epoch, step, row): a run is the same for
 """
 
 import argparse
-import collections
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ import torch
 from scipy.fft import next_fast_len
 
 from Data import project
+from process.ahead import made_ahead
 from process.devices import send
 from process.errors import UserError
 from songs.effects import OCTAVES
@@ -87,17 +86,10 @@ class Mixes:
         return self.options.steps
 
     def __iter__(self) -> Iterator[dict]:
+        steps = range(len(self))
         if not self.workers:
-            yield from map(self.batch, range(len(self)))
-            return
-        with ThreadPoolExecutor(self.workers, initializer=torch.get_num_threads) as pool:
-            ahead: collections.deque[Future] = collections.deque()
-            for step in range(len(self)):
-                ahead.append(pool.submit(self.batch, step))
-                if len(ahead) > self.workers:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+            return map(self.batch, steps)
+        return made_ahead(self.batch, steps, self.workers, ahead=self.workers)
 
     def plans(self, step: int) -> list[Plan]:
         key = [self.options.seed, self.epoch, step]

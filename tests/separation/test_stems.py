@@ -18,6 +18,7 @@ from helpers import RATE, ROOT, Forked, make_song, wait_for
 import separate_feedforward
 import separate_RNN
 from Model_RNN import RecurrentNetwork, both_ways
+from process.ahead import made_ahead
 from process.errors import UserError
 from separation import command, stems
 from separation.separate import separate
@@ -102,7 +103,7 @@ def test_two_items_are_made_at_a_time_and_come_out_in_order():
         both.wait()  # for the other thread
         return 10 * item
 
-    assert list(stems.in_threads(make, iter(range(6)), threads=2)) == [0, 10, 20, 30, 40, 50]
+    assert list(made_ahead(make, iter(range(6)), threads=2)) == [0, 10, 20, 30, 40, 50]
 
 
 def test_what_fails_in_the_networks_thread_ends_the_separation(trained, tmp_path, monkeypatch):
