@@ -42,6 +42,7 @@ INPUTS = (
     "results/*/evaluation.csv",
     "results/*/training_*_loss.csv",
     "results/*/training_*_batches.csv",
+    "results/tuning/musdb.json",
     "results/discussion/*/*.json",
     "results/discussion/*/*.png",
 )
