@@ -160,6 +160,7 @@ def measure_memory(folder: Path, hours: float) -> dict[str, float]:
         ("1 minute", 60, []),
         (f"{hours:g} hours", round(hours * 3600), []),
         (f"{hours * 5:g} minutes, --bidirectional", round(hours * 300), ["--bidirectional"]),
+        (f"{hours * 5:g} minutes, --bidirectional --tta 5", round(hours * 300), ["--bidirectional", "--tta", "5"]),
     ):
         write_song(song, seconds)
         peaks[name] = peak(*line, *more)
