@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = parser_from(__doc__ or "")
     add_dataset_arguments(parser)
     checkpoint = "measure these networks (default: the pretrained ones)"
-    parser.add_argument("--checkpoint", nargs="+", metavar="[NAME=]FILE", help=checkpoint)
+    parser.add_argument("--checkpoint", nargs="+", action="extend", metavar="[NAME=]FILE", help=checkpoint)
     output = "write the figures into this JSON file (default: %(default)s)"
     parser.add_argument("--output", type=Path, default=Path("tuning.json"), metavar="FILE", help=output)
     options = parser.parse_args(argv)

@@ -45,7 +45,8 @@ def test_new_names():
 
 
 def test_options_of_several_values_given_twice_add_up():
-    options = parsed("--hold-out", "a", "b", "--leave-out", "x", "--hold-out", "c", "--leave-out", "y", "z")
+    left = "--mix", "a=1", "--leave-out", "x", "--leave-out", "y", "z"
+    options = parsed("--hold-out", "a", "b", "--hold-out", "c", *left)
     assert (options.hold_out, options.leave_out) == (["a", "b", "c"], ["x", "y", "z"])
     assert parsed("--mix", "a=1", "--mix", "b=2", "c=3").mix == [("a", 1), ("b", 2), ("c", 3)]
     none = parsed()
