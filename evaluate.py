@@ -53,7 +53,7 @@ def make_systems(options: argparse.Namespace, songs: list[Song]) -> list[System]
     for name in (FeedforwardNetwork.name, RecurrentNetwork.name):
         path = getattr(options, name)
         if path and (found := load_once(path)[2]["name"]) != name:
-            raise UserError(f"{path}: expected a {name} network, found {found}; --checkpoint takes any")
+            raise UserError(f"{path}: expected a network of the kind {name}, found {found}; --checkpoint takes any")
         if path or options.checkpoint is None:
             networks.append(Network(name, path or find_checkpoint(name), device=device))
     for text in options.checkpoint or []:

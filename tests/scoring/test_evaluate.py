@@ -440,7 +440,7 @@ def test_errors(three_songs, tmp_path, trained, capsys):
         (["--checkpoint", "nothing.pt"], "nothing.pt: no such checkpoint"),
         (["--split", "Train", "--checkpoint"], "expected songs in Train, found none"),
         (["--bidirectional", "--checkpoint"], "expected a recurrent network, found none"),
-        (["--feedforward", checkpoint], "expected a feedforward network, found RNN; --checkpoint takes any"),
+        (["--feedforward", checkpoint], "expected a network of the kind feedforward, found RNN; --checkpoint"),
     ):
         checkpoints = [] if "--checkpoint" in more else ["--checkpoint"]
         assert evaluate.main([str(data), "--output", str(tmp_path / "out"), *more, *checkpoints]) == 1
