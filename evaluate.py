@@ -60,10 +60,10 @@ def make_systems(options: argparse.Namespace, songs: list[Song]) -> list[System]
         name, path = named_path(text)
         networks.append(Network(name or load_once(path)[2]["name"].replace("_", " "), path, device=device))
     if options.bidirectional:
-        kinds = [load_once(network.path)[0] for network in networks]
-        if not any(kind.remembers for kind in kinds):
+        recurrent = [network for network in networks if load_once(network.path)[0].remembers]
+        if not recurrent:
             raise UserError("--bidirectional: expected a recurrent network, found none")
-        causal = [own for own, kind in zip(networks, kinds, strict=True) if kind.remembers and not kind.foresees]
+        causal = [network for network in recurrent if not load_once(network.path)[0].foresees]
         networks += [in_both_directions(network, options) for network in causal]
     if options.keys > 1:
         more = [(f"{network.name} {options.keys} keys", network) for network in networks]

@@ -176,7 +176,7 @@ class Mixes:
 def near_fast_length(samples: float) -> int:
     """The nearest even number that the Fourier transform likes: with no prime factor above 11.
 
-    Rounding up would play everything sharp, by up to half a semitone, and what is in tune would no longer be. The
+    Rounding up would play sounds sharp, by most of a semitone in short excerpts: music would be out of tune. The
     nearest is a few cents off, rarely 15; of lengths like `samples` at other rates, none.
     """
     half = samples / 2
