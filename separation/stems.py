@@ -27,7 +27,7 @@ from sound.wholeness import CutOff, check_whole, up_to_cut
 from sound.writing import SoundWriter, create_sound, kept_subtype, output_format
 from util import AudioConfig
 
-PIECE = 9 << 14  # samples of all channels separated at once: some 50 frames of stereo; more take more memory
+PIECE = 8 << 14  # samples of all channels separated at once: some 46 frames of stereo; more take more memory
 PIPE = "-"  # standard input or output, in place of a file's name
 VOCALS, ACCOMPANIMENT = "vocals", "accompaniment"
 Report = Callable[[float, float | None], None]  # takes the seconds done, and the song's length in seconds if known
