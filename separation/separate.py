@@ -46,5 +46,7 @@ def headline(path: Path, network: Any, audio: AudioConfig, device: torch.device)
 
 
 def describe(path: Path, checkpoint: dict) -> str:
+    """A checkpoint, and what it has learnt from. Where a pretrained one lies differs from machine to machine."""
+    where = f"{PRETRAINED.name}/{path.name}" if path.resolve().parent == PRETRAINED else path
     tuned = f"; {OUT_OF_TUNE}" if checkpoint.get("in_tune") else ""
-    return f"{path}: {checkpoint['name']} network, trained on {checkpoint.get('trained_on', 'unknown data')}{tuned}"
+    return f"{where}: {checkpoint['name']} network, trained on {checkpoint.get('trained_on', 'unknown data')}{tuned}"
