@@ -22,7 +22,7 @@ lines() { # the lines of a variable, each an argument
 mapfile -t held < <(lines "${HOLD_OUT:-}")
 mapfile -t left < <(lines "${LEAVE_OUT:-}")
 
-# Shares of excerpts by where their voice comes from. Two fifths are karaoke: real songs lose nothing by it.
+# Shares of excerpts by where their voice comes from. Two fifths are karaoke, which singers never heard gain from.
 mix=()
 for folder in songs=0.13 taught=0.28 estimated=0.03 mir1k=0.40 voices=0.16; do
   [ -e "$data/${folder%=*}" ] && mix+=("$data/$folder")
