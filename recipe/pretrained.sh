@@ -30,7 +30,7 @@ done
 songs=("$data/songs")
 [ ${#held[@]} -gt 0 ] && songs+=(--include-test --hold-out "${held[@]}")
 common=("${songs[@]}" --output "$output" --mix "${mix[@]}" --target projection --remix 0.5 --gain -3 12)
-common+=(--speed 0.76 1.32 --transpose 4 --effects 0.35 --equalizer 2)
+common+=(--speed 0.76 1.32 --transpose 4 --effects 0.35 --equalizer 2 --weighting 1)
 [ -e "$data/accompaniments" ] && common+=(--accompaniments "$data/accompaniments")
 [ ${#left[@]} -gt 0 ] && common+=(--leave-out "${left[@]}")
 

@@ -25,7 +25,7 @@ from Data import (
 from process.devices import send
 from songs.inspection import is_silent
 from training.files import Run
-from training.loss import LossCurve, Tally, kl_divergence, mean_over_frames
+from training.loss import LossCurve, Tally, kl_divergence, mean_over_frames, weighted
 from training.mixes import Mixes
 from training.options import kept
 from training.parallel import average_gradients, hidden, leads, same_everywhere, seed_epoch, share, workers_for
@@ -109,12 +109,14 @@ def run_epoch(
     title: str,
     optimizer: torch.optim.Optimizer | None = None,
     reverse: bool = False,
+    weighting: float = 0.0,
     bfloat16: bool = False,
     note: Callable[[float, int], float] | None = None,
 ) -> float:
     """Go through the loader once: train if there is an optimizer, else validate. Returns the mean loss per frame.
 
-    reverse: the loss is the reverse divergence; bfloat16: train, but do not validate, with 16-bit matrix products.
+    reverse: the loss is the reverse divergence; weighting: power of the mixture's magnitude that weights it.
+    bfloat16: train, but do not validate, with 16-bit matrix products.
     note: is told each batch's loss, over all ranks, and its number, from 1; returns the smoothed loss to show.
     With whole songs, the state is carried from batch to batch and detached (truncated back-propagation through time).
     Each rank goes through its share of every batch. Raises UserError at a non-finite loss.
@@ -133,6 +135,7 @@ def run_epoch(
                 state = carry_state(state, batch["starts"]) if loader.whole_songs else None
                 with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and optimizer is not None):
                     mask, state = network(mixture, state)
+                mixture, vocals = weighted(mixture, vocals, batch["lengths"], weighting)
                 loss = mean_over_frames(kl_divergence(vocals, mask.float() * mixture, reverse), batch["lengths"])
                 count = int(batch["lengths"].sum())
             if optimizer is not None:
@@ -218,7 +221,7 @@ def train(
     if average is not network:
         numbers = itertools.count(steps + 1)  # the optimizer's own count is on the GPU
         optimizer.register_step_post_hook(lambda *_: follow(average, network, next(numbers)))
-    reverse = options.divergence == "reverse"
+    loss: dict[str, Any] = {"reverse": options.divergence == "reverse", "weighting": options.weighting}
     batches, written = 0, time.monotonic()
 
     def note(loss: float, number: int) -> float:
@@ -245,8 +248,9 @@ def train(
         train_loader.begin(epoch)
         batches = len(train_loader)
         seed_epoch(options.seed, epoch)
-        train_loss = run_epoch(network, train_loader, device, title, optimizer, reverse, options.bfloat16, note)
-        valid_loss = run_epoch(average, valid_loader, device, f"{title}, validation", reverse=reverse)
+        learning: dict[str, Any] = {"optimizer": optimizer, "bfloat16": options.bfloat16, "note": note}
+        train_loss = run_epoch(network, train_loader, device, title, **loss, **learning)
+        valid_loss = run_epoch(average, valid_loader, device, f"{title}, validation", **loss)
         seconds = round(time.perf_counter() - started, 1)
         losses = {"train_loss": train_loss, "valid_loss": valid_loss, "smoothed_loss": curve.value}
         history.append({"epoch": epoch, **losses, "learning_rate": rate, "seconds": seconds})

@@ -32,6 +32,7 @@ RANGES: dict[str, tuple[float, float]] = {  # limits of the numeric options
     "patience": (1, 1_000_000),
     "batch_size": (1, 65536),
     "learning_rate": (1e-9, 100),
+    "weighting": (0, 2),
     "weight_decay": (0, 100),
     "dropout": (0, 1),
     "hidden_size": (1, 65536),
@@ -56,6 +57,7 @@ PLAIN = {  # what --plain stands for, with a constant learning rate and no avera
     "dropout": 0.0,
     "target": "magnitude",
     "divergence": "forward",
+    "weighting": 0.0,
     "bfloat16": False,
 }
 
@@ -160,6 +162,8 @@ def parse_options(
     add("--target", choices=("magnitude", "projection"), default="magnitude", help=target)
     divergence = "minimise D(vocals || estimate), or the reverse, D(estimate || vocals) (default: %(default)s)"
     add("--divergence", choices=("forward", "reverse"), default="forward", help=divergence)
+    weighting = "weight the divergence in each bin by the mixture's magnitude to this power (default: %(default)s)"
+    add("--weighting", type=float, metavar="POWER", default=0.0, help=weighting)
     add("--bfloat16", action="store_true", help="train with 16-bit matrix products, faster on some CPUs")
     seed = "seed of weights, order and random transforms (default: %(default)s)"
     add("--seed", type=int, default=0, help=seed)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from process.errors import UserError
-from training.loss import EPSILON, LossCurve, SmoothedLoss, Tally, kl_divergence, mean_over_frames
+from training.loss import EPSILON, LossCurve, SmoothedLoss, Tally, kl_divergence, mean_over_frames, weighted
 
 
 def plain_sum(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -39,6 +39,38 @@ def test_zero_where_equal_and_finite_at_zero():
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(estimate.grad).all()
     assert loss > 0
+
+
+def spectra(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(3)) + 0.1
+
+
+def test_weighting_both_weights_the_divergence_and_keeps_the_sum_of_each_excerpt():
+    mixture, mask = spectra(2, 4, 50) * torch.tensor([0.01, 100.0])[:, None, None], torch.rand(2, 4, 50)
+    vocals = 0.3 * mixture
+    heard, voice = weighted(mixture, vocals, torch.tensor([4, 4]), 1.0)
+    assert heard.sum((1, 2)).tolist() == pytest.approx(mixture.sum((1, 2)).tolist(), rel=1e-5)
+    weights = mixture * (mixture.sum((1, 2)) / mixture.square().sum((1, 2)))[:, None, None]
+    exact = (weights * (vocals * torch.log(vocals / (mask * mixture)) - vocals + mask * mixture)).sum(-1)
+    assert kl_divergence(voice, mask * heard).numpy() == pytest.approx(exact.numpy(), rel=1e-3)
+
+
+def test_weighted_by_the_mixture_an_error_of_the_mask_counts_by_energy():
+    mixture, true = spectra(1, 1, 50), torch.full((50,), 0.5)
+    heard, voice = weighted(mixture, true * mixture, torch.tensor([1]), 1.0)
+    losses = torch.stack([kl_divergence(voice, (true + error) * heard) for error in 0.01 * torch.eye(50)]).flatten()
+    assert (losses / mixture.flatten().square()).std() < 0.01 * (losses / mixture.flatten().square()).mean()
+
+
+def test_padding_weighs_nothing_and_a_power_of_0_changes_nothing():
+    mixture, vocals = spectra(2, 5, 20), 0.5 * spectra(2, 5, 20)
+    mixture[1, 2:] = torch.nan
+    heard, voice = weighted(mixture, vocals, torch.tensor([5, 2]), 1.0)
+    short_heard, short_voice = weighted(mixture[1:, :2], vocals[1:, :2], torch.tensor([2]), 1.0)
+    assert torch.allclose(heard[1:, :2], short_heard) and torch.allclose(voice[1:, :2], short_voice)
+    silence = weighted(torch.zeros(1, 3, 20), torch.zeros(1, 3, 20), torch.tensor([3]), 1.0)
+    assert all(torch.equal(part, torch.zeros(1, 3, 20)) for part in silence)
+    assert weighted(mixture, vocals, torch.tensor([5, 2]), 0.0) == (mixture, vocals)
 
 
 def test_padding_reaches_neither_loss_nor_gradient():

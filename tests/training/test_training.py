@@ -502,8 +502,10 @@ def test_learning_options_arrive(dataset, tmp_path, monkeypatch):
             kept.update(settings)
             super().__init__(parameters, **settings)
 
-    def run_epoch(network, loader, device, title, optimizer=None, reverse=False, bfloat16=False, note=None):
-        kept.update({"reverse": reverse, "title": title})
+    def run_epoch(
+        network, loader, device, title, optimizer=None, reverse=False, weighting=0.0, bfloat16=False, note=None
+    ):
+        kept.update({"reverse": reverse, "weighting": weighting, "title": title})
         if optimizer is not None:
             kept.update({"lr": optimizer.param_groups[0]["lr"], "bfloat16": bfloat16})
         return 1.0
@@ -511,9 +513,11 @@ def test_learning_options_arrive(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.optim, "AdamW", Optimizer)
     monkeypatch.setattr(loop, "run_epoch", run_epoch)
     options = ["--learning-rate", "0.02", "--weight-decay", "0.3", "--divergence", "reverse", "--epochs", "1"]
+    options += ["--weighting", "0.5"]
     argv = [str(dataset), "--output", str(tmp_path), *AUDIO_OPTIONS, *options, "--bfloat16", "--device", "cpu"]
     assert train_feedforward.main(argv) == 0
     assert (kept["lr"], kept["weight_decay"], kept["reverse"], kept["bfloat16"]) == (0.02, 0.3, True, True)
+    assert kept["weighting"] == 0.5  # of training and of validation
     assert kept["title"] == "epoch 1/1, validation"
 
 
