@@ -6,8 +6,20 @@ Help texts follow argparse's own: lower case, no full stop, each complete in its
 
 import argparse
 import inspect
+import sys
 import textwrap
 from pathlib import Path
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses empty arguments. A path that is empty is the current folder, which a variable that is not set is not."""
+
+    def parse_known_args(self, args=None, namespace=None):  # which parse_args calls
+        typed = sys.argv[1:] if args is None else list(args)
+        for argument in typed:
+            if argument == "" or (argument.startswith("--") and argument.endswith("=")):
+                self.error(f"expected no empty argument, found '{argument}': is a variable not set?")
+        return super().parse_known_args(typed, namespace)
 
 
 def parser_from(documentation: str, **options) -> argparse.ArgumentParser:
@@ -15,7 +27,7 @@ def parser_from(documentation: str, **options) -> argparse.ArgumentParser:
     the second one, its example commands. `options` are ArgumentParser's."""
     purpose, _, rest = inspect.cleandoc(documentation).partition("\n\n")
     examples, _, _ = rest.partition("\n\n")
-    return argparse.ArgumentParser(
+    return Parser(
         description=purpose,
         epilog=f"examples:\n{textwrap.indent(textwrap.dedent(examples), '  ')}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

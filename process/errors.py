@@ -50,8 +50,7 @@ def command(main: Callable[..., None]) -> Callable[..., int]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes
             return 141  # what a shell shows for programs that SIGPIPE ends
         except OSError as error:
-            place = error.filename or ("standard output" if _stdout_is_lost() else "file system")
-            print(f"error: {printable(f'{place}: {error.strerror or error}')}", file=sys.stderr)
+            print(f"error: {printable(in_words(error))}", file=sys.stderr)
             return 1
         except UserError as error:
             # One raised in a data loader's process arrives with that process's traceback in front.
@@ -67,6 +66,14 @@ def command(main: Callable[..., None]) -> Callable[..., int]:
         return 0
 
     return run
+
+
+def in_words(error: Exception) -> str:
+    """An error as the user is told it: that of the operating system with its place, any other as it is."""
+    if not isinstance(error, OSError):
+        return str(error)
+    place = error.filename or ("standard output" if _stdout_is_lost() else "file system")
+    return f"{place}: {error.strerror or error}"
 
 
 def _stdout_is_lost() -> bool:

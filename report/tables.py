@@ -3,8 +3,8 @@
     python report/tables.py
     python report/tables.py --check
 
-Rows are found by their first cell, and all others are replaced. Texts around the tables are not touched: what they say
-of the figures has to be read again.
+Rows are found by their first cell below their heading, and all others are replaced. Texts around the tables are not
+touched: what they say of the figures has to be read again.
 """
 
 import dataclasses
@@ -42,10 +42,10 @@ Row = tuple[str, list[str]]  # its first cell, and the others
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows of a page, in their order, from the first place on where `after` stands."""
+    """Rows of a page, in their order, below a heading and above the next one."""
 
     page: str
-    after: str
+    heading: str
     rows: Callable[[], list[Row]]
 
 
@@ -59,7 +59,10 @@ def result(name: str) -> dict:
 
 def evaluation(folder: str, system: str) -> dict:
     """The evaluation of a set of songs that has a system."""
-    return result(f"five_keys/{folder}/evaluation.json" if system == FIVE_KEYS else f"{folder}/evaluation.json")
+    name = f"five_keys/{folder}/evaluation.json" if system == FIVE_KEYS else f"{folder}/evaluation.json"
+    if system not in result(name)["scores"]["vocals"]:
+        raise UserError(f"results/{name}: expected scores of '{system}', found none")
+    return result(name)
 
 
 def sdr(folder: str, system: str) -> dict:
@@ -180,15 +183,18 @@ TABLES = (
 
 def filled(text: str, table: Table) -> str:
     """A page with the table's rows as results have them. Raises UserError if it has no such row."""
-    place = text.find(f"\n{table.after}\n")
+    before, heading, rest = text.partition(f"\n{table.heading}\n")
+    next_heading = re.search(r"^#+ ", rest, re.MULTILINE)
+    end = next_heading.start() if next_heading else len(rest)
+    section, after, place = rest[:end], rest[end:], 0
     for label, cells in table.rows():
-        row = re.compile(rf"^\| {re.escape(label)} \|.*$", re.MULTILINE).search(text, max(place, 0))
-        if place < 0 or row is None:
-            raise UserError(f"{table.page}: expected a row '{label}' after '{table.after}', found none")
+        row = re.compile(rf"^\| {re.escape(label)} \|.*$", re.MULTILINE).search(section, place)
+        if row is None:
+            raise UserError(f"{table.page}: expected a row '{label}' below '{table.heading}', found none")
         line = f"| {label} | {' | '.join(cells)} |".replace("|  |", "| |")
-        text = text[: row.start()] + line + text[row.end() :]
+        section = section[: row.start()] + line + section[row.end() :]
         place = row.start() + len(line)
-    return text
+    return before + heading + section + after
 
 
 @command

@@ -203,6 +203,9 @@ def _plain(value):
 
 # ---------------------------------------------------------------------------------------------- pictures
 
+BOXES, BY_LEVEL = "sdr_boxes.png", "sdr_by_level.png"
+SPECTROGRAMS = {place: f"spectrograms_{place}.png" for place in ("worst", "median", "best")}
+PICTURES = (BOXES, BY_LEVEL, *SPECTROGRAMS.values())
 ALL_THE_SAME = 0.1  # dB: no picture for levels closer than this, as in MIR-1K
 SPECTROGRAM = AudioConfig(block=2048, hop=512, window="hann")  # at the song's rate
 
@@ -213,6 +216,8 @@ def draw_pictures(folder: Path, rows: list[dict], songs: list[Song], systems: li
     The songs are the best, the median and the worst of the last system that is neither mixture nor ideal mask (if any),
     each where its voice is loudest.
     """
+    for name in PICTURES:  # of an earlier evaluation
+        (folder / name).unlink(missing_ok=True)
     names = [system.name for system in systems]
     voices = [row for row in rows if row["source"] == "vocals"]
     by_song = {song.name: [row for row in voices if row["song"] == song.name] for song in songs}
@@ -221,17 +226,17 @@ def draw_pictures(folder: Path, rows: list[dict], songs: list[Song], systems: li
     levels = np.array([own[0]["voice to accompaniment"] for own in scored.values()])
     label, title = f"{MAIN} of the voice in dB", f"{data}: {len(scored)} songs"
 
-    paths = [folder / "sdr_boxes.png"]
+    paths = [folder / BOXES]
     shown = {summary.title(name): own for name, own in table.items()}
     plots.plot_boxes(paths[0], shown, label, title)
     if np.nanmax(levels, initial=-np.inf) - np.nanmin(levels, initial=np.inf) > ALL_THE_SAME:
-        paths.append(folder / "sdr_by_level.png")
+        paths.append(folder / BY_LEVEL)
         plots.plot_by_level(paths[-1], levels, shown, label, title)
     if own := judged(names):
         system, order = systems[names.index(own[-1])], np.argsort(table[own[-1]], kind="stable")
         places = {"worst": order[0], "median": order[len(order) // 2], "best": order[-1]}
         for place, index in places.items():
-            paths.append(folder / f"spectrograms_{place}.png")
+            paths.append(folder / SPECTROGRAMS[place])
             song = next(song for song in songs if song.name == list(scored)[index])
             title = f"{song.name}, {place} of {summary.title(system.name)}: {MAIN} {table[system.name][index]:.2f} dB"
             _draw_spectrograms(paths[-1], song, system, title)

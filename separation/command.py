@@ -16,7 +16,7 @@ from Model_RNN import BidirectionalNetwork, both_ways
 from networks.hearing import KEYS
 from process.commandline import parser_from, renamed
 from process.devices import choose_device, device_errors
-from process.errors import UserError, command, make_folder, printable
+from process.errors import UserError, command, in_words, make_folder, printable
 from process.stopping import stop_status
 from separation.naming import FORMATS, STEMS, Plan, is_done, make_plan
 from separation.separate import OUT_OF_TUNE, describe, find_checkpoint, headline
@@ -204,7 +204,7 @@ def main(network_class: type[Any], documentation: str, argv: list[str] | None = 
             if len(plan.jobs) == 1 or isinstance(error, BrokenPipeError):
                 raise
             failed.append(job.source)
-            print(f"error: {printable(str(error))}", file=sys.stderr)
+            print(f"error: {printable(in_words(error))}", file=sys.stderr)
         except KeyboardInterrupt as stop:
             if not job.piped:
                 raise

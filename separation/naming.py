@@ -53,7 +53,15 @@ def make_plan(options: argparse.Namespace) -> Plan:
     if options.bitrate and Path(pattern).suffix.lower() not in LOSSY:
         raise ValueError(f"--bitrate: expected an output in {', '.join(LOSSY)}, found '{pattern}'")
     left_out: list[str] = []
-    songs = [song for path in inputs for song in find_songs(path, left_out)]
+    songs, empty = [], []
+    for path in inputs:
+        try:
+            songs += find_songs(path, left_out)
+        except UserError as error:  # a folder without songs
+            empty.append(error)
+    if not songs:
+        raise empty[0]
+    left_out += map(str, empty)
     named = "{name}" in pattern or "{folder}" in pattern
     if (len(songs) > 1 and not named) or (len(stems) > 1 and "{stem}" not in pattern):
         places = "{name} (or {folder}) and {stem}"
@@ -138,6 +146,9 @@ def find_songs(path: str, left_out: list[str]) -> list[tuple[str, str]]:
     if path == PIPE or not Path(path).is_dir():
         return [(path, "stdin" if path == PIPE else Path(path).stem)]
     files = sorted(file for file in files_below(Path(path), left_out) if file.suffix.lower() in SUFFIXES)
+    pipes = {file for file in files if file.exists() and not file.is_file()}  # or devices: to open one may take forever
+    left_out += [f"{file}: expected a sound file, found a named pipe or a device" for file in sorted(pipes)]
+    files = [file for file in files if file not in pipes]
     stems = {file for file in files if written_here(file)}
     if stems:
         left_out.append(f"{path}: {len(stems)} {'stem' if len(stems) == 1 else 'stems'} of an earlier run")

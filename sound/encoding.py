@@ -17,6 +17,7 @@ from sound.tags import Tags
 from sound.writing import SoundWriter
 
 ENCODERS = {".m4a": ("aac", "ipod", 256), ".opus": ("libopus", "opus", 160)}  # ffmpeg's encoder and container, kb/s
+MOST_OPUS = 256  # kb/s a channel, of libopus
 LOSSY = (".mp3", *ENCODERS)  # those whose bit rate can be chosen
 RATES = {  # Hz; Opus always plays at 48 kHz
     ".mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
@@ -82,7 +83,8 @@ def create_with_ffmpeg(
         limits = "ffmpeg keeps the order of up to 8 channels" + (", but not of 5 or 7" if suffix in CONFUSED else "")
         raise UserError(f"{path}: cannot be written ({rate} Hz, {channels} channels): {limits}")
     source = ["-f", "f32le", "-ar", str(rate), "-ac", str(channels), "-channel_layout", LAYOUTS[channels]]
-    target = ["-c:a", encoder, "-b:a", f"{bitrate or usual}k", "-f", container]
+    kilobits = min(bitrate or usual, MOST_OPUS * channels) if suffix == ".opus" else bitrate or usual
+    target = ["-c:a", encoder, "-b:a", f"{kilobits}k", "-f", container]
     with (
         whole_file(path) as temporary,
         tempfile.TemporaryFile() as messages,

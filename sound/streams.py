@@ -201,16 +201,19 @@ def write_stream(
     stream: IO[bytes], rate: int, channels: int, subtype: str, raw: bool, name: str = "standard output"
 ) -> SoundWriter:
     """Write sound into a stream as it comes: raw, or with a WAV header that leaves the length open."""
+
+    def send(data: bytes) -> None:
+        try:
+            stream.write(data)
+            stream.flush()
+        except OSError as error:
+            error.filename = name
+            raise
+
     if not raw:
         sample = SAMPLE_BYTES[subtype]
         tag = WAV_PCM if subtype in BITS else WAV_FLOAT
         layout = struct.pack("<HHIIHH", tag, channels, rate, rate * channels * sample, channels * sample, 8 * sample)
-        stream.write(struct.pack("<4sI4s4sI", b"RIFF", UNKNOWN_BYTES, b"WAVE", b"fmt ", len(layout)) + layout)
-        stream.write(struct.pack("<4sI", b"data", UNKNOWN_BYTES))
-        stream.flush()
-
-    def put(samples: np.ndarray) -> None:
-        stream.write(encode(samples, subtype))
-        stream.flush()
-
-    return SoundWriter(name, subtype, put)
+        header = struct.pack("<4sI4s4sI", b"RIFF", UNKNOWN_BYTES, b"WAVE", b"fmt ", len(layout)) + layout
+        send(header + struct.pack("<4sI", b"data", UNKNOWN_BYTES))
+    return SoundWriter(name, subtype, lambda samples: send(encode(samples, subtype)))

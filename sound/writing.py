@@ -20,6 +20,7 @@ WAV_IF_IT_FITS = 0x1210  # libsndfile's command to turn RF64 into WAV when the f
 MP3_BITRATES = (32, 320), (8, 160), (8, 64)  # kb/s, lowest and highest from 32 kHz on, from 16 kHz on, and below
 # Hz and channels that a format has at most; with more than these, libvorbis crashes the whole program.
 MOST = {"OGG": (200_000, 255), "MP3": (48_000, 2), "FLAC": (655_350, 8)}
+LOWEST_MP3 = 0.9999  # of 1, the compression level of the lowest bit rate, which libsndfile refuses
 LOUDEST_MP3 = 1e4  # times full scale: far beyond what is clipped; LAME ends the whole program at 1e8
 # Bytes of sound beyond which lengths of 32 bits overflow. WAV becomes RF64 then, under the same name.
 LARGEST = 0xFFFF0000
@@ -161,7 +162,7 @@ def mp3_quality(rate: int, bitrate: int | None) -> dict[str, Any]:
         return {"bitrate_mode": "VARIABLE", "compression_level": 0.0}
     lowest, highest = MP3_BITRATES[0 if rate >= 32000 else 1 if rate >= 16000 else 2]
     level = (highest - bitrate) / (highest - lowest)
-    return {"bitrate_mode": "CONSTANT", "compression_level": min(max(level, 0.0), 1.0)}
+    return {"bitrate_mode": "CONSTANT", "compression_level": min(max(level, 0.0), LOWEST_MP3)}
 
 
 def _refusal(path: Path) -> str:

@@ -38,9 +38,9 @@ def weighted(
         return mixture, vocals
     real = torch.arange(mixture.shape[1]) < lengths[:, None]  # (batch, frames)
     heard = mixture.where(send(real, mixture.device)[..., None], 0)
-    weights = heard**power
-    totals = [(part.sum(dim=(1, 2), keepdim=True) + EPSILON) for part in (heard, weights * heard)]
-    weights *= totals[0] / totals[1]
+    weights = (heard / heard.amax(dim=(1, 2), keepdim=True).clamp(min=EPSILON)) ** power
+    total, weighted_total = (part.sum(dim=(1, 2), keepdim=True) for part in (heard, weights * heard))
+    weights *= total / weighted_total.clamp(min=EPSILON)
     return weights * mixture, weights * vocals
 
 

@@ -65,7 +65,9 @@ PLAIN = {  # what --plain stands for, with a constant learning rate and no avera
 def parse_options(
     network_class: type[Any], documentation: str, argv: list[str] | None, starts_from: type[Any] | None
 ) -> argparse.Namespace:
-    """The options of a run, and in `given` the names of those that were typed. documentation: the script's docstring.
+    """The options of a run, in `given` the names of those that were typed, in `defaults` what all are if they are not.
+
+    documentation: the script's docstring.
 
     A wrong command line ends here with exit status 2.
     """
@@ -173,6 +175,7 @@ def parse_options(
 
     options = parser.parse_args(argv)
     blank = argparse.Namespace(**dict.fromkeys(vars(options)))  # instead of the defaults
+    options.defaults = {name: parser.get_default(name) for name in vars(options)}
     options.given = {name for name, value in vars(parser.parse_args(argv, blank)).items() if value is not None}
     if options.resume and options.overwrite:
         parser.error("--resume and --overwrite exclude each other")
@@ -206,7 +209,7 @@ def parse_options(
 
 
 # Of this call, not of the run: checkpoints do not keep them.
-OF_THE_CALL = {"dataset", "output", "bidirectional", "resume", "overwrite", "given", "command", "before"}
+OF_THE_CALL = {"dataset", "output", "bidirectional", "resume", "overwrite", "given", "defaults", "command", "before"}
 HOW_LONG = {"epochs", "patience"}
 FOLDERS = {"voices", "accompaniments", "mix"}  # which may move; `data` tells what is in them
 MAY_CHANGE = HOW_LONG | FOLDERS | {"device", "cache", "workers", "threads"}  # all other options shape the weights

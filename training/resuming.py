@@ -46,7 +46,8 @@ def take_over(
     config: Any = network.config
     before = checkpoint["options"]
     sizes = {**vars(config), **vars(audio), "hidden_size": getattr(config, "memory", None)}  # whatever was typed
-    true = before | {name: sizes[name] for name in sizes.keys() & vars(options).keys()}
+    true = options.defaults | before  # options that the run's version did not have
+    true |= {name: sizes[name] for name in sizes.keys() & vars(options).keys()}
     changed = [name for name in kept(options) if name in options.given and true.get(name) != getattr(options, name)]
     for name in changed:
         if name not in MAY_CHANGE:

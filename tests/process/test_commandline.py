@@ -10,6 +10,7 @@ from helpers import ROOT
 import evaluate
 import separate_feedforward
 import separate_RNN
+import train_feedforward
 
 SCRIPTS = ("Data", "prepare_dataset", "make_demo_dataset", "package_submission", "choose_power", "label_songs")
 
@@ -26,6 +27,16 @@ def test_help_begins_with_the_purpose_and_ends_with_examples(name, capsys):
     examples = text.partition("\nexamples:\n")[2].splitlines()
     assert len(examples) >= 2 and any(f"{name}.py" in line for line in examples)
     assert all(re.match(r"  (python|pip) \S", line) for line in examples)
+
+
+@pytest.mark.parametrize("script", [separate_RNN, separate_feedforward, evaluate, train_feedforward])
+@pytest.mark.parametrize("words", [[""], ["song.wav", ""], ["songs", "--output", ""], ["songs", "--output="]])
+def test_an_empty_argument_is_no_folder(script, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        script.main(words)
+    assert stop.value.code == 2 and "expected no empty argument, found '" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("script", [separate_RNN, separate_feedforward, evaluate])

@@ -127,3 +127,12 @@ def test_standard_output(dataset):
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert re.fullmatch(r"error: (standard output|file system): No space left on device", done.stderr.strip())
+
+
+def test_sound_on_standard_output(dataset):
+    song = next(dataset.glob("Mixtures/Test/*/mixture.wav"))
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, str(ROOT / "separate_feedforward.py"), str(song), "-"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: standard output: No space left on device"

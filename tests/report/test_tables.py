@@ -59,7 +59,24 @@ def test_differences_are_those_of_the_songs_whichever_comes_first():
     assert other.endswith(f"({-float(high):.2f} … {-float(low):.2f})")
 
 
-def test_a_page_without_a_row_is_an_error(copy, capsys):
-    page = copy / "pretrained" / "README.md"
-    page.write_text(page.read_text().replace("| 5 excerpts of DSD100 |", "| five excerpts |"))
-    assert "pretrained/README.md: expected a row '5 excerpts of DSD100'" in fails(capsys, tables.main)
+@pytest.mark.parametrize(
+    ("page", "row", "heading"),
+    [
+        ("pretrained/README.md", "| 5 excerpts of DSD100 |", "## What they are good at"),
+        ("docs/results.md", "| recurrent, 3 keys |", "## Real songs: MUSDB18"),  # tables below it have such a row, too
+    ],
+)
+def test_a_page_without_a_row_is_an_error(copy, capsys, page, row, heading):
+    text = (copy / page).read_text().replace(row, "| another |", 1)
+    (copy / page).write_text(text)
+    assert f"{page}: expected a row '{row[2:-2]}' below '{heading}', found none" in fails(capsys, tables.main)
+    assert (copy / page).read_text() == text
+
+
+def test_results_without_a_system_are_an_error(copy, capsys):
+    path = copy / "results" / "musdb" / "evaluation.json"
+    report = json.loads(path.read_text())
+    del report["scores"]["vocals"]["spleeter"]
+    path.write_text(json.dumps(report))
+    text = "results/musdb/evaluation.json: expected scores of 'spleeter', found none"
+    assert text in fails(capsys, tables.main, "--check")

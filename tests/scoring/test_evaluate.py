@@ -238,6 +238,8 @@ def test_pictures(three_songs, tmp_path, monkeypatch):
     magnitudes = drawn["spectrograms_best.png"][0]
     assert list(magnitudes) == ["mixture", "voice", "estimate", "error: estimate - voice"]
     assert np.square(magnitudes["error: estimate - voice"]).sum() < 0.05 * np.square(magnitudes["mixture"]).sum()
+    run(data, tmp_path)  # without a system whose songs would be drawn: no picture of the evaluation before is left
+    assert {path.name for path in tmp_path.glob("*.png")} == {"sdr_boxes.png", "sdr_by_level.png"}
 
 
 def test_listening_page(three_songs, tmp_path):

@@ -49,6 +49,25 @@ def test_mp3_has_the_best_quality_or_the_bit_rate_that_is_asked_for(tmp_path):
     assert spectrum[round(0.4 * 44100 * SECONDS)] > 0.9 * 0.1 * SECONDS * 44100 / 2  # 17.6 kHz: not cut off
 
 
+@pytest.mark.parametrize(("rate", "lowest"), [(44100, 32), (16000, 8), (8000, 8)])
+def test_mp3_has_its_lowest_bit_rate_for_all_below(tmp_path, rate, lowest):
+    for bitrate in (8, lowest):
+        with create_sound(tmp_path / f"{bitrate}.mp3", rate, 2, bitrate=bitrate) as file:
+            file.write(song(rate))
+        assert 0.9 * lowest < kilobits(tmp_path / f"{bitrate}.mp3") < 1.2 * lowest
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_opus_has_its_highest_bit_rate_for_all_above(tmp_path, channels):
+    sound = np.random.default_rng(0).normal(0, 0.1, (channels, 96000)).astype(np.float32)
+    for bitrate in (256 * channels, 512 * channels):
+        with create_with_ffmpeg(tmp_path / f"{bitrate}.opus", 48000, channels, Tags(), bitrate) as file:
+            file.write(sound)
+    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+    assert len(sizes) == 2 and max(sizes) < 1.01 * min(sizes)
+
+
 @pytest.mark.parametrize(
     ("name", "rate", "written"),
     [

@@ -83,6 +83,38 @@ def test_overwrite_replaces_no_song(run):
 # ---------------------------------------------------------------------------------------------- folders
 
 
+def test_a_folder_without_songs_stops_no_other_song(run):
+    write_songs("a.wav", "album/b.wav")
+    Path("covers").mkdir()
+    Path("covers/front.jpg").write_bytes(b"picture")
+    said = run("a.wav", "covers", "album", "-o", "out")
+    assert "left out: covers: expected a folder with sound files, found none in it" in said
+    assert files("out") == ["a_vocals.wav", "b_vocals.wav"]
+    said = run("a.wav", "out", "-o", "again")
+    assert "left out: out: expected a folder with sound files, found only stems of an earlier run in it" in said
+    assert "error: covers: expected a folder with sound files" in run("covers", "covers", "-o", "out", status=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_in_a_folder_is_left_out(run):
+    write_songs("songs/a.wav")
+    os.mkfifo("songs/live.wav")
+    said = run("songs", "-o", "out")
+    assert "left out: songs/live.wav: expected a sound file, found a named pipe or a device" in said
+    assert files("out") == ["a_vocals.wav"]
+
+
+def test_a_name_that_is_too_long_is_told_with_its_place(run):
+    write_songs(f"{'n' * 240}.wav", "b.wav")
+    said = run(f"{'n' * 240}.wav", "b.wav", "-o", "out/{name}_is_the_voice_of_this_song.wav", status=1)
+    [line] = [line for line in said.splitlines() if "File name too long" in line]
+    assert (
+        "Errno" not in line
+        and line.endswith(": File name too long")
+        and files("out") == ["b_is_the_voice_of_this_song.wav"]
+    )
+
+
 def test_a_collision_stops_no_other_song(run):
     write_songs("songs/x.wav", "songs/x.flac", "songs/y.wav", "songs/deep/x.wav")
     said = run("songs", "-o", "out", status=1)

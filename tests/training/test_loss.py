@@ -55,6 +55,14 @@ def test_weighting_both_weights_the_divergence_and_keeps_the_sum_of_each_excerpt
     assert kl_divergence(voice, mask * heard).numpy() == pytest.approx(exact.numpy(), rel=1e-3)
 
 
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("level", [1e-6, 1.0, 1e3])
+def test_soft_excerpts_keep_their_sum_too(power, level):
+    mixture = level * spectra(2, 4, 50)
+    heard, _ = weighted(mixture, mixture, torch.tensor([4, 4]), power)
+    assert heard.sum((1, 2)).tolist() == pytest.approx(mixture.sum((1, 2)).tolist(), rel=1e-4)
+
+
 def test_weighted_by_the_mixture_an_error_of_the_mask_counts_by_energy():
     mixture, true = spectra(1, 1, 50), torch.full((50,), 0.5)
     heard, voice = weighted(mixture, true * mixture, torch.tensor([1]), 1.0)

@@ -86,6 +86,15 @@ def test_what_does_not_contradict_may_be_typed(goes_on_with):
     assert goes_on_with("--hidden-size", "200", "--sample-rate", str(RATE), script=train_RNN).hidden_size == 200
 
 
+def test_a_run_from_before_there_was_an_option_had_its_default(dataset, run, capsys, goes_on_with):
+    checkpoint = torch.load(run / LAST, weights_only=True)
+    del checkpoint["options"]["weighting"]
+    torch.save(checkpoint, run / LAST)
+    assert goes_on_with("--weighting", "0").weighting == 0
+    line = fails(capsys, train_feedforward.main, dataset, "--output", run, "--resume", "--weighting", "1")
+    assert "the run was started with --weighting 0.0, cannot continue with --weighting 1.0" in line
+
+
 def test_resume_where_nothing_is_begins_a_run(dataset, tmp_path, capsys):
     argv = [str(dataset), *QUICK, *AUDIO_OPTIONS, "--output", str(tmp_path / "new"), "--resume", "--epochs", "1"]
     assert train_feedforward.main(argv) == 0
