@@ -43,6 +43,7 @@ INPUTS = (
     "results/*/training_*_loss.csv",
     "results/*/training_*_batches.csv",
     "results/tuning/musdb.json",
+    "results/weighting/*/evaluation.json",
     "results/discussion/*/*.json",
     "results/discussion/*/*.png",
 )

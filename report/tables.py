@@ -155,6 +155,22 @@ def both_ways_rows() -> list[Row]:
     return rows
 
 
+def weighting_rows() -> list[Row]:
+    """Without and with weighting; then the pretrained networks before and now; the difference of both."""
+    rows = []
+    for label, songs in zip(("MUSDB18, 16 excerpts", "DSD100, 5 excerpts", "MIR-1K, 78 clips"), SETS, strict=True):
+        rows.append((label, compared(f"weighting/{songs}", "single_unweighted", "single")))
+    for label, system in (("single frame", "single"), ("recurrent", "recurrent"), ("both directions", "both")):
+        labels = (f"{label}, 16 excerpts of MUSDB18", "the same, 5 excerpts of DSD100", "the same, 78 clips of MIR-1K")
+        for row, songs in zip(labels, SETS, strict=True):
+            rows.append((row, compared(f"weighting/{songs}", f"{system}_before", system)))
+    return rows
+
+
+def compared(folder: str, before: str, now: str) -> list[str]:
+    return [mean(folder, before), mean(folder, now), difference(folder, now, before)]
+
+
 def tuning_rows() -> list[Row]:
     found = result("tuning/musdb.json")["mean SDR v3"]
     names = {"single frame": "feedforward", "recurrent": "RNN", "both directions": "RNN_bidirectional"}
@@ -177,6 +193,7 @@ TABLES = (
     Table(RESULTS, "### Real songs: DSD100", functools.partial(sdr_rows, "songs")),
     Table(RESULTS, "### In tune", tuning_rows),
     Table(RESULTS, "### Both directions", both_ways_rows),
+    Table(RESULTS, "### Weighted by the mixture", weighting_rows),
     Table(RESULTS, "## How bright the voice is", brightness_rows),
 )
 
