@@ -48,6 +48,7 @@ INPUTS = (
     "results/discussion/*/*.png",
 )
 PDF, DIGESTS, DATES = "report/report.pdf", "report/sources.sha256", "report/dates.json"
+EVALUATION = re.compile("results/([^/]+)/evaluation.json")
 COMMIT = re.compile(r'"commit": "([0-9a-f]{7,40})')
 MARKUP = re.compile(  # typst's code, references and spaces, printed as they were written; the path of a file
     r"#\S*|@[a-z]\S*|\S*~\S*|\w[\w/*-]*/[\w*-]+\.[a-z]+|\b(?:docs|report|results)/\S*"
@@ -114,7 +115,7 @@ def build(root: Path, author: str = AUTHOR) -> bytes:
     known = {
         "author": author,
         "date": f"{date.day} {date:%B %Y}",
-        "evaluations": " ".join(name.split("/")[1] for name in names if name.endswith("/evaluation.json")),
+        "evaluations": " ".join(found[1] for name in names if (found := EVALUATION.fullmatch(name))),
         "training": " ".join(name for name in names if "/training_" in name and name.endswith(".csv")),
     }  # typst cannot list files
     with tempfile.TemporaryDirectory() as folder:

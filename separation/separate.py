@@ -40,13 +40,22 @@ def find_checkpoint(*names: str) -> Path:
 
 def headline(path: Path, network: Any, audio: AudioConfig, device: torch.device) -> str:
     """A network in a few words: kind, checkpoint, sample rate, device."""
-    where = "pretrained" if path.resolve().parent == PRETRAINED else str(path)
+    where = "pretrained" if is_pretrained(path) else str(path)
     kind = "bidirectional" if network.foresees else "recurrent" if network.remembers else "single-frame"
     return f"{kind} network ({where}), {audio.sample_rate / 1000:g} kHz, {device}"
 
 
+def is_pretrained(path: Path) -> bool:
+    return path.resolve().parent == PRETRAINED
+
+
+def place_of(path: Path) -> Path:
+    """A checkpoint's path, of a pretrained one as it is in the project, wherever that lies."""
+    return Path(PRETRAINED.name, path.name) if is_pretrained(path) else path
+
+
 def describe(path: Path, checkpoint: dict) -> str:
-    """A checkpoint, and what it has learnt from. Where a pretrained one lies differs from machine to machine."""
-    where = f"{PRETRAINED.name}/{path.name}" if path.resolve().parent == PRETRAINED else path
+    """A checkpoint, and what it has learnt from."""
+    where = place_of(path)
     tuned = f"; {OUT_OF_TUNE}" if checkpoint.get("in_tune") else ""
     return f"{where}: {checkpoint['name']} network, trained on {checkpoint.get('trained_on', 'unknown data')}{tuned}"

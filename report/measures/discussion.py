@@ -53,7 +53,7 @@ from report.measures.leakage import (
 )
 from scoring.report import code_version
 from scoring.summary import bootstrap
-from separation.separate import find_checkpoint, separate
+from separation.separate import find_checkpoint, place_of, separate
 from songs.layouts import add_dataset_arguments
 from songs.song import Song
 from sound.resampling import resample
@@ -87,7 +87,7 @@ def load_networks(paths: dict[str, Path | None]) -> tuple[dict[str, Mask], Audio
         masks[name] = mask_of(network, audio)
         audios.add(audio)
         facts[name] = {
-            "file": str(path),
+            "file": str(place_of(path)),
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "trained on": checkpoint.get("trained_on", "unknown data"),
             "command": checkpoint.get("command", "unknown"),
@@ -241,7 +241,7 @@ def phase(songs: list[Song], masks: dict[str, Mask], audio: AudioConfig) -> dict
     return {name: {which: _mean(values) for which, values in own.items()} for name, own in scores.items()}
 
 
-def above_band(songs: list[Song], files: dict[str, str], audio: AudioConfig) -> list[dict]:
+def above_band(songs: list[Song], files: dict[str, Path], audio: AudioConfig) -> list[dict]:
     """Measure, song by song and at the song's rate, what the part above the network's band is worth.
 
     The SDR of a true voice without that part; for each network the SDR of its estimate without and with that part, and
@@ -292,8 +292,8 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     songs = chosen_songs(options)[:: options.every]
-    masks, audio, facts = load_networks({name: getattr(options, name) for name in NETWORKS})
-    files = {name: own["file"] for name, own in facts.items()}
+    files = {name: getattr(options, name) or find_checkpoint(name) for name in NETWORKS}
+    masks, audio, facts = load_networks(files)
     all_masks = masks | {"ideal ratio mask": ideal_ratio_mask}
     report = {
         "data": Path(options.dataset).name,

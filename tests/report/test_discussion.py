@@ -154,6 +154,13 @@ def test_what_lies_above_the_networks_band(tmp_path, share, through):
     assert found["SDR"] < found["SDR without it"]  # the noise there is none of the voice's
 
 
+def test_the_record_names_pretrained_networks_as_they_are_in_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    facts = discussion.load_networks(dict.fromkeys(discussion.NETWORKS))[2]
+    files = ["pretrained/savedModel_feedforward_best.pt", "pretrained/savedModel_RNN_best.pt"]
+    assert [own["file"] for own in facts.values()] == files
+
+
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_record_of_the_networks(encoder, tmp_path):
     audio, paths = AudioConfig(RATE, 256, 128), {}
