@@ -45,7 +45,7 @@ LEAST = 20.0  # seconds without which no step begins
 BANDS = "--encoder bands --bands 30 --sample-rate 32000 --block 4096 --hop 1024"  # as the networks in pretrained/
 SHORT = "--steps 10 --excerpt 2 --batch-size 8"  # a training that only has to repeat itself
 VARIED = "--target projection --remix 0.5 --gain -3 12 --speed 0.76 1.32 --transpose 4 --effects 0.35 --equalizer 2"
-MIXED = f"--mix {{dataset}}=1 {VARIED} {BANDS}"  # as recipe/pretrained.sh trains
+MIXED = f"--mix {{dataset}}=1 {VARIED} --weighting 1 {BANDS}"  # as recipe/pretrained.sh trains
 TRAININGS = {  # network, times the batches, options of its script
     "RNN, as recipe/pretrained.sh": ("RNN", 4, f"{MIXED} --hidden-size 96 --excerpt 5 --batch-size 8"),
     "RNN, 8 times the batch": ("RNN", 1, f"{MIXED} --hidden-size 96 --excerpt 5 --batch-size 64"),
