@@ -164,7 +164,7 @@ def parse_options(
     add("--target", choices=("magnitude", "projection"), default="magnitude", help=target)
     divergence = "minimise D(vocals || estimate), or the reverse, D(estimate || vocals) (default: %(default)s)"
     add("--divergence", choices=("forward", "reverse"), default="forward", help=divergence)
-    weighting = "weight the divergence in each bin by the mixture's magnitude to this power (default: 0, as in the course)"
+    weighting = "weight each bin's divergence by the mixture's magnitude to this power (default: 0, as in the course)"
     add("--weighting", type=float, metavar="POWER", default=0.0, help=weighting)
     add("--bfloat16", action="store_true", help="train with 16-bit matrix products, faster on some CPUs")
     seed = "seed of weights, order and random transforms (default: %(default)s)"
