@@ -25,6 +25,7 @@ from process.errors import UserError, command, whole_file  # noqa: E402
 
 SDR = "SDR v3 sources"
 README, RESULTS, CARD = "README.md", "docs/results.md", "pretrained/README.md"
+FIVE_KEYS = "both 5 keys"  # is in an evaluation of its own
 SYSTEMS = {  # as tables name them -> as evaluate.py names them
     "mixture": "mixture",
     "single frame": "feedforward",
@@ -32,9 +33,8 @@ SYSTEMS = {  # as tables name them -> as evaluate.py names them
     "recurrent, 3 keys": "RNN 3 keys",
     "recurrent, both directions": "RNN bidirectional",
     "recurrent, both directions, 3 keys": "RNN bidirectional 3 keys",
-    "recurrent, both directions, 5 keys": "both 5 keys",
+    "recurrent, both directions, 5 keys": FIVE_KEYS,
 }
-FIVE_KEYS = "both 5 keys"  # is in an evaluation of its own
 SETS = ("musdb", "songs", "held_out_singers")
 
 Row = tuple[str, list[str]]  # its first cell, and the others

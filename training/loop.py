@@ -221,7 +221,7 @@ def train(
     if average is not network:
         numbers = itertools.count(steps + 1)  # the optimizer's own count is on the GPU
         optimizer.register_step_post_hook(lambda *_: follow(average, network, next(numbers)))
-    loss: dict[str, Any] = {"reverse": options.divergence == "reverse", "weighting": options.weighting}
+    divergence: dict[str, Any] = {"reverse": options.divergence == "reverse", "weighting": options.weighting}
     batches, written = 0, time.monotonic()
 
     def note(loss: float, number: int) -> float:
@@ -248,9 +248,10 @@ def train(
         train_loader.begin(epoch)
         batches = len(train_loader)
         seed_epoch(options.seed, epoch)
-        learning: dict[str, Any] = {"optimizer": optimizer, "bfloat16": options.bfloat16, "note": note}
-        train_loss = run_epoch(network, train_loader, device, title, **loss, **learning)
-        valid_loss = run_epoch(average, valid_loader, device, f"{title}, validation", **loss)
+        train_loss = run_epoch(
+            network, train_loader, device, title, optimizer, bfloat16=options.bfloat16, note=note, **divergence
+        )
+        valid_loss = run_epoch(average, valid_loader, device, f"{title}, validation", **divergence)
         seconds = round(time.perf_counter() - started, 1)
         losses = {"train_loss": train_loss, "valid_loss": valid_loss, "smoothed_loss": curve.value}
         history.append({"epoch": epoch, **losses, "learning_rate": rate, "seconds": seconds})

@@ -25,6 +25,11 @@ def kl_divergence(target: torch.Tensor, estimate: torch.Tensor, reverse: bool = 
     return (x * (torch.log(x + EPSILON) - torch.log(y + EPSILON)) - x + y).sum(dim=-1)
 
 
+def real_frames(lengths: torch.Tensor, frames: int) -> torch.Tensor:
+    """Which frames are no padding: (batch, frames), true for the first lengths[b] of row b."""
+    return torch.arange(frames) < lengths[:, None]
+
+
 def weighted(
     mixture: torch.Tensor, vocals: torch.Tensor, lengths: torch.Tensor, power: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,8 +41,8 @@ def weighted(
     """
     if power == 0:
         return mixture, vocals
-    real = torch.arange(mixture.shape[1]) < lengths[:, None]  # (batch, frames)
-    heard = mixture.where(send(real, mixture.device)[..., None], 0)
+    real = send(real_frames(lengths, mixture.shape[1]), mixture.device)
+    heard = mixture.where(real[..., None], 0)
     weights = (heard / heard.amax(dim=(1, 2), keepdim=True).clamp(min=EPSILON)) ** power
     total, weighted_total = (part.sum(dim=(1, 2), keepdim=True) for part in (heard, weights * heard))
     weights *= total / weighted_total.clamp(min=EPSILON)
@@ -50,7 +55,7 @@ def mean_over_frames(losses: torch.Tensor, lengths: torch.Tensor) -> torch.Tenso
     The mean is over frames, not songs, so that every frame counts the same. Padding is cut off before the mean, so
     nothing in it, not even NaN, reaches the loss or the gradient.
     """
-    real = torch.arange(losses.shape[1]) < lengths[:, None]  # (batch, frames)
+    real = real_frames(lengths, losses.shape[1])
     places = real.flatten().nonzero()[:, 0]  # found here: on a GPU, their number would have to be waited for
     return losses.flatten().index_select(0, send(places, losses.device)).mean()
 
