@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from process.errors import UserError, printable
-from songs.names import plain, sound_files
+from songs.names import ACCOMPANIMENT, MIXTURE, name_in_folder, pair_of, part_named, plain, sound_files
 from songs.places import DEV, FORMATS, LAYOUTS, PLACES, SPLITS, UNDIVIDED, Found, Reasons
 from songs.song import Song, Voice
 from sound.names import OTHER_SUFFIXES, SOUND_SUFFIXES, SUFFIXES
@@ -28,6 +28,10 @@ class Dataset:
     songs: dict[str, list[Song]]  # by split, sorted by name
     errors: list[UserError]  # songs that cannot be opened
     unused: Reasons  # every sound file that belongs to no song
+
+
+class NoDataset(UserError):
+    """A folder has no known layout: what is in it may still be sounds that are no songs."""
 
 
 # ---------------------------------------------------------------------------------------------- from folder to songs
@@ -104,7 +108,7 @@ def _recognise(root: Path, layout: str | None) -> tuple[str, list[Found], Reason
     what = "none of these"
     if reasons:
         what = f"{len(reasons)} files that form no song, such as '{next(iter(reasons)).name}'"
-    raise UserError(
+    raise NoDataset(
         f"{root}: expected {expected} (Mixtures/ and Sources/, MUSDB18's train/ and test/, MIR-1K's Wavfile/, "
         f"or folders with mixture.* and vocals.*), found {what}"
     )
@@ -218,7 +222,10 @@ def _hold_out(splits: dict[str, list[Song]], names: Sequence[str], root: str | P
 
 
 def find_sounds(root: str | Path, kind: type[Voice]) -> list[Song]:
-    """All sound files below a folder, sorted, as songs of this kind. Raises UserError if there are none."""
+    """All sound files below a folder, sorted, as songs of this kind.
+
+    Raises UserError if there are none, and for a voice whose name says that it is a mixture or an accompaniment.
+    """
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder")
@@ -226,4 +233,8 @@ def find_sounds(root: str | Path, kind: type[Voice]) -> list[Song]:
     paths = [path for place in places for path in sound_files(place)]
     if not paths:
         raise UserError(f"{root}: expected sound files ({', '.join(SOUND_SUFFIXES)}), found none")
+    for path in paths if kind is Voice else ():
+        for part in (part_named(name_in_folder(path)), part_named(pair_of(path)[1])):
+            if part in (MIXTURE, ACCOMPANIMENT):
+                raise UserError(f"{path}: expected a voice without accompaniment, found a file named like the {part}")
     return [kind.open(str(path.relative_to(root).with_suffix("")), path) for path in paths]

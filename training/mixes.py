@@ -23,7 +23,7 @@ from process.ahead import made_ahead
 from process.devices import send
 from process.errors import UserError
 from songs.effects import OCTAVES
-from songs.layouts import belongs, find_songs, find_sounds
+from songs.layouts import NoDataset, belongs, find_songs, find_sounds
 from songs.song import Accompaniment, Song, Voice
 from training.bank import Bank, Parts, Track, open_bank
 from training.desk import REST_FADE, Desk, Group, Plan, Take, gain_of, minutes, voice_of
@@ -235,7 +235,7 @@ def _songs_of(folder: str, songs: list[Song], options: argparse.Namespace, left_
     else:
         try:
             found = [song for own in find_songs(folder, include_test=True).values() for song in own]
-        except UserError:
+        except NoDataset:
             found = find_sounds(folder, Voice)
     left_out.update(song for song in found if belongs(song, options.hold_out + options.leave_out))
     found = [song for song in found if song not in left_out]

@@ -384,7 +384,7 @@ def hushed(song):
         (["--leave-out", "Nobody"], "--leave-out: expected a song, artist or sound 'Nobody'"),
         (["--mix", "songs"], "argument --mix: invalid folder_and_share value: 'songs'"),
         (["--mix", "songs=0"], "argument --mix: invalid folder_and_share value: 'songs=0'"),
-        (["--mix", "nowhere=1"], "nowhere: no such folder"),
+        (["--mix", "nowhere=1"], "nowhere: no such dataset folder"),
         (["--steps", "0"], "--steps must be from 1"),
         (["--voices", "there"], "--voices has no effect with --mix"),
         (["--sequences", "songs"], "--sequences has no effect with --mix"),
@@ -397,6 +397,22 @@ def test_wrong_mixes_end_in_one_line(data, tmp_path, capsys, more, message):
     except SystemExit as stopped:
         status = stopped.code
     assert status in (1, 2) and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("Ann/mixture.wav", "Ann/vocals.wav"), "vocals.wav: expected 800 samples like mixture.wav, found 700"),
+        (("Ann/mixture.wav", "Ann/singer.wav"), "mixture.wav: expected a voice without accompaniment, found "),
+        (("Ann_mix.wav", "Ann_singer.wav"), "Ann_mix.wav: expected a voice without accompaniment, found a file named"),
+    ],
+)
+def test_songs_with_a_fault_are_not_taken_for_voices(data, tmp_path, capsys, names, message):
+    for name, samples in zip(names, (800, 700), strict=True):
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        wavwrite(tmp_path / "mine" / name, make_song(name, samples / RATE, RATE)[1], RATE)
+    argv = [*options_of(data, tmp_path, *AUDIO_OPTIONS), "--mix", f"{tmp_path / 'mine'}=1"]
+    assert message in fails(capsys, train_feedforward.main, *argv)
 
 
 def test_voices_need_music(data, tmp_path, capsys):
