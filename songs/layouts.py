@@ -221,6 +221,19 @@ def _hold_out(splits: dict[str, list[Song]], names: Sequence[str], root: str | P
     return {"Train": [song for song in songs if song not in valid], "Valid": valid, "Test": splits["Test"]}
 
 
+def apart(folder: str | Path, found: list[Song], splits: dict[str, list[Song]]) -> list[Song]:
+    """The songs or sounds found in a folder that share no file with the Valid and Test songs of `splits`. Tells others.
+
+    A file of a song in Train is no other's: one song alone validates on itself.
+    """
+    train, *judging = ({path.resolve() for song in splits[split] for path in song.files} for split in SPLITS)
+    held = set().union(*judging) - train
+    left = [song for song in found if not any(path.resolve() in held for path in song.files)]
+    if len(left) < len(found):
+        print(f"{folder}: left out, since they validate or test: {len(found) - len(left)}", flush=True)
+    return left
+
+
 def find_sounds(root: str | Path, kind: type[Voice]) -> list[Song]:
     """All sound files below a folder, sorted, as songs of this kind.
 

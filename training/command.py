@@ -18,7 +18,7 @@ from process.devices import choose_device, device_errors, set_seed
 from process.errors import UserError, command
 from process.locking import only_writer
 from process.memory import keep_memory
-from songs.layouts import find_songs, find_sounds
+from songs.layouts import apart, find_songs, find_sounds
 from songs.song import Accompaniment, Song, Voice, keep
 from training.files import Run
 from training.loop import Loader, make_loader, measure_input, train
@@ -105,11 +105,18 @@ def make_network(
 
 
 def make_training_set(
-    songs: list[Song], audio: AudioConfig, transform: Compose, options: argparse.Namespace, device: torch.device
+    splits: dict[str, list[Song]],
+    audio: AudioConfig,
+    transform: Compose,
+    options: argparse.Namespace,
+    device: torch.device,
 ) -> DSD100Dataset:
     """The songs and solo voices to train on, and all accompaniments, decoded in advance as far as memory allows."""
-    voices = find_sounds(options.voices, Voice) if options.voices else []
-    accompaniments = find_sounds(options.accompaniments, Accompaniment) if options.accompaniments else []
+    songs, voices, accompaniments = splits["Train"], [], []
+    if options.voices:
+        voices = apart(options.voices, find_sounds(options.voices, Voice), splits)
+    if options.accompaniments:
+        accompaniments = apart(options.accompaniments, find_sounds(options.accompaniments, Accompaniment), splits)
     # The memory goes to training songs: validation reads each song only once per epoch.
     reading = tqdm([*songs, *voices, *accompaniments], "reading", leave=False, disable=hidden(), unit="song")
     copies = ranks() * (1 if multiprocessing.get_start_method() == "fork" else 1 + workers_for(options, device))
@@ -128,7 +135,7 @@ def make_training_set(
 
 
 def make_train_loader(
-    songs: list[Song],
+    songs: dict[str, list[Song]],
     audio: AudioConfig,
     make_spectrum: MakeMagnitudeSpectrum,
     shuffle_frames: bool,
@@ -211,9 +218,9 @@ def start(
         valid_set = DSD100Dataset(songs["Valid"], audio, make_spectrum, options.excerpt, whole_songs=True)
         train_loader: Loader | Mixes
         if options.mix:
-            train_loader = open_mixes(songs["Train"], audio, options, folder, device)
+            train_loader = open_mixes(songs, audio, options, folder, device)
         else:
-            train_loader = make_train_loader(songs["Train"], audio, make_spectrum, shuffle_frames, options, device)
+            train_loader = make_train_loader(songs, audio, make_spectrum, shuffle_frames, options, device)
         if resumed is None and starts_from_scratch(starts_from, options):
             measure_input(network, train_loader)
 

@@ -23,7 +23,7 @@ from process.ahead import made_ahead
 from process.devices import send
 from process.errors import UserError
 from songs.effects import OCTAVES
-from songs.layouts import NoDataset, belongs, find_songs, find_sounds
+from songs.layouts import NoDataset, apart, belongs, find_songs, find_sounds
 from songs.song import Accompaniment, Song, Voice
 from training.bank import Bank, Parts, Track, open_bank
 from training.desk import REST_FADE, Desk, Group, Plan, Take, gain_of, minutes, voice_of
@@ -206,37 +206,41 @@ def folder_and_share(text: str) -> tuple[str, float]:
 
 
 def open_mixes(
-    songs: list[Song], audio: AudioConfig, options: argparse.Namespace, folder: Path, device: torch.device
+    songs: dict[str, list[Song]], audio: AudioConfig, options: argparse.Namespace, folder: Path, device: torch.device
 ) -> Mixes:
-    """The batches that `options` ask for. songs: the dataset's to train on; folder: where the bank goes."""
+    """The batches that `options` ask for. songs: the dataset's, by split; folder: where the bank goes."""
     left_out: set[Song] = set()
     parts = [(path, share, _songs_of(path, songs, options, left_out)) for path, share in options.mix]
     for name in options.leave_out:
         if not any(belongs(song, [name]) for song in left_out):
             raise UserError(f"--leave-out: expected a song, artist or sound '{name}' in the mix, found none")
-    alone = find_sounds(options.accompaniments, Accompaniment) if options.accompaniments else []
+    music = options.accompaniments
+    alone = apart(music, find_sounds(music, Accompaniment), songs) if music else []
     with leader_first():
         bank = open_bank(folder, [song for _, _, own in parts for song in own] + alone)
     entries = iter(bank.songs)
     groups = [Group(Path(path).resolve().name, share, [next(entries) for _ in own]) for path, share, own in parts]
-    music = list(entries)
-    if not music and not any(group.accompaniments for group in groups):
+    rest = list(entries)
+    if not rest and not any(group.accompaniments for group in groups):
         raise UserError("--mix: expected songs, or --accompaniments, for the voices to sing with, found voices alone")
-    return Mixes(bank, groups, music, audio, options, device)
+    return Mixes(bank, groups, rest, audio, options, device)
 
 
-def _songs_of(folder: str, songs: list[Song], options: argparse.Namespace, left_out: set[Song]) -> list[Song]:
+def _songs_of(
+    folder: str, songs: dict[str, list[Song]], options: argparse.Namespace, left_out: set[Song]
+) -> list[Song]:
     """All songs in a folder of the mix (or the voices alone), of the dataset's own those to train on.
 
     Without those that are held out or left out, which join `left_out`.
     """
     if Path(folder).resolve() == Path(options.dataset).resolve():
-        found = songs
+        found = songs["Train"]
     else:
         try:
             found = [song for own in find_songs(folder, include_test=True).values() for song in own]
         except NoDataset:
             found = find_sounds(folder, Voice)
+        found = apart(folder, found, songs)
     left_out.update(song for song in found if belongs(song, options.hold_out + options.leave_out))
     found = [song for song in found if song not in left_out]
     if not found:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import soxr
 import torch
-from helpers import AUDIO_OPTIONS, QUICK, ROOT, fails, interrupted, make_song
+from helpers import AUDIO_OPTIONS, QUICK, ROOT, fails, interrupted, make_song, write_stems
 
 import train_feedforward
 import train_RNN
 from songs.layouts import find_songs, find_sounds
 from songs.song import Accompaniment, Voice
-from training import bank, desk, loop, mixes
+from training import bank, command, desk, loop, mixes
 from training.bank import Track, measure, open_bank
 from training.desk import LEVEL, Group, Plan, Take
 from training.mixes import Mixes
@@ -413,6 +413,35 @@ def test_songs_with_a_fault_are_not_taken_for_voices(data, tmp_path, capsys, nam
         wavwrite(tmp_path / "mine" / name, make_song(name, samples / RATE, RATE)[1], RATE)
     argv = [*options_of(data, tmp_path, *AUDIO_OPTIONS), "--mix", f"{tmp_path / 'mine'}=1"]
     assert message in fails(capsys, train_feedforward.main, *argv)
+
+
+@pytest.fixture
+def divided(tmp_path):
+    """A folder of songs with splits: Ann and Ben train, Cy validates, Dee tests."""
+    for name in ("train/Ann", "train/Ben", "valid/Cy", "test/Dee"):
+        write_stems(tmp_path / "divided" / name, name, "mixture", "vocals")
+    return tmp_path / "divided"
+
+
+def mixed_names(monkeypatch, capsys, *argv) -> tuple[list[str], str]:
+    """The names of all songs in the mix that training would begin with, and what it says."""
+    seen = []
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "train", lambda network, audio, loader, *rest: seen.append(loader))
+        capsys.readouterr()
+        assert train_feedforward.main([str(argument) for argument in (*argv, *AUDIO_OPTIONS, *QUICK)]) == 0
+    return sorted(song.name for song in seen[0].bank.songs), capsys.readouterr().out
+
+
+def test_songs_that_validate_or_test_are_trained_on_in_no_guise(divided, tmp_path, monkeypatch, capsys):
+    (tmp_path / "linked").mkdir()
+    for name in ("train/Ann", "valid/Cy", "test/Dee"):
+        (tmp_path / "linked" / name.replace("/", " ")).symlink_to(divided / name)
+    (tmp_path / "music").symlink_to(divided / "valid")
+    argv = [divided, "--output", tmp_path, "--mix", f"{tmp_path / 'linked'}=1", f"{divided}=1"]
+    names, said = mixed_names(monkeypatch, capsys, *argv, "--accompaniments", tmp_path / "music")
+    assert names == ["Ann", "Ben", "train Ann"]
+    assert f"{tmp_path / 'linked'}: left out, since they validate or test: 2\n" in said
 
 
 def test_voices_need_music(data, tmp_path, capsys):
