@@ -38,13 +38,13 @@ class NoDataset(UserError):
 
 
 def find_songs(
-    root: str | Path, hold_out: Sequence[str] = (), include_test: bool = False, seed: int = SPLIT_SEED
+    root: str | Path, hold_out: Sequence[str] = (), include_test: bool = False, learn_undivided: bool = False
 ) -> dict[str, list[Song]]:
     """The songs that `read_dataset` finds: {"Train": [...], "Valid": [...], "Test": [...]}. Tells the layout.
 
     Raises UserError for missing folders or files and for songs whose parts differ in sample rate or length.
     """
-    dataset = read_dataset(root, hold_out, include_test, seed=seed)
+    dataset = read_dataset(root, hold_out, include_test, learn_undivided=learn_undivided)
     for error in dataset.errors:
         raise error
     left_out = f"; sound files not used: {len(dataset.unused)}, listed by Data.py" if dataset.unused else ""
@@ -59,11 +59,13 @@ def read_dataset(
     layout: str | None = None,
     seed: int = SPLIT_SEED,
     divide_all: bool = False,
+    learn_undivided: bool = False,
 ) -> Dataset:
     """Recognise a dataset's layout, unless `layout` names one of LAYOUTS, open its songs and divide them into splits.
 
     Without a validation split, the songs to train on are divided by artist and `seed` into Train and Valid. Songs that
-    come without any split become Test; with include_test, Train and Valid; with divide_all, all three.
+    come without any split become Test; with include_test or learn_undivided, Train and Valid; with divide_all, all
+    three.
 
     hold_out: names of the songs or artists that become Valid, alone (those of Test only with include_test).
     include_test: Test songs join Train, for a final model that is evaluated on other data.
@@ -83,7 +85,7 @@ def read_dataset(
                 errors.append(song)
     used = {path for place in found for path in place.files}
     used |= {path for songs in splits.values() for song in songs for path in song.files}
-    _divide(splits, seed, divide_all, include_test)
+    _divide(splits, seed, divide_all, include_test or learn_undivided)
     if include_test:
         splits = _include_test(splits, keep_artists=name != "MIR-1K")
     if hold_out:
@@ -181,13 +183,13 @@ def divide_by_artist(songs: Sequence[Song], seed: int) -> tuple[list[Song], list
     return [song for song in songs if song not in drawn], drawn
 
 
-def _divide(splits: dict[str, list[Song]], seed: int, divide_all: bool, include_test: bool) -> None:
+def _divide(splits: dict[str, list[Song]], seed: int, divide_all: bool, learn_undivided: bool) -> None:
     """Divide the songs of Dev, and those without a split, into Train, Valid and Test, in place."""
     undivided, dev = splits.pop(UNDIVIDED), splits.pop(DEV)
     if divide_all:
         undivided, test = divide_by_artist(undivided, seed)
         splits["Test"] += test
-    if divide_all or include_test:
+    if divide_all or learn_undivided:
         dev += undivided
     else:
         splits["Test"] += undivided

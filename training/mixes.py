@@ -229,7 +229,7 @@ def open_mixes(
 def _songs_of(
     folder: str, songs: dict[str, list[Song]], options: argparse.Namespace, left_out: set[Song]
 ) -> list[Song]:
-    """All songs in a folder of the mix (or the voices alone), of the dataset's own those to train on.
+    """The songs to train on in a folder of the mix, or the voices alone: all of a folder without splits.
 
     Without those that are held out or left out, which join `left_out`.
     """
@@ -237,12 +237,15 @@ def _songs_of(
         found = songs["Train"]
     else:
         try:
-            found = [song for own in find_songs(folder, include_test=True).values() for song in own]
+            splits = find_songs(folder, include_test=options.include_test, learn_undivided=True)
+            found = splits["Train"] + splits["Valid"]
+            if test := len(splits["Test"]):
+                print(f"{folder}: left out, since --include-test is not given: {test} in Test", flush=True)
         except NoDataset:
             found = find_sounds(folder, Voice)
         found = apart(folder, found, songs)
     left_out.update(song for song in found if belongs(song, options.hold_out + options.leave_out))
     found = [song for song in found if song not in left_out]
     if not found:
-        raise UserError(f"{folder}: expected songs or voices to train on, found none that is not held out")
+        raise UserError(f"{folder}: expected songs or voices to train on, found none that is not held out or in Test")
     return found

@@ -119,7 +119,8 @@ def parse_options(
     workers = "number of extra processes that read and transform songs, or of threads with --mix "
     workers += f"(default: 0; with a GPU, one fewer than there are cores, at most {PROCESSES}, or {THREADS} threads)"
     add("--workers", type=int, help=workers)
-    mix = "draw excerpts' vocals from these folders, of songs or of solo vocals, in these shares (see docs/training.md)"
+    mix = "draw excerpts' vocals from these folders, of songs or of solo vocals, in these shares; Test songs of theirs "
+    mix += "with --include-test only (see docs/training.md)"
     add("--mix", nargs="+", action="extend", type=folder_and_share, default=[], metavar="FOLDER=SHARE", help=mix)
     left_out = "with --mix, do not train on these songs, artists or solo vocals"
     add("--leave-out", nargs="+", action="extend", default=[], metavar="NAME", help=left_out)

@@ -42,12 +42,12 @@ def test_dsd100_as_published(tmp_path):
     write_song(tmp_path, "Test", "010 - ANiMAL - Test", seconds=0.2)
     assert read_dataset(tmp_path).layout == "DSD100"
     for seed in range(20):
-        found = find_songs(tmp_path, seed=seed)
+        found = read_dataset(tmp_path, seed=seed).songs
         assert [len(found[split]) for split in ("Train", "Valid", "Test")] == [8, 2, 1]
         artists = [{song.artist for song in found[split]} for split in ("Train", "Valid")]
         assert not artists[0] & artists[1] and "Bob" in artists[0] | artists[1]
-        assert found == find_songs(tmp_path, seed=seed)
-    assert len({str(names(find_songs(tmp_path, seed=seed))) for seed in range(20)}) > 5
+        assert found == read_dataset(tmp_path, seed=seed).songs
+    assert len({str(names(read_dataset(tmp_path, seed=seed).songs)) for seed in range(20)}) > 5
     held = names(find_songs(tmp_path, ["ANiMAL"]))
     assert len(held["Valid"]) == 3 and held["Test"] == ["010 - ANiMAL - Test"]
     held = names(find_songs(tmp_path, ["ANiMAL"], include_test=True))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soxr
 import torch
-from helpers import AUDIO_OPTIONS, QUICK, ROOT, fails, interrupted, make_song, write_stems
+from helpers import AUDIO_OPTIONS, QUICK, ROOT, fails, interrupted, make_song, write_song, write_stems
 
 import train_feedforward
 import train_RNN
@@ -442,6 +442,20 @@ def test_songs_that_validate_or_test_are_trained_on_in_no_guise(divided, tmp_pat
     names, said = mixed_names(monkeypatch, capsys, *argv, "--accompaniments", tmp_path / "music")
     assert names == ["Ann", "Ben", "train Ann"]
     assert f"{tmp_path / 'linked'}: left out, since they validate or test: 2\n" in said
+
+
+def test_test_songs_of_a_mixs_folders_are_trained_on_when_asked(data, divided, tmp_path, monkeypatch, capsys):
+    write_song(tmp_path / "tiny", "Train", "amber")
+    write_song(tmp_path / "tiny", "Valid", "dune")
+    mix = [f"{divided}=1", f"{data / 'songs'}=1", f"{data / 'mir1k'}=1"]
+    argv = [tmp_path / "tiny", "--output", tmp_path, "--mix", *mix]
+    names, said = mixed_names(monkeypatch, capsys, *argv)
+    undivided = ["Ann - One", "Ben - Two", "Cy - Three", "Dee - Four"]
+    assert names == sorted(["Ann", "Ben", "Cy", *undivided, "abjones_1_01"])
+    assert f"{divided}: left out, since --include-test is not given: 1 in Test\n" in said
+    names, said = mixed_names(monkeypatch, capsys, *argv, "--include-test")
+    assert names == sorted(["Ann", "Ben", "Cy", "Dee", *undivided, "abjones_1_01", "bug_1_01"])
+    assert "left out" not in said
 
 
 def test_voices_need_music(data, tmp_path, capsys):
