@@ -6,7 +6,8 @@
 Writes {Mixtures,Sources}/{Train,Valid,Test}/<song>/{mixture,vocals}.wav. The source is anything that the training
 scripts read (see songs/places.py); they are faster on mono files of the right sample rate, and many times faster than
 on .stem.mp4 files. A dataset's own Test songs stay Test, and Valid is drawn by artist from the others; a folder of
-songs without splits is divided into all three. If the script is stopped, the same command goes on where it was.
+songs without splits is divided into all three. If the script is stopped, the same command goes on where it was, and
+later takes over files that have changed; songs that come or go need a new folder, since they may change the splits.
 dataset.json records the settings and, for each finished song, its origin, levels and checksums.
 """
 
@@ -30,6 +31,7 @@ from process.errors import UserError, command, safe_name, whole_file
 from process.locking import LOCK, only_writer
 from songs.inspection import Levels, decibels, find_problems, in_parallel, overview, print_problems
 from songs.layouts import SPLIT_SEED, read_dataset
+from songs.names import folders, plain
 from songs.places import LAYOUTS
 from songs.song import Song
 from sound.files import sound_info
@@ -58,6 +60,12 @@ class Job:
     def key(self) -> str:
         """The song's name in the manifest."""
         return f"{self.split}/{self.song.name}"
+
+    @property
+    def sources(self) -> dict[str, list[int]]:
+        """Size in bytes, and time of the last change in nanoseconds, of the files that the song is read from."""
+        facts = {path.name: path.stat() for path in self.song.files}
+        return {name: [fact.st_size, fact.st_mtime_ns] for name, fact in facts.items()}
 
 
 def plan(splits: dict[str, list[Song]], options: argparse.Namespace) -> list[Job]:
@@ -105,6 +113,7 @@ def write_song(job: Job, source: Path, target: Path) -> dict | UserError:
         return {
             "mixture": job.song.mixture.relative_to(source).as_posix(),
             "vocals": job.song.vocals.relative_to(source).as_posix(),
+            "read": job.sources,
             "gain_dB": round(decibels(gain**2), 2),
             "levels": dataclasses.asdict(levels),
             "sha256": {job.files[stem]: checksum(path) for stem, path in paths.items()},
@@ -170,9 +179,24 @@ def write_manifest(target: Path, settings: dict, songs: dict[str, dict]) -> None
         temporary.write_text(json.dumps({"settings": settings, "songs": dict(sorted(songs.items()))}, indent=1) + "\n")
 
 
+def check_songs(jobs: list[Job], target: Path, songs: dict[str, dict]) -> None:
+    """Raise UserError if `target` has songs that this call would not write: they may lie in two splits."""
+    there = [path for part in PARTS.values() for split in folders(target / part) for path in folders(split)]
+    keys = {plain(job.key) for job in jobs}
+    for name in [*songs, *(f"{path.parent.name}/{path.name}" for path in there)]:
+        if plain(name) not in keys:
+            raise UserError(
+                f"{target}: expected the songs that the source now has, in the splits that they now come to, found "
+                f"'{name}', too: name a new folder"
+            )
+
+
 def is_done(job: Job, target: Path, done: dict[str, dict]) -> bool:
-    """Whether a song is in the manifest and its files still exist, with the right sample rate and length."""
+    """Whether a song is in the manifest, read from files as they are now, and what was written is still there, with the
+    right sample rate and length. Records of earlier versions do not tell what they were read from."""
     try:
+        if job.key in done and done[job.key].get("read", job.sources) != job.sources:
+            return False
         infos = [sound_info(target / file) for file in job.files.values()] if job.key in done else []
     except UserError:
         return False
@@ -188,7 +212,7 @@ def check_space(jobs: list[Job], target: Path) -> None:
 
 def write_songs(jobs: list[Job], source: Path, target: Path, settings: dict) -> list[UserError]:
     """Write the songs that no earlier run finished, and keep the manifest up to date. Returns the errors."""
-    read_manifest(target, settings)  # before anything is written there
+    check_songs(jobs, target, read_manifest(target, settings))  # before anything is written there
     with only_writer(target):
         songs = read_manifest(target, settings)
         for path in target.rglob(".*.part.*"):

@@ -152,6 +152,35 @@ def test_a_run_that_was_stopped_goes_on(dsd100, tmp_path, monkeypatch, capsys):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+def test_songs_whose_files_have_changed_are_prepared_again(dsd100, tmp_path, capsys):
+    assert prepare(dsd100, tmp_path / "out") == 0
+    vocals = "Sources/Test/050 - Artist 9 - Test/vocals.wav"
+    before = (tmp_path / "out" / vocals).read_bytes()
+    sound, rate = wavread(dsd100 / vocals)
+    wavwrite(dsd100 / vocals, 0.5 * sound, rate, "PCM_16")
+    capsys.readouterr()
+    assert prepare(dsd100, tmp_path / "out") == 0
+    assert "songs already done: 5" in capsys.readouterr().out and (tmp_path / "out" / vocals).read_bytes() != before
+
+
+def test_songs_that_come_to_another_split_need_a_new_folder(tmp_path, capsys):
+    names = [f"Song {number}" for number in range(8)]
+    for name in names[:6]:
+        write_stems(tmp_path / "mine" / name, name, "mixture", "vocals")
+    assert prepare(tmp_path / "mine", tmp_path / "out", "--rate", RATE) == 0
+    before = contents(tmp_path / "out")
+    for name in names[6:]:
+        write_stems(tmp_path / "mine" / name, name, "mixture", "vocals")
+    for changed in ("dataset.json", None):  # even if only the songs themselves tell
+        line = fails(capsys, prepare_dataset.main, tmp_path / "mine", tmp_path / "out", "--rate", RATE)
+        assert "out: expected the songs that the source now has, in the splits that they now come to, found '" in line
+        assert contents(tmp_path / "out") == before
+        if changed:
+            manifest = json.loads((tmp_path / "out" / changed).read_text())
+            (tmp_path / "out" / changed).write_text(json.dumps({**manifest, "songs": {}}))
+            before = contents(tmp_path / "out")
+
+
 def test_manifest_tells_source_settings_and_checksums(dsd100, tmp_path):
     assert prepare(dsd100, tmp_path / "out") == 0
     manifest = json.loads((tmp_path / "out" / "dataset.json").read_text())
