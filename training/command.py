@@ -228,8 +228,10 @@ def start(
         if resumed is not None:
             check_data(run, resumed, options.data, options)
         if options.overwrite and leads():
+            first = Path(options.init or "").resolve()  # which it starts from; its first epoch replaces that
             for path in (run.last, run.best):
-                path.unlink(missing_ok=True)  # so that nothing of the old run passes for the new one's
+                if path.resolve() != first:
+                    path.unlink(missing_ok=True)  # so that nothing of the old run passes for the new one's
 
         parameters = sum(parameter.numel() for parameter in network.parameters())
         print(

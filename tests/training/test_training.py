@@ -557,6 +557,20 @@ def test_overwrite_replaces_a_run(dataset, tmp_path):
     assert not same(first, weights_of(tmp_path, "feedforward"))
 
 
+def test_overwrite_keeps_what_it_starts_from_until_there_is_another(trained, dataset, tmp_path, monkeypatch):
+    for which in ("best", "last"):
+        shutil.copy(trained / f"savedModel_feedforward_{which}.pt", tmp_path)
+    best = tmp_path / "savedModel_feedforward_best.pt"
+    argv = [str(dataset), "--output", str(tmp_path), *QUICK, "--epochs", "1", "--init", str(best), "--overwrite"]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "run_epoch", interrupted(loop.run_epoch, 1))
+        assert train_feedforward.main(argv) == 130
+    assert best.read_bytes() == (trained / best.name).read_bytes()
+    assert not (tmp_path / "savedModel_feedforward_last.pt").exists()  # --resume would go on with the old run
+    assert train_feedforward.main(argv) == 0
+    assert torch.load(best, weights_only=True)["trained_on"].count("; before that, ") == 1
+
+
 def test_command_in_the_checkpoint_is_the_one_typed(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train_RNN.py", "songs", "--epochs", "3"])
     options = parse_options(RecurrentNetwork, "", None, FeedforwardNetwork)
