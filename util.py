@@ -169,10 +169,10 @@ CHECKPOINT_FORMAT = 2
 RETIRED = ("adapts", "bin_width", "pitches")  # fields of a network's config that only format 1 has
 
 
-def save_checkpoint(path: str | Path, network: torch.nn.Module, audio: AudioConfig, **facts) -> None:
-    """Write a network with its configuration and `facts` (plain values and tensors only), atomically."""
+def checkpoint_of(network: torch.nn.Module, audio: AudioConfig, **facts) -> dict:
+    """A network with its configuration and `facts` (plain values and tensors only)."""
     config: Any = network.config
-    checkpoint = {
+    return {
         "format": CHECKPOINT_FORMAT,
         "name": network.name,
         "config": dataclasses.asdict(config),
@@ -181,8 +181,12 @@ def save_checkpoint(path: str | Path, network: torch.nn.Module, audio: AudioConf
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
         **facts,
     }
+
+
+def save_checkpoint(path: str | Path, network: torch.nn.Module, audio: AudioConfig, **facts) -> None:
+    """Write a checkpoint, atomically."""
     data = io.BytesIO()  # torch itself does not say why a file cannot be written
-    torch.save(checkpoint, data)
+    torch.save(checkpoint_of(network, audio, **facts), data)
     with whole_file(path) as temporary:
         temporary.write_bytes(data.getvalue())  # a copy: with a view, Python 3.12.1 crashes after an error
 
@@ -282,18 +286,26 @@ def load_network(path: str | Path, *kinds: type[Any]) -> tuple[Any, AudioConfig,
     """
     known = {kind.name: kind for kind in kinds}
     checkpoint = load_checkpoint(path, *known)
-    network_class = known[checkpoint["name"]]
     try:
-        config = network_class.Config(**checkpoint["config"])
-        with _no_more_than(checkpoint["weights"]):
-            network = network_class(config)
-        _check_weights(network, checkpoint["weights"])
-        network.load_state_dict(checkpoint["weights"], assign=True)  # the file's own tensors, not a copy
-        audio = AudioConfig(**checkpoint["audio"])
-        if audio.bins != network.config.bins:
-            raise ValueError(f"{audio.bins} bins in the audio configuration, {network.config.bins} in the network's")
-        with torch.inference_mode():  # some values, such as a dropout of NaN, fail only here
-            network.eval()(torch.zeros(1, 1, audio.bins))
+        network, audio = rebuild(known[checkpoint["name"]], checkpoint)
     except Exception as error:  # values of the wrong type may raise anything
         raise UserError(f"{path}: its parts do not fit together: {error}".splitlines()[0]) from error
     return network, audio, checkpoint
+
+
+def rebuild(network_class: type[Any], checkpoint: dict) -> tuple[Any, AudioConfig]:
+    """The network in a checkpoint, in eval mode, with the checkpoint's own tensors, and its AudioConfig.
+
+    Raises anything if configuration and weights do not fit together.
+    """
+    config = network_class.Config(**checkpoint["config"])
+    with _no_more_than(checkpoint["weights"]):
+        network = network_class(config)
+    _check_weights(network, checkpoint["weights"])
+    network.load_state_dict(checkpoint["weights"], assign=True)
+    audio = AudioConfig(**checkpoint["audio"])
+    if audio.bins != network.config.bins:
+        raise ValueError(f"{audio.bins} bins in the audio configuration, {network.config.bins} in the network's")
+    with torch.inference_mode():  # some values, such as a dropout of NaN, fail only here
+        network.eval()(torch.zeros(1, 1, audio.bins))
+    return network, audio

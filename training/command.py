@@ -27,7 +27,7 @@ from training.options import parse_options
 from training.parallel import hidden, joined, leads, ranks, workers_for
 from training.resuming import check_data, fingerprints, resumed_checkpoint, take_over
 from training.variation import RandomEffects, RandomEqualizer, RandomSpeed, RandomTranspose, Remix
-from util import AudioConfig, load_network
+from util import AudioConfig, checkpoint_of, load_network, rebuild
 
 CORNER = 700.0  # Hz, below which an encoder's bands are about equally wide, as on the mel scale
 
@@ -102,6 +102,18 @@ def make_network(
     if type(first) is network_class or first.remembers:
         options.before = f"; before that, {checkpoint.get('trained_on', 'unknown data')}"
     return network, audio
+
+
+def check_loads(network: torch.nn.Module, audio: AudioConfig) -> None:
+    """Raise UserError, before anything is learnt, if a checkpoint would not give this network back."""
+    try:
+        rebuild(type(network), checkpoint_of(network, audio))
+    except Exception as error:  # a network may be changed in any way
+        found, _, _ = str(error).partition("\n")
+        raise UserError(
+            f"{network.name} network: expected one that its checkpoint gives back, found: {found}; tensors of its own "
+            "must be parameters or, by register_buffer, buffers"
+        ) from error
 
 
 def make_training_set(
@@ -213,6 +225,7 @@ def start(
         songs = songs_to_learn_from(options)
         if resumed is None:
             network, audio = make_network(network_class, starts_from, options, folder)
+            check_loads(network, audio)
 
         make_spectrum = MakeMagnitudeSpectrum(projected=options.target == "projection")
         valid_set = DSD100Dataset(songs["Valid"], audio, make_spectrum, options.excerpt, whole_songs=True)

@@ -204,7 +204,6 @@ def train(
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
     )  # fused: a third of the time, with the small batches that learn best
-    first = next(network.parameters())
     history, curve, steps = [], LossCurve(), 0
     trained_on = train_loader.describe(options) + options.before  # in words, shown when the network is used
     if resumed is not None:
@@ -214,7 +213,7 @@ def train(
         torch.set_rng_state(resumed["rng_state"])
         torch.cuda.set_rng_state_all(resumed["cuda_rng_states"][: torch.cuda.device_count()])
         history = resumed["history"]
-        steps = int(optimizer.state[first]["step"])
+        steps = max(int(state["step"]) for state in optimizer.state.values())  # frozen parameters have none
         curve = LossCurve(**resumed.get("loss_curve", {"batches": steps}))  # an earlier version kept no curve
         if leads():  # in case it was killed before it could write these
             run.write_results(resumed, curve, average, audio, valid_loader.dataset.songs[0], device)

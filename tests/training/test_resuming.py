@@ -103,6 +103,20 @@ def test_resume_where_nothing_is_begins_a_run(dataset, tmp_path, capsys):
     assert "a new one begins" not in capsys.readouterr().out
 
 
+def test_a_network_with_frozen_weights_goes_on(dataset, tmp_path, monkeypatch):
+    made = command.make_network
+
+    def frozen(*arguments):
+        network, audio = made(*arguments)
+        next(network.parameters()).requires_grad_(False)
+        return network, audio
+
+    monkeypatch.setattr(command, "make_network", frozen)
+    argv = [str(dataset), *QUICK, *AUDIO_OPTIONS, "--output", str(tmp_path), "--epochs", "1"]
+    assert train_feedforward.main(argv) == 0
+    assert train_feedforward.main([*argv, "--epochs", "2", "--resume"]) == 0
+
+
 def test_what_cannot_be_resumed(dataset, run, capsys):
     last, best = run / LAST, run / "savedModel_feedforward_best.pt"
     argv = [train_feedforward.main, dataset, "--output", run, "--resume"]

@@ -571,6 +571,31 @@ def test_overwrite_keeps_what_it_starts_from_until_there_is_another(trained, dat
     assert torch.load(best, weights_only=True)["trained_on"].count("; before that, ") == 1
 
 
+def test_a_network_that_no_checkpoint_gives_back_is_told_before_the_first_epoch(dataset, tmp_path, capsys, monkeypatch):
+    class Own(FeedforwardNetwork):
+        def __init__(self, config):
+            super().__init__(config)
+            self.keep = (torch.arange(config.bins) > 4).float()
+
+        def forward(self, magnitude, state=None):
+            mask, state = super().forward(magnitude, state)
+            return mask * self.keep, state
+
+    monkeypatch.setattr(train_feedforward, "FeedforwardNetwork", Own)
+    line = fails(capsys, train_feedforward.main, dataset, "--output", tmp_path, *QUICK, *AUDIO_OPTIONS)
+    assert line.startswith(
+        "error: feedforward network: expected one that its checkpoint gives back, found: Tensor on de"
+    )
+    assert line.endswith("; tensors of its own must be parameters or, by register_buffer, buffers")
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_the_check_that_a_network_loads_draws_no_random_numbers():
+    network, before = FeedforwardNetwork(FeedforwardConfig(bins=129)), torch.get_rng_state()
+    command.check_loads(network, AudioConfig(RATE, 256, 128))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_command_in_the_checkpoint_is_the_one_typed(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train_RNN.py", "songs", "--epochs", "3"])
     options = parse_options(RecurrentNetwork, "", None, FeedforwardNetwork)
