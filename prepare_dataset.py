@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import json
 import random
 import shutil
@@ -26,6 +25,7 @@ import process.start  # noqa: F401  (first, while nothing has been imported)
 
 import numpy as np
 
+from process.checksums import checksum
 from process.commandline import parser_from
 from process.errors import UserError, command, safe_name, whole_file
 from process.locking import LOCK, only_writer
@@ -137,15 +137,6 @@ def _write(job: Job, paths: dict[str, Path], gain: float) -> tuple[float, Levels
             mixture.write(np.float32(gain) * piece[:1])
             vocals.write(np.float32(gain) * piece[1:])
     return max(mixture.peak, vocals.peak), levels
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 # ---------------------------------------------------------------------------------------------- all songs

@@ -17,6 +17,7 @@ import torch
 from scipy.signal import welch
 from tqdm import tqdm
 
+from process.checksums import checksum
 from process.errors import whole_file
 from songs.song import Song
 from training.parallel import hidden
@@ -84,8 +85,7 @@ def fingerprint_of(songs: Sequence[Song]) -> str:
     for song in songs:
         together.update(song.name.encode())
         for path in song.files:
-            with path.open("rb") as file:
-                together.update(hashlib.file_digest(file, "sha256").digest())
+            together.update(bytes.fromhex(checksum(path)))
     return together.hexdigest()
 
 

@@ -3,6 +3,7 @@
 import argparse
 import collections
 import dataclasses
+import hashlib
 import os
 import subprocess
 import sys
@@ -135,6 +136,14 @@ def test_a_bank_is_made_once_and_again_when_a_file_changes(data, tmp_path, monke
     assert len(decoded) == 1 and first.songs == second.songs and torch.equal(first.samples, second.samples)
     wavwrite(tmp_path / "v" / "x.wav", 0.5 * sound, 8000)
     assert open_bank(tmp_path, songs).fingerprint != first.fingerprint and len(decoded) == 2
+
+
+def test_a_banks_fingerprint_is_taken_in_every_python(tmp_path, monkeypatch):
+    monkeypatch.delattr(hashlib, "file_digest", raising=False)  # which came with 3.11
+    wavwrite(tmp_path / "x.wav", make_song("x", 0.1)[0], 8000)
+    digest = hashlib.sha256((tmp_path / "x.wav").read_bytes()).digest()
+    songs = find_sounds(tmp_path, Voice)
+    assert open_bank(tmp_path, songs).fingerprint == hashlib.sha256(b"x" + digest).hexdigest()
 
 
 def test_a_bank_of_voices_is_not_one_of_music(data, tmp_path):
