@@ -75,7 +75,7 @@ def make_systems(options: argparse.Namespace, songs: list[Song]) -> list[System]
         folders.append(folder)
     audio = networks[0].audio if networks else AudioConfig()
     systems: list[System] = [Mixture(), *networks, *folders, *(IdealMask(name, audio) for name in IDEAL_MASKS)]
-    for name, count in collections.Counter(system.name for system in systems).items():
+    for name, count in collections.Counter(title(system.name) for system in systems).items():  # as people see them
         if count > 1:
             raise UserError(f"expected systems with different names, found {count} called '{name}': write NAME=PATH")
     return systems
