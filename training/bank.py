@@ -61,22 +61,33 @@ class Bank:
 
 
 def open_bank(folder: Path, songs: Sequence[Song]) -> Bank:
-    """The songs' bank: the one in a folder if it is of these very files, else a new one that is left there."""
+    """The songs' bank: the one in a folder if it is whole and of these very files, else a new one, left there."""
     samples, index = folder / "bank.i16", folder / "bank.json"
     fingerprint = fingerprint_of(songs)
     kinds = [type(song).__name__ for song in songs]  # the same file may be a voice or music
-    known = json.loads(index.read_text()) if index.exists() and samples.exists() else {}
-    if (known.get("fingerprint"), known.get("kinds")) != (fingerprint, kinds):
+    wanted = {"fingerprint": fingerprint, "kinds": kinds}
+    if (entries := _left(samples, index, wanted)) is None:
         index.unlink(missing_ok=True)
         with whole_file(samples) as temporary, temporary.open("wb") as file:
             entries = list(_decode(songs, file))
         with whole_file(index) as temporary:
             parts = [dataclasses.asdict(entry) for entry in entries]
-            facts = {"fingerprint": fingerprint, "kinds": kinds, "songs": parts}
-            temporary.write_text(json.dumps(facts))
-    facts = json.loads(index.read_text())
+            temporary.write_text(json.dumps({**wanted, "songs": parts}))
     array = np.memmap(samples, np.int16, "c")  # copied on write, so that torch takes it; nobody writes
-    return Bank(torch.from_numpy(array), [_parts(entry) for entry in facts["songs"]], fingerprint)
+    return Bank(torch.from_numpy(array), entries, fingerprint)
+
+
+def _left(samples: Path, index: Path, wanted: dict) -> list[Parts] | None:
+    """The songs of the bank that a run has left; None if there is none, or it is of others or cut short."""
+    try:
+        facts = json.loads(index.read_text())
+        entries = [_parts(entry) for entry in facts.pop("songs")]
+        size = samples.stat().st_size
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    tracks = [track for song in entries for track in (song.vocals, *song.accompaniment.values()) if track]
+    whole = size == 2 * sum(track.samples * track.channels for track in tracks)
+    return entries if whole and facts == wanted else None
 
 
 def fingerprint_of(songs: Sequence[Song]) -> str:

@@ -138,6 +138,16 @@ def test_a_bank_is_made_once_and_again_when_a_file_changes(data, tmp_path, monke
     assert open_bank(tmp_path, songs).fingerprint != first.fingerprint and len(decoded) == 2
 
 
+@pytest.mark.parametrize(("file", "left"), [("bank.i16", 0), ("bank.i16", 1000), ("bank.json", 0), ("bank.json", 90)])
+def test_a_bank_that_is_cut_short_is_made_anew(data, tmp_path, file, left):
+    songs = find_sounds(data / "voices", Voice)
+    before = open_bank(tmp_path, songs)
+    expected = before.samples.clone()
+    os.truncate(tmp_path / file, left)
+    again = open_bank(tmp_path, songs)
+    assert again.songs == before.songs and torch.equal(again.samples, expected)
+
+
 def test_a_banks_fingerprint_is_taken_in_every_python(tmp_path, monkeypatch):
     monkeypatch.delattr(hashlib, "file_digest", raising=False)  # which came with 3.11
     wavwrite(tmp_path / "x.wav", make_song("x", 0.1)[0], 8000)
