@@ -42,7 +42,9 @@ class Song:
     def open(cls, name: str, *files: Path) -> "Song":
         """The song in these files: mixture and vocals. Raises UserError if they are not whole or do not match."""
         mixture, vocals = files
-        return cls(name, mixture, vocals, *_common_header(mixture, vocals))
+        song = cls(name, mixture, vocals, *_common_header(mixture, vocals))
+        _common_header(vocals, *song._beside())
+        return song
 
     @property
     def artist(self) -> str:

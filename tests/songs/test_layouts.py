@@ -186,6 +186,14 @@ def test_broken_songs_are_errors_that_do_not_hide_the_others(tmp_path):
         find_songs(tmp_path)
 
 
+@pytest.mark.parametrize(("rate", "found"), [(RATE // 2, "8000 Hz like vocals.wav, found 4000"), (RATE, "found 2000")])
+def test_stems_beside_the_voice_are_of_its_rate_and_length(tmp_path, rate, found):
+    write_stems(tmp_path / "song", "song", "mixture", "vocals", "bass", "other")
+    wavwrite(tmp_path / "song" / "drums.wav", np.zeros(2000), rate)
+    (error,) = read_dataset(tmp_path).errors
+    assert "drums.wav: expected " in str(error) and found in str(error)
+
+
 def test_two_songs_of_one_name(tmp_path):
     mixture, vocals = make_song("song", 0.2)
     for folder, part in (("song", "{}.wav"), (".", "song_{}.wav")):
