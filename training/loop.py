@@ -163,10 +163,13 @@ def follow(average: torch.nn.Module, network: torch.nn.Module, step: int) -> Non
 
     An exponential moving average over a ninth of the steps so far, AVERAGED_STEPS at most (Polyak and Juditsky 1992
     average all steps). It evens out the noise of single steps, which could make a lucky epoch look like the best.
+    Buffers, such as a normalisation's running statistics, are the network's.
     """
     share = max(1 / AVERAGED_STEPS, 9 / (step + 9))
     with torch.no_grad():
         torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), share)
+        for own, new in zip(average.buffers(), network.buffers(), strict=True):
+            own.copy_(new)
 
 
 # ---------------------------------------------------------------------------------------------- one run

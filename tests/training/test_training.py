@@ -214,6 +214,14 @@ def test_the_kept_weights_follow_those_of_the_steps():
         assert 1 - average.weight.item() == pytest.approx(left, rel=1e-4) and network.weight.item() == 1
 
 
+def test_the_kept_weights_come_with_the_buffers_of_the_last_step():
+    average, network = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+    network(torch.randn(9, 2) + 5)
+    loop.follow(average, network, 1000)
+    for own, new in zip(average.buffers(), network.buffers(), strict=True):
+        assert torch.equal(own, new)
+
+
 def test_the_kept_weights_are_to_the_bit_those_that_each_tensor_by_itself_would_give():
     networks = average, network = [FeedforwardNetwork(FeedforwardConfig(bins=129, encoder="bands")) for _ in range(2)]
     expected = copy.deepcopy(average)
