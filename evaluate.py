@@ -12,6 +12,7 @@ import collections
 import contextlib
 import dataclasses
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -73,6 +74,9 @@ def make_systems(options: argparse.Namespace, songs: list[Song]) -> list[System]
         name, path = named_path(text)
         folder = Folder.of(name or path.resolve().name, path, songs)
         folders.append(folder)
+    if folders and not any(all(song.name in folder.found for folder in folders) for song in songs):
+        names = " and ".join(str(folder.folder) for folder in folders)
+        raise UserError(f"{names}: expected estimates of the same songs, of one at least, found none in common")
     audio = networks[0].audio if networks else AudioConfig()
     systems: list[System] = [Mixture(), *networks, *folders, *(IdealMask(name, audio) for name in IDEAL_MASKS)]
     for name, count in collections.Counter(title(system.name) for system in systems).items():  # as people see them
@@ -131,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
     with contextlib.ExitStack() as stack:
         for folder in {folder.resolve(): folder for folder in (options.output, options.page) if folder}.values():
             stack.enter_context(only_writer(folder))
-        evaluate(options, " ".join(["evaluate.py", *(sys.argv[1:] if argv is None else argv)]))
+        evaluate(options, shlex.join(["evaluate.py", *(sys.argv[1:] if argv is None else argv)]))
 
 
 def evaluate(options: argparse.Namespace, typed: str) -> None:

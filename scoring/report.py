@@ -55,8 +55,12 @@ def make_report(options: argparse.Namespace, songs: list[Song], systems: list[Sy
             for row in rows
             if np.isnan(row[MAIN])
         ],
-        "adjusted estimates": sum(
-            bool(row["note"].partition(DISPLACED)[0]) and not np.isnan(row[MAIN]) for row in rows
+        "adjusted estimates": len(
+            {
+                (row["song"], row["system"])
+                for row in rows
+                if row["note"].partition(DISPLACED)[0] and not np.isnan(row[MAIN])
+            }
         ),
         "displaced estimates": [
             {"song": row["song"], "system": row["system"], "found": DISPLACED + row["note"].partition(DISPLACED)[2]}

@@ -8,7 +8,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from helpers import RATE, make_song, needs_ffmpeg
+from helpers import RATE, fails, make_song, needs_ffmpeg
 
 import evaluate
 from Model_RNN import RecurrentNetwork, both_ways
@@ -292,8 +292,30 @@ def test_estimates_of_another_rate_or_length(three_songs, tmp_path):
     report, rows = run(data, tmp_path, "--estimates", str(tmp_path / "tool"))
     notes = {row["song"]: row["note"] for row in rows if row["system"] == "tool"}
     expected = {"one": "100 samples too short", "two. b": "100 samples too long", "three": "resampled from 16000 Hz"}
-    assert notes == expected and report["adjusted estimates"] == 6
+    assert notes == expected and report["adjusted estimates"] == 3
     assert min(column(rows, "tool")) > 15 and report["songs scored"]["vocals"] == 3
+
+
+def test_folders_of_estimates_without_a_song_in_common_are_told_before_scoring(
+    three_songs, tmp_path, capsys, monkeypatch
+):
+    data, songs = three_songs
+    for folder, name in (("ea", "one"), ("eb", "three")):
+        (tmp_path / folder).mkdir()
+        wavwrite(tmp_path / folder / f"{name}.wav", songs[name][1], RATE)
+    monkeypatch.setattr(evaluate, "judge_songs", None)
+    folders = [tmp_path / "ea", tmp_path / "eb"]
+    line = fails(capsys, evaluate.main, data, "--output", tmp_path, "--checkpoint", "--estimates", *folders)
+    expected = (
+        f"{folders[0]} and {folders[1]}: expected estimates of the same songs, of one at least, found none in common"
+    )
+    assert line == f"error: {expected}"
+
+
+def test_the_command_is_kept_as_it_can_be_typed_again(three_songs, tmp_path):
+    data, _ = three_songs
+    report, _ = run(data, tmp_path / "two words")
+    assert f"--output '{tmp_path / 'two words'}'" in report["command"]
 
 
 @needs_ffmpeg
