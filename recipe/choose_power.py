@@ -41,7 +41,7 @@ def mean_sdr(network: torch.nn.Module, audio: AudioConfig, songs: list[Song]) ->
         mixture, vocals = song.read()
         [voice] = separate(network, mixture[None], song.rate, audio)
         scores.append(voice_sdr(mixture, vocals, voice))
-    return float(np.nanmean(scores))
+    return math.nan if np.isnan(scores).all() else float(np.nanmean(scores))
 
 
 @command
@@ -56,9 +56,10 @@ def main(argv: list[str] | None = None) -> None:
     songs = find_songs(options.dataset, options.hold_out, options.include_test)["Valid"]
     if not songs:
         raise UserError(f"{options.dataset}: expected songs for validation, found none in Valid")
+    paths = dict.fromkeys(filter(None, (options.checkpoint, options.other)))
+    networks = {path: load_network(path, *KINDS) for path in paths}
     best = -math.inf
-    for path in dict.fromkeys(filter(None, (options.checkpoint, options.other))):
-        network, audio, checkpoint = load_network(path, *KINDS)
+    for path, (network, audio, checkpoint) in networks.items():
         scores = []
         for power in POWERS:
             network.config = dataclasses.replace(network.config, power=power)
@@ -67,6 +68,8 @@ def main(argv: list[str] | None = None) -> None:
         if max(scores) > best:
             best, chosen = max(scores), (network, audio, checkpoint)
             lowest = next(power for power, score in zip(POWERS, scores, strict=True) if score >= best - NEAR)
+    if best == -math.inf:
+        raise UserError(f"{options.dataset}: expected voices in Valid, found silence, there or in all estimates")
     network, audio, checkpoint = chosen
     network.config = dataclasses.replace(network.config, power=lowest)
     print(f"power {lowest}, weights of epoch {checkpoint.get('epoch', '?')}: {options.checkpoint}")

@@ -60,6 +60,17 @@ def test_the_power_is_chosen_by_sdr(trained, dataset):
     assert -20 < choose_power.mean_sdr(network, audio, songs) < 20
 
 
+def test_nothing_is_chosen_by_silence_and_every_checkpoint_is_read_first(
+    trained, tmp_path, dataset, capsys, monkeypatch
+):
+    best = shutil.copy(trained / "savedModel_RNN_best.pt", tmp_path)
+    monkeypatch.setattr(choose_power, "separate", lambda network, mixture, *_: 0 * mixture)
+    error = fails(capsys, choose_power.main, best, dataset)
+    assert error.endswith("tiny songs: expected voices in Valid, found silence, there or in all estimates")
+    monkeypatch.setattr(choose_power, "mean_sdr", None)
+    assert "none.pt: no such checkpoint" in fails(capsys, choose_power.main, best, dataset, "--or", "none.pt")
+
+
 def test_songs_to_choose_by_are_needed(trained, tmp_path, dataset, capsys):
     (tmp_path / "none").mkdir()
     error = fails(capsys, choose_power.main, trained / "savedModel_RNN_best.pt", tmp_path / "none")
