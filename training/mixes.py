@@ -10,6 +10,7 @@ numbers from a generator made of (seed, epoch, step, row): a run is the same for
 """
 
 import argparse
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -198,11 +199,12 @@ def saturate(waveform: torch.Tensor, drive: float) -> torch.Tensor:
 
 
 def folder_and_share(text: str) -> tuple[str, float]:
-    """'FOLDER=SHARE' of the command line. Raises ValueError for anything else."""
+    """'FOLDER=SHARE' of the command line. Raises argparse's error for anything else."""
     folder, _, share = text.rpartition("=")
-    if not folder or not 0 < float(share) < math.inf:
-        raise ValueError(text)
-    return folder, float(share)
+    with contextlib.suppress(ValueError):
+        if folder and 0 < float(share) < math.inf:
+            return folder, float(share)
+    raise argparse.ArgumentTypeError(f"expected FOLDER=SHARE, a share above 0, found '{text}'")
 
 
 def open_mixes(

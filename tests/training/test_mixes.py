@@ -401,8 +401,9 @@ def hushed(song):
     ("more", "message"),
     [
         (["--leave-out", "Nobody"], "--leave-out: expected a song, artist or sound 'Nobody'"),
-        (["--mix", "songs"], "argument --mix: invalid folder_and_share value: 'songs'"),
-        (["--mix", "songs=0"], "argument --mix: invalid folder_and_share value: 'songs=0'"),
+        (["--mix", "songs"], "argument --mix: expected FOLDER=SHARE, a share above 0, found 'songs'"),
+        (["--mix", "songs=0"], "argument --mix: expected FOLDER=SHARE, a share above 0, found 'songs=0'"),
+        (["--mix", "songs=half"], "argument --mix: expected FOLDER=SHARE, a share above 0, found 'songs=half'"),
         (["--mix", "nowhere=1"], "nowhere: no such dataset folder"),
         (["--steps", "0"], "--steps must be from 1"),
         (["--voices", "there"], "--voices has no effect with --mix"),
