@@ -259,4 +259,5 @@ def start(
                     f"{options.dataset}: all vocals {what} are silent; expected singing, else there is nothing to learn"
                 )
         train(network, audio, train_loader, valid_loader, device, options, run, resumed)
-        print(f"best checkpoint: {run.best}\ncurves: {run.path('loss.png')}, {run.path('loss.csv')}")
+        best = run.best if run.best.exists() else f"none, since that of an earlier epoch is gone: {run.best}"
+        print(f"best checkpoint: {best}\ncurves: {run.path('loss.png')}, {run.path('loss.csv')}")

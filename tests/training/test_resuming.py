@@ -117,6 +117,15 @@ def test_a_network_with_frozen_weights_goes_on(dataset, tmp_path, monkeypatch):
     assert train_feedforward.main([*argv, "--epochs", "2", "--resume"]) == 0
 
 
+def test_a_best_checkpoint_that_is_gone_is_told(dataset, run, capsys):
+    checkpoint = torch.load(run / LAST, weights_only=True)
+    checkpoint["history"][0]["valid_loss"] = 0.0  # the first epoch's was the best
+    torch.save(checkpoint, run / LAST)
+    (run / "savedModel_feedforward_best.pt").unlink()
+    assert train_feedforward.main([str(dataset), "--output", str(run), "--resume"]) == 0
+    assert "best checkpoint: none, since that of an earlier epoch is gone: " in capsys.readouterr().out
+
+
 def test_what_cannot_be_resumed(dataset, run, capsys):
     last, best = run / LAST, run / "savedModel_feedforward_best.pt"
     argv = [train_feedforward.main, dataset, "--output", run, "--resume"]
