@@ -5,10 +5,12 @@
     python package_submission.py Conan "O'Brien" --report report.pdf --everything
 
 Writes Zhiyao_Duan_HW5.zip into the current folder. The networks are those that the separation scripts use, with the
-loss curves beside them; evaluation/ is the one in the current folder, if there is one. The zip is then unpacked into a
-temporary folder, where both separation scripts must separate a sound; if they fail, no zip is left.
+loss curves beside them; evaluation/ is the one in the current folder, if there is one, with a warning if it is not of
+all these networks. The zip is then unpacked into a temporary folder, where both separation scripts must separate a
+sound; if they fail, no zip is left.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -23,6 +25,7 @@ import numpy as np
 
 from Model import FeedforwardNetwork
 from Model_RNN import BidirectionalNetwork, RecurrentNetwork
+from process.checksums import checksum
 from process.commandline import parser_from
 from process.errors import UserError, command, whole_file
 from separation.separate import PRETRAINED, find_checkpoint
@@ -97,9 +100,21 @@ def find_report(root: Path, given: Path | None, own: dict[str, Path]) -> dict[st
     return {"report.pdf" if given else REPORT: path}
 
 
-def find_evaluation(folder: Path) -> dict[str, Path]:
-    """What evaluate.py has written."""
-    return {f"evaluation/{path.name}": path for path in sorted(folder.glob("*.*")) if path.suffix in EVALUATION}
+def find_evaluation(folder: Path, networks: dict[str, Path]) -> dict[str, Path]:
+    """What evaluate.py has written. Warns if it has not judged all of these networks, as they are now."""
+    files = {f"evaluation/{path.name}": path for path in sorted(folder.glob("*.*")) if path.suffix in EVALUATION}
+    try:
+        judged = set(json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["checkpoints"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        judged = set()  # none, or that of an earlier version
+    others = [name for name, path in networks.items() if path.suffix == ".pt" and checksum(path) not in judged]
+    if files and others:
+        print(
+            f"warning: {folder}: expected the scores of the networks to hand in, found none of {', '.join(others)}: "
+            "python evaluate.py DATASET (--bidirectional) writes them",
+            file=sys.stderr,
+        )
+    return files
 
 
 def check_runs(archive: Path, folder: str) -> None:
@@ -139,7 +154,7 @@ def main(argv: list[str] | None = None) -> None:
     parts = {
         "networks": own | pretrained,
         "report": find_report(ROOT, options.report, own),
-        "evaluation": find_evaluation(Path("evaluation")),
+        "evaluation": find_evaluation(Path("evaluation"), own | pretrained),
     }
     files = collect(ROOT, options.everything)
     for part in parts.values():

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 
 from pictures import plots
+from process.checksums import checksum
 from process.errors import UserError, whole_file
 from scoring import scores, summary
 from scoring.listening_page import excerpt
 from scoring.scores import SOURCES
-from scoring.systems import DISPLACED, IDEAL_MASKS, Mixture, Recording, System
+from scoring.systems import DISPLACED, IDEAL_MASKS, Mixture, Network, Recording, System
 from songs.song import KaraokeClip, Song
 from util import AudioConfig, stft
 
@@ -69,6 +70,7 @@ def make_report(options: argparse.Namespace, songs: list[Song], systems: list[Sy
         ],
         "protocol": PROTOCOL + (FRAMEWISE_PROTOCOL if options.framewise else ""),
         "systems": {system.name: system.description for system in systems},
+        "checkpoints": {system.name: checksum(system.path) for system in systems if isinstance(system, Network)},
         "scores": {source: summary.summarise(rows, names, columns, source) for source in SOURCES if scored[source]},
         "differences": {source: summary.differences(rows, names, MAIN, source) for source in SOURCES},
     }

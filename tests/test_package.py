@@ -1,5 +1,6 @@
 """The zip that is handed in: what is in it, what is not, and that it runs from where it is unpacked."""
 
+import json
 import shutil
 import unicodedata
 import zipfile
@@ -9,6 +10,7 @@ import pytest
 from helpers import RATE, ROOT, fails, make_song
 
 import package_submission
+from process.checksums import checksum
 from util import wavwrite
 
 
@@ -81,6 +83,21 @@ def test_everything_is_packed_on_request(submission, monkeypatch):
     inside = packed("Ada_Lovelace_HW5")
     assert {"results/one.json", "benchmarks/one.py", "recipe/README.md", "tests/test_one.py", "test.sh"} < inside
     assert {"report.pdf", "report/report.pdf", "pretrained/README.md"} < inside and "results/voice.flac" not in inside
+
+
+def test_an_evaluation_of_other_networks_is_told(submission, monkeypatch, capsys):
+    monkeypatch.setattr(package_submission, "check_runs", lambda *_: None)
+    sums = {name: checksum(submission / f"savedModel_{name}_best.pt") for name in ("feedforward", "RNN")}
+    for judged, others in (
+        ({}, "savedModel_feedforward_best.pt, savedModel_RNN_best.pt"),
+        ({"RNN": sums["RNN"], "old": "0"}, "savedModel_feedforward_best.pt"),
+        (sums, None),
+    ):
+        Path("evaluation/evaluation.json").write_text(json.dumps({"checkpoints": judged} if judged else {}))
+        assert package_submission.main(["Ada", "Lovelace", "--report", "mine.pdf"]) == 0
+        told = f"evaluation: expected the scores of the networks to hand in, found none of {others}: python evaluate.py"
+        said = capsys.readouterr().err
+        assert told in said if others else not said
 
 
 def test_the_projects_report_goes_with_the_projects_networks_only(submission, monkeypatch, capsys):

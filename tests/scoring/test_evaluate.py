@@ -13,6 +13,7 @@ from helpers import RATE, fails, make_song, needs_ffmpeg
 import evaluate
 from Model_RNN import RecurrentNetwork, both_ways
 from pictures import plots
+from process.checksums import checksum
 from scoring import scores
 from scoring.bss_eval import bss_eval_sources
 from scoring.report import homework_line
@@ -89,6 +90,7 @@ def test_writes_rows_summary_and_tables(dataset, trained, tmp_path, capsys, monk
     assert pair["mean"] == pytest.approx(gains.mean(), abs=1e-3) and pair["songs"] == 2
     assert report["data"].startswith("tiny songs, Test: 2 songs") and "512 taps" in report["protocol"]
     assert "trained on tiny songs" in report["systems"]["RNN"] and report["not scored"] == []
+    assert report["checkpoints"]["RNN"] == checksum(trained / "savedModel_RNN_best.pt")
     assert report["seconds"]["scores"] > 0 and report["seconds"]["RNN"] > 0
     table = (tmp_path / "evaluation.md").read_text()
     heading = "| system | mean SDR v3 sources | 95 % interval of this mean | median SDR v3 sources |"
