@@ -2,20 +2,11 @@
 
 import contextlib
 import os
-import random
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 
 from process.errors import UserError
-
-
-def set_seed(seed: int) -> None:
-    """Seed Python, numpy and torch. The data does not depend on it: every excerpt has its own generator."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
 
 
 def choose_device(name: str) -> torch.device:

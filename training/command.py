@@ -14,7 +14,7 @@ from torchvision.transforms import Compose
 from tqdm import tqdm
 
 from Data import DSD100Dataset, MakeMagnitudeSpectrum, RandomShift, Rescale, ShuffleFrameOrder
-from process.devices import choose_device, device_errors, set_seed
+from process.devices import choose_device, device_errors
 from process.errors import UserError, command
 from process.locking import only_writer
 from process.memory import keep_memory
@@ -218,7 +218,7 @@ def start(
         take_over(options, resumed, network, audio, run)
     if options.threads:
         torch.set_num_threads(options.threads)
-    set_seed(options.seed)
+    torch.manual_seed(options.seed)  # not of the data: every excerpt has its own generator
     keep_memory()
     device = choose_device(options.device)
     with device_errors(device), lost_workers(options, device):

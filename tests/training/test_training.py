@@ -133,6 +133,11 @@ def test_same_seed_same_weights_other_seed_other_weights(dataset, tmp_path):
     assert not same(one, three)
 
 
+def test_every_seed_that_the_command_line_takes_is_one(dataset, tmp_path, monkeypatch):
+    argv = [str(dataset), *QUICK, *AUDIO_OPTIONS, "--output", str(tmp_path), "--seed", str(2**63 - 1)]
+    assert intercepted(monkeypatch, argv)["options"].seed == 2**63 - 1
+
+
 def test_early_stopping(dataset, tmp_path, capsys):
     options = [str(dataset), "--output", str(tmp_path), *QUICK, *AUDIO_OPTIONS, "--epochs", "50"]
     assert train_feedforward.main([*options, "--patience", "2", "--learning-rate", "3"]) == 0
