@@ -178,9 +178,7 @@ def project(vocals: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
 class MakeMagnitudeSpectrum:
     """Read the excerpt and take its STFT. Returns a sample: mixture and vocals (frames, bins), linear magnitude.
 
-    projected: instead of the voice's magnitude |V|, return its projection on the mixture M, Re(V conj(M)) / |M|,
-    limited to [0, |M|]: the best result of a mask that keeps the mixture's phase (Erdogan et al. 2015, the truncated
-    phase-sensitive target).
+    projected: instead of the voice's magnitude, return its projection on the mixture, see `project`.
     """
 
     def __init__(self, projected: bool = False):

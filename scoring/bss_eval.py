@@ -10,7 +10,7 @@ of the estimate, the interference what filters on all references explain beyond 
 
     v3 `sources`   filters of 512 taps: gain and equalisation are not errors            bss_eval_sources
     v3 `images`    the same, but what the filter changes is an error, measured by ISR   bss_eval_images
-    v2.1           filters of 1 tap, a gain; its SDR is also known as SI-SDR            bss_eval_gain, si_sdr
+    v2.1           filters of 1 tap, a gain; its SDR is also known as SI-SDR            bss_eval_gain
     v4             `images` in frames of 1 s, with the filters of the whole song        bss_eval_framewise
 
 All parts are projections, so their energies follow from correlations of up to 512 lags (`correlate`). These are summed
@@ -76,16 +76,11 @@ def bss_eval_images(references: np.ndarray, estimates: np.ndarray, taps: int = T
 
 
 def bss_eval_gain(references: np.ndarray, estimates: np.ndarray) -> Sources:
-    """BSS_EVAL v2.1 with a gain as the only allowed distortion (bss_decomp_gain): SDR, SIR and SAR, (..., sources)."""
-    return bss_eval_sources(references, estimates, taps=1)
+    """BSS_EVAL v2.1 with a gain as the only allowed distortion (bss_decomp_gain): SDR, SIR and SAR, (..., sources).
 
-
-def si_sdr(references: np.ndarray, estimates: np.ndarray) -> np.ndarray:
-    """Scale-invariant SDR (..., sources), the SDR of v2.1.
-
-    Le Roux et al., "SDR - half-baked or well done?", 2019, eq. 3.
+    This SDR is also the scale-invariant one (Le Roux et al., "SDR - half-baked or well done?", 2019, eq. 3).
     """
-    return bss_eval_gain(references, estimates).sdr
+    return bss_eval_sources(references, estimates, taps=1)
 
 
 def bss_eval_framewise(references: np.ndarray, estimates: np.ndarray, frame: int, taps: int = TAPS) -> Images:

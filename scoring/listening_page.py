@@ -15,11 +15,11 @@ import numpy as np
 import soundfile
 
 from process.errors import UserError, make_folder, whole_file
+from sound.encoding import RATES
 from sound.resampling import resample
 from sound.writing import mp3_quality
 
 EXCERPT_SECONDS = 20.0  # where the voice is loudest
-MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 PARTS = {"vocals": "voice", "accompaniment": "accompaniment"}  # as the page calls them
 TEMPLATE = Path(__file__).with_name("listening_page.html")
 
@@ -69,7 +69,7 @@ def write_song(
                 track = {"name": f"{system}: {PARTS[source]}", "system": index, "source": source, "reference": False}
                 tracks.append({**track, "sound": sound[piece]})
     peak = max(np.abs(track["sound"]).max(initial=0) for track in tracks)
-    mp3_rate = next((other for other in MP3_RATES if other >= rate), MP3_RATES[-1])
+    mp3_rate = next((other for other in RATES[".mp3"] if other >= rate), RATES[".mp3"][-1])
     for track in tracks:  # one gain for all, so that levels can be compared
         track["mp3"] = _mp3(resample(track.pop("sound") / max(1.0, peak), rate, mp3_rate), mp3_rate)
     sound = json.dumps({"rate": min(rate, mp3_rate), "tracks": tracks})

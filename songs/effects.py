@@ -34,12 +34,17 @@ def equalizer_curves(decibels: np.ndarray, audio: AudioConfig) -> torch.Tensor:
     return torch.from_numpy(10 ** (curves / 20)).float()
 
 
+def gain_of(decibels: float) -> float:
+    """The factor that raises a sound by so many dB."""
+    return 10 ** (decibels / 20)
+
+
 def saturate(waveform: np.ndarray, drive: float) -> np.ndarray:
     """Soft clipping (tanh) at `drive` dB below three times the RMS. The RMS stays the same."""
     level = np.sqrt(np.mean(waveform**2))
     if level == 0:
         return waveform
-    limit = 3 * level * 10 ** (-drive / 20)
+    limit = 3 * level * gain_of(-drive)
     bent = np.tanh(waveform / limit)
     return bent * (level / np.sqrt(np.mean(bent**2)))
 
@@ -58,4 +63,4 @@ def room(rng: np.random.Generator, rate: int, seconds: float, level: float, firs
     """
     time = np.arange(round(seconds * rate)) / rate
     reflections = rng.standard_normal(len(time)) * 10 ** (-3 * time / seconds) * (time >= first)
-    return (reflections * 10 ** (level / 20) / np.sqrt(np.sum(reflections**2))).astype(np.float32)
+    return (reflections * gain_of(level) / np.sqrt(np.sum(reflections**2))).astype(np.float32)

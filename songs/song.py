@@ -137,7 +137,19 @@ def _karaoke_gains(path: Path) -> np.ndarray:
     return (MIR1K_LEVEL / levels).astype(np.float32)
 
 
-class KaraokeClip(Song):
+class OneFile(Song):
+    """A song whose mixture and vocals are in one file."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.mixture,)
+
+    def stems(self) -> dict[str, np.ndarray]:
+        mixture, vocals = self.read()
+        return {"vocals": vocals[None], "accompaniment": (mixture - vocals)[None]}
+
+
+class KaraokeClip(OneFile):
     """A MIR-1K clip: one file, accompaniment left and voice right, mixed at 0 dB (equal energy)."""
 
     @classmethod
@@ -156,10 +168,6 @@ class KaraokeClip(Song):
         clip, _ = wavread(self.mixture, start, samples)
         accompaniment, vocals = clip * _karaoke_gains(self.mixture)
         return np.stack([accompaniment + vocals, vocals])
-
-    def stems(self) -> dict[str, np.ndarray]:
-        mixture, vocals = self.read()
-        return {"vocals": vocals[None], "accompaniment": (mixture - vocals)[None]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +195,7 @@ class StemFolder(Song):
         return {path.stem.lower(): wavread(path)[0] for path in (self.vocals, *self.others)}
 
 
-class StemFile(Song):
+class StemFile(OneFile):
     """A song of MUSDB18: one .stem.mp4 file, whose sound tracks are the mixture and its stems."""
 
     @classmethod
@@ -198,10 +206,6 @@ class StemFile(Song):
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         samples = self.samples - start if samples is None else samples
         return read_stem_file(self.mixture, start, samples, self.rate, self.channels)
-
-    def stems(self) -> dict[str, np.ndarray]:
-        mixture, vocals = self.read()
-        return {"vocals": vocals[None], "accompaniment": (mixture - vocals)[None]}
 
 
 class Voice(Song):
@@ -235,7 +239,6 @@ class Accompaniment(Voice):
 class KeptSong(Song):
     """A song decoded once and kept in memory, which reads the same samples as the original."""
 
-    song: Song
     sound: np.ndarray = dataclasses.field(compare=False, repr=False)  # (2, samples), int16 if exact, else float32
 
     @classmethod
@@ -243,18 +246,7 @@ class KeptSong(Song):
         sound = song.read()
         integers = (sound * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
         facts = {field.name: getattr(song, field.name) for field in dataclasses.fields(Song)}
-        return cls(**facts, song=song, sound=integers if np.array_equal(_scaled(integers), sound) else sound)
-
-    @property
-    def artist(self) -> str:
-        return self.song.artist
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return self.song.files
-
-    def stems(self) -> dict[str, np.ndarray]:
-        return self.song.stems()
+        return cls(**facts, sound=integers if np.array_equal(_scaled(integers), sound) else sound)
 
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         return _scaled(self.sound[:, start : None if samples is None else start + samples])

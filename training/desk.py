@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from songs.effects import OCTAVES, room
+from songs.effects import OCTAVES, gain_of, room
 from training.bank import Parts, Track
 from util import AudioConfig
 
@@ -226,11 +226,6 @@ def start(rng: np.random.Generator, track: Track) -> int:
 
 def side(rng: np.random.Generator) -> float:
     return rng.uniform() if rng.random() < ASIDE else 0.5
-
-
-def gain_of(decibels: float) -> float:
-    """The factor that raises a sound by so many dB."""
-    return 10 ** (decibels / 20)
 
 
 def loudness(take: Take) -> float:

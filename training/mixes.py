@@ -23,11 +23,11 @@ from Data import project
 from process.ahead import made_ahead
 from process.devices import send
 from process.errors import UserError
-from songs.effects import OCTAVES
+from songs.effects import OCTAVES, gain_of
 from songs.layouts import NoDataset, apart, belongs, find_songs, find_sounds
 from songs.song import Accompaniment, Song, Voice
 from training.bank import Bank, Parts, Track, open_bank
-from training.desk import REST_FADE, Desk, Group, Plan, Take, gain_of, minutes, voice_of
+from training.desk import REST_FADE, Desk, Group, Plan, Take, minutes, voice_of
 from training.parallel import leader_first, share, workers_for
 from util import AudioConfig, stft
 

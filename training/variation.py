@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from Data import Excerpt
-from songs.effects import OCTAVES, room
+from songs.effects import OCTAVES, gain_of, room
 
 
 class RandomTranspose:
@@ -88,5 +88,5 @@ class Remix:
         drawn = int(excerpt.rng.integers(others))
         backing = songs[drawn if own is None else drawn + (drawn >= own)]
         shift = excerpt.rng.uniform(0, backing.samples / backing.rate)
-        gain = 10 ** (excerpt.rng.uniform(self.softest, self.loudest) / 20)
+        gain = gain_of(excerpt.rng.uniform(self.softest, self.loudest))
         return dataclasses.replace(excerpt, backing=backing, backing_shift=shift, backing_gain=gain)
