@@ -7,7 +7,7 @@ Writes {Mixtures,Sources}/{Train,Valid,Test}/<song>/{mixture,vocals}.wav. The so
 scripts read (see songs/places.py); they are faster on mono files of the right sample rate, and many times faster than
 on .stem.mp4 files. A dataset's own Test songs stay Test, and Valid is drawn by artist from the others; a folder of
 songs without splits is divided into all three. If the script is stopped, the same command goes on where it was, and
-later takes over files that have changed; songs that come or go need a new folder, since they may change the splits.
+later takes over files that have changed; songs that are gone or come to another split need a new folder.
 dataset.json records the settings and, for each finished song, its origin, levels and checksums.
 """
 
@@ -103,7 +103,7 @@ def write_song(job: Job, source: Path, target: Path) -> dict | UserError:
             raise UserError(
                 f"{job.song.mixture}: expected the name of a song, found '{job.song.name}', a device's on Windows"
             )
-        paths = {stem: target / file for stem, file in job.files.items()}
+        paths, sources = {stem: target / file for stem, file in job.files.items()}, job.sources
         for path in paths.values():
             path.parent.mkdir(parents=True, exist_ok=True)
         gain, peak, levels = 1.0, *_write(job, paths, 1.0)
@@ -113,7 +113,7 @@ def write_song(job: Job, source: Path, target: Path) -> dict | UserError:
         return {
             "mixture": job.song.mixture.relative_to(source).as_posix(),
             "vocals": job.song.vocals.relative_to(source).as_posix(),
-            "read": job.sources,
+            "read": sources,
             "gain_dB": round(decibels(gain**2), 2),
             "levels": dataclasses.asdict(levels),
             "sha256": {job.files[stem]: checksum(path) for stem, path in paths.items()},

@@ -146,6 +146,13 @@ def inspect(name: str, dataset: Dataset) -> None:
         else:
             levels[song.mixture] = result
             problems += find_problems(song, result)
+    splits_of: dict[str, list[str]] = {}  # by song's name
+    for split, own in dataset.songs.items():
+        for twin in {song.name for song in own}:
+            splits_of.setdefault(twin, []).append(split)
+    for twin, splits in sorted(splits_of.items()):
+        if len(splits) > 1:
+            problems.append(f"{twin}: expected a song in one split, found one of this name in {' and '.join(splits)}")
     print(f"{name}: layout {dataset.layout}\n\n{overview(dataset.songs, levels)}\n")
     print_problems(dataset.unused, problems, errors)
     if errors:

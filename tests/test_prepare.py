@@ -249,6 +249,15 @@ def test_data_py_shows_what_is_there(tmp_path, capsys):
     assert re.search(r"Test +3 +3 +1\.0 +8000 +1 +0\.0 \(-6\.0 to 6\.0\)", capsys.readouterr().out)
 
 
+def test_data_py_tells_songs_in_two_splits(tmp_path, capsys):
+    for split in ("Train", "Test"):
+        write_song(tmp_path, split, "twin")
+    write_song(tmp_path, "Valid", "single")
+    assert Data.main([str(tmp_path)]) == 0
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert warnings == ["warning: twin: expected a song in one split, found one of this name in Train and Test"]
+
+
 def test_data_py_finds_what_is_wrong(tmp_path, capsys):
     write_dataset(tmp_path)
     names = ("swapped", "late", "silent", "no band", "short", "nan", "tenth", "half", "twice", "ten times")
