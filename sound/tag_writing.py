@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from sound.tags import ID3_TAGS, LIBSNDFILE_TAGS, Picture, Tags, mutagen_module
+from sound.tags import ID3_TAGS, LAST_KIND, LIBSNDFILE_TAGS, OTHER_KIND, Picture, Tags, mutagen_module
 
 LONGEST_TEXT = 1000  # characters; with much more, libsndfile writes broken AIFF files
 LARGEST_PICTURE = (1 << 24) - (1 << 16)  # bytes; in FLAC, 24 bits give the length of a picture with its description
@@ -27,16 +27,21 @@ def needs_mutagen(tags: Tags) -> bool:
 
 def write_tags(path: Path, file_format: str, tags: Tags) -> None:
     """Write all tags into a complete WAV, FLAC, OGG, MP3 or AIFF file, and none into others, which have no place for
-    them. Raises OSError if the disk is full."""
+    them; only the comment, if the others cannot be written. Raises OSError if the disk is full."""
     pictures = [picture for picture in tags.pictures if len(picture.data) < LARGEST_PICTURE]
     try:
         if file_format in ("FLAC", "OGG"):
             _write_vorbis(path, file_format, tags.texts, pictures)
         elif file_format in ("WAV", "WAVEX", "AIFF", "MP3"):
             _write_id3(path, file_format, tags.texts, pictures)
-    except mutagen_module("_util").MutagenError as error:
+    except (mutagen_module("_util").MutagenError, ValueError) as error:
         cause = error.args[0] if error.args else error
-        raise cause if isinstance(cause, OSError) else OSError(f"tags: {error}") from error
+        if isinstance(cause, OSError):
+            raise cause from error
+        comment = Tags({"comment": tags.texts.get("comment", [])})
+        if tags == comment:
+            raise OSError(f"tags: {error}") from error
+        write_tags(path, file_format, comment)  # which tells who wrote the file; the sound is worth more than the rest
 
 
 def _write_vorbis(path: Path, file_format: str, texts: dict[str, list[str]], pictures: list[Picture]) -> None:
@@ -70,7 +75,7 @@ def _write_id3(path: Path, file_format: str, texts: dict[str, list[str]], pictur
             tags.add(id3.COMM(encoding=id3.Encoding.UTF8, lang="eng", desc="", text=values))
         elif name == "lyrics":
             tags.add(id3.USLT(encoding=id3.Encoding.UTF8, lang="XXX", desc="", text="\n\n".join(values)))
-        elif name == "website":
+        elif name == "website" and all(url == _latin(url) for url in values):
             for url in values:
                 tags.add(id3.WOAR(url=url))
         elif name in frames and _fits(id3, name, values):
@@ -79,11 +84,17 @@ def _write_id3(path: Path, file_format: str, texts: dict[str, list[str]], pictur
             tags.add(id3.TXXX(encoding=id3.Encoding.UTF8, desc=name, text=values))
     for number, picture in enumerate(pictures):
         description = picture.description or " " * number  # which tells pictures of one kind apart
-        tags.add(id3.APIC(id3.Encoding.UTF8, picture.mime, picture.kind, description, picture.data))
+        kind = picture.kind if picture.kind <= LAST_KIND else OTHER_KIND
+        tags.add(id3.APIC(id3.Encoding.UTF8, _latin(picture.mime), kind, description, picture.data))
     if file:
         file.save()
     else:
         tags.save(path)
+
+
+def _latin(text: str) -> str:
+    """The text in the letters that ID3 has for addresses and MIME types."""
+    return text.encode("latin-1", errors="replace").decode("latin-1")
 
 
 def _fits(id3: Any, name: str, values: list[str]) -> bool:

@@ -104,7 +104,7 @@ NOT_OF_STEMS += ("itunsmpb", "itunnorm", "itunpgap", "handlername", "replaygain"
 NOT_OF_STEMS += ("statistics", "numberof", "bps", "waveformatextensible", "accurateripdiscid", "md5signature")
 NOT_OF_STEMS += ("coverart", "metadatablockpicture", "picture")
 
-FRONT_COVER = 3  # in ID3's, and so in everybody's, list of kinds of pictures
+OTHER_KIND, FRONT_COVER, LAST_KIND = 0, 3, 20  # in ID3's, and so in everybody's, list of kinds of pictures
 
 
 @dataclasses.dataclass(frozen=True)

@@ -216,9 +216,10 @@ CHUNKS: dict[bytes, tuple[int, int, Callable[[bytes], int]]] = {  # mark of the 
 
 
 def _nist(start: bytes) -> int:
-    fields = dict(re.findall(rb"(sample_count|channel_count|sample_n_bytes) -i (\d+)", start))
+    header = re.match(rb"NIST_1A\n *(\d{1,7})\n", start)
+    fields = dict(re.findall(rb"(sample_count|channel_count|sample_n_bytes) -i (\d{1,20})", start))
     coded = re.search(rb"sample_coding -s\d+ (pcm|ulaw|alaw)\n", start) or b"sample_coding" not in start
-    return int(start[8:16]) + math.prod(int(number) for number in fields.values()) if len(fields) == 3 and coded else 0
+    return int(header[1]) + math.prod(map(int, fields.values())) if header and len(fields) == 3 and coded else 0
 
 
 def _avr(start: bytes) -> int:

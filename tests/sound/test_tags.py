@@ -90,6 +90,19 @@ def test_values_that_a_format_does_not_have(tmp_path, extension):
     assert all(found.get(name) == value for name, value in expected.items())
 
 
+@pytest.mark.parametrize("extension", WITH_PLACE)
+def test_what_id3_lacks_the_letters_and_kinds_for(tmp_path, extension):
+    tags = Tags({"website": ["http://例え.jp/"], "title": ["x"]}, [Picture(300, "image/ü日", "", COVER.data)])
+    found = read_tags(write(tmp_path / f"song.{extension}", tags))
+    assert found.texts == tags.texts and found.pictures[0].data == COVER.data
+
+
+@pytest.mark.parametrize("extension", ["mp3", "flac"])
+def test_of_tags_that_cannot_be_written_the_comment_stays(tmp_path, extension):
+    tags = Tags({"title": ["\udcff"], "comment": ["by me"]})
+    assert read_tags(write(tmp_path / f"song.{extension}", tags)).texts == {"comment": ["by me"]}
+
+
 # ---------------------------------------------------------------------------------------------- foreign files
 
 

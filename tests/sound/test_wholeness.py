@@ -152,10 +152,11 @@ def test_sizes_told_by_headers(tmp_path, header):
         b"RIFF\xff\xff\xff\xffAVI LIST",
         b"RIFF\0\0\0\0AVI LIST",
         ASF + bytes(14) + ASF_FILE + struct.pack("<Q16sQ40sI", 104, b"", 334, b"", 1),
+        b"NIST_1A\nabcdefgh\nsample_count -i 9\nchannel_count -i 9\nsample_n_bytes -i 9\n",
     ],
-    ids=["matroska", "mp4", "avi", "avi of a pipe", "asf"],
+    ids=["matroska", "mp4", "avi", "avi of a pipe", "asf", "nist"],
 )
-def test_headers_of_live_streams_tell_no_size(tmp_path, header):
+def test_headers_of_live_streams_and_damaged_ones_tell_no_size(tmp_path, header):
     (tmp_path / "song").write_bytes(header.ljust(100, b"\0"))
     check_whole(tmp_path / "song")
 
