@@ -87,14 +87,15 @@ def _stdout_is_lost() -> bool:
 
 
 @contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def whole_file(path: str | Path, waiting: dict[Path, Path] | None = None) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename that file to `path` if the block succeeds, else remove it.
 
-    A file under its final name is therefore always whole, whatever stops the program.
+    A file under its final name is therefore always whole, whatever stops the program. waiting: of `named_together`.
     """
     final = Path(path).resolve()  # a link stays a link, and its target is written
-    if final.exists() and not (final.is_file() or final.is_dir()):  # else a file would take its place
-        raise UserError(f"{path}: cannot be written: expected a file, found a device or a pipe")
+    if final.exists() and not final.is_file():  # else a file would take its place
+        found = "a folder" if final.is_dir() else "a device or a pipe"
+        raise UserError(f"{path}: cannot be written: expected a file, found {found}")
     stem = final.stem
     if len(os.fsencode(final.name)) > LONG_NAME:  # no longer than the final name, and still different for each
         stem = f"{stem[: LONG_NAME // 8]}.{zlib.crc32(os.fsencode(final.name)):08x}"
@@ -103,11 +104,32 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.replace(final)
+        if waiting is None:
+            temporary.replace(final)
+        else:
+            waiting[temporary] = final
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        with contextlib.suppress(OSError):  # the folder may not even exist
+        if temporary not in (waiting or ()):
+            with contextlib.suppress(OSError):  # the folder may not even exist
+                temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def named_together() -> Iterator[dict[Path, Path]]:
+    """Yield what to give `whole_file`: files that are whole (temporary -> final name) but wait for all others of this
+    block. They are renamed if it succeeds, else removed, so that none is new beside one of an earlier run."""
+    waiting: dict[Path, Path] = {}
+    try:
+        yield waiting
+        for temporary, final in waiting.items():
+            try:
+                temporary.replace(final)
+            except OSError as error:
+                raise UserError(f"{final}: cannot be written: {error.strerror or error}") from error
+    finally:
+        for temporary in waiting:
             temporary.unlink(missing_ok=True)
 
 

@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from process.ahead import made_ahead
-from process.errors import UserError
+from process.errors import UserError, named_together
 from separation.separator import SEGMENT, Block, Each, Separator
 from sound.encoding import ENCODERS, create_with_ffmpeg, rate_to_write, resampled
 from sound.ffmpeg import ffmpeg_is_there, listed, open_with_ffmpeg, probe
@@ -116,11 +116,13 @@ def _write_stems(
     failed: UnknownFormat | None,
 ) -> tuple[float, float]:
     with contextlib.ExitStack() as stack:  # an error leaves no file, not even a stem that is complete
+        waiting = stack.enter_context(named_together())
         first = tell if gain == 1 else lambda *_: None  # what is told in the first attempt is not told again
         sound = stack.enter_context(_open_song(job, failed, first))
         arriving = _usable(sound, job, failed, first)
         writers = {
-            stem: stack.enter_context(_open_stem(job, stem, target, sound)) for stem, target in job.targets.items()
+            stem: stack.enter_context(_open_stem(job, stem, target, sound, waiting))
+            for stem, target in job.targets.items()
         }
         rates = {rate_to_write(target, sound.info.rate) for target in job.targets.values()} - {sound.info.rate}
         if rates:
@@ -233,7 +235,9 @@ def _open_song(job: Job, failed: UnknownFormat | None, tell: Tell) -> Iterator[S
         yield sound
 
 
-def _open_stem(job: Job, stem: str, target: str, sound: Sound) -> contextlib.AbstractContextManager[SoundWriter]:
+def _open_stem(
+    job: Job, stem: str, target: str, sound: Sound, waiting: dict[Path, Path]
+) -> contextlib.AbstractContextManager[SoundWriter]:
     info = sound.info
     if is_pipe(target):
         return _into_pipe(job, target, info)
@@ -241,13 +245,13 @@ def _open_stem(job: Job, stem: str, target: str, sound: Sound) -> contextlib.Abs
         raise UserError(f"{target}: expected an output other than the input, found the same file")
     rate, tags = rate_to_write(target, info.rate), stem_tags(sound.tags, stem)
     if Path(target).suffix.lower() in ENCODERS:
-        file = create_with_ffmpeg(target, rate, info.channels, tags, job.bitrate)
+        file = create_with_ffmpeg(target, rate, info.channels, tags, job.bitrate, waiting)
     else:
         file_format = output_format(target)
         as_float = job.as_float or (job.reads_pipe and soundfile.check_format(file_format, "FLOAT"))
         subtype = "FLOAT" if as_float else kept_subtype(info, file_format)
         samples = info.samples if rate == info.rate else None
-        file = create_sound(target, rate, info.channels, subtype, tags, samples, job.bitrate)
+        file = create_sound(target, rate, info.channels, subtype, tags, samples, job.bitrate, waiting)
     return file if rate == info.rate else resampled(file, info.rate, rate, info.channels)
 
 

@@ -66,9 +66,15 @@ class Resampled(SoundWriter):
 
 @contextlib.contextmanager
 def create_with_ffmpeg(
-    path: str | Path, rate: int, channels: int, tags: Tags, bitrate: int | None = None
+    path: str | Path,
+    rate: int,
+    channels: int,
+    tags: Tags,
+    bitrate: int | None = None,
+    waiting: dict[Path, Path] | None = None,
 ) -> Iterator[SoundWriter]:
-    """Write an M4A or Opus file; it gets its name only when it is whole. bitrate: kb/s (default: the best that helps).
+    """Write an M4A or Opus file; it gets its name only when it is whole. bitrate: kb/s (default: the best that helps);
+    waiting: see whole_file.
 
     Raises UserError if ffmpeg is not installed, or cannot write it, and then leaves no file.
     """
@@ -86,7 +92,7 @@ def create_with_ffmpeg(
     kilobits = min(bitrate or usual, MOST_OPUS * channels) if suffix == ".opus" else bitrate or usual
     target = ["-c:a", encoder, "-b:a", f"{kilobits}k", "-f", container]
     with (
-        whole_file(path) as temporary,
+        whole_file(path, waiting) as temporary,
         tempfile.TemporaryFile() as messages,
         _metadata(tags) as metadata,
         subprocess.Popen(

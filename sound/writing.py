@@ -83,12 +83,13 @@ def create_sound(
     tags: Tags | None = None,
     samples: int | None = None,
     bitrate: int | None = None,
+    waiting: dict[Path, Path] | None = None,
 ) -> Iterator[SoundWriter]:
     """Write a sound file in the format of the path's extension; it gets its name only when it is whole.
 
     subtype: libsndfile's name of the sample type, e.g. PCM_16, PCM_24, FLOAT (default: the format's default);
     tags: title, artist and so on; samples: their number per channel, if known; bitrate: of MP3, kb/s (default: the
-    best quality).
+    best quality); waiting: see whole_file.
     Raises UserError for unknown extensions, impossible combinations and write errors, and then leaves no file.
     """
     file_format, tags = output_format(path), tags or Tags()
@@ -128,7 +129,7 @@ def create_sound(
             raise failure(error) from error
 
     check_length(samples or 0)
-    with whole_file(path) as temporary:
+    with whole_file(path, waiting) as temporary:
         try:
             quality = mp3_quality(rate, bitrate) if file_format == "MP3" else {}
             file = soundfile.SoundFile(

@@ -23,7 +23,7 @@ from process.errors import UserError
 from separation import command, stems
 from separation.separate import separate
 from separation.separator import Separator
-from sound import files
+from sound import files, writing
 from sound.files import sound_info
 from sound.tags import WRITTEN_HERE, Tags
 from sound.writing import create_sound
@@ -423,6 +423,22 @@ def test_a_full_disk_leaves_no_file(tmp_path):
     assert process.returncode == 1
     assert said.splitlines()[-1].startswith("error: ") and "cannot be written" in said and "Traceback" not in said
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("stem", ["vocals", "accompaniment"])
+def test_a_stem_that_cannot_be_completed_leaves_the_other_as_it_was(run, monkeypatch, stem):
+    for name in ("one", "other"):
+        wavwrite(f"{name}.wav", make_song(name, 0.3)[0], RATE)
+    run("one.wav", "-o", "{stem}.wav", "--stems", "both")
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+
+    def fail(temporary: Path, path: str, samples: int) -> None:
+        if path == f"{stem}.wav":
+            raise UserError(f"{path}: cannot be written")
+
+    monkeypatch.setattr(writing, "_check_end", fail)
+    run("other.wav", "-o", "{stem}.wav", "--stems", "both", status=1)
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
 
 
 @pytest.mark.parametrize(("begin", "number"), [(script, signal.SIGINT), (Forked, signal.SIGKILL)])
