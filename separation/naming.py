@@ -19,6 +19,7 @@ from sound.tag_reading import written_here
 STEMS = {VOCALS: (VOCALS,), ACCOMPANIMENT: (ACCOMPANIMENT,), "both": (VOCALS, ACCOMPANIMENT)}
 FORMATS = ("wav", "flac", "ogg", "mp3", "m4a", "opus")  # the last two with ffmpeg
 NAMES = "{name}_{stem}"  # of files in an output folder
+WAYS_OUT = "--overwrite replaces it, --output writes elsewhere"  # where a file exists
 PLACES = ("{name}", "{folder}", "{stem}")  # of a pattern
 
 
@@ -79,7 +80,8 @@ def make_plan(options: argparse.Namespace) -> Plan:
         )
         for source, name in songs
     ]
-    return Plan(jobs, not a_file, left_out, refusals(jobs, options.overwrite))
+    two_files = options.output is None and pattern == output  # which a shell's pattern may have named
+    return Plan(jobs, not a_file, left_out, refusals(jobs, options.overwrite, two_files))
 
 
 def inputs_and_output(options: argparse.Namespace) -> tuple[list[str], str, tuple[str, ...], bool]:
@@ -185,8 +187,11 @@ def files_below(root: Path, left_out: list[str]) -> Iterator[Path]:
 # ---------------------------------------------------------------------------------------------- what is not replaced
 
 
-def refusals(jobs: Iterable[Job], overwrite: bool) -> dict[str, str]:
-    """Song -> why it is not separated: a stem would replace a song, another song's stem, or a file of the user's."""
+def refusals(jobs: Iterable[Job], overwrite: bool, two_files: bool) -> dict[str, str]:
+    """Song -> why it is not separated: a stem would replace a song, another song's stem, or a file of the user's.
+
+    two_files: whether the command line names an input and its output and no more.
+    """
     targets = [(job, target, identity(target)) for job in jobs for target in job.targets.values() if target != PIPE]
     songs = {identity(job.source) for job in jobs if job.source != PIPE}
     wanted: dict[tuple | str, list[str]] = {}  # file -> songs whose stem it would be
@@ -199,8 +204,12 @@ def refusals(jobs: Iterable[Job], overwrite: bool) -> dict[str, str]:
         elif len(wanted[file]) > 1:
             first, second, *_ = wanted[file]
             reason = f"expected one song per file, found '{first}' and '{second}'"
-        elif not overwrite and is_file(target) and is_there(job.source) and not written_here(target):
-            reason = "exists, and no earlier run wrote it: --overwrite replaces it, --output writes elsewhere"
+        elif overwrite or not (is_file(target) and is_there(job.source)):
+            continue
+        elif not written_here(target):
+            reason = f"exists, and no earlier run wrote it: {WAYS_OUT}"
+        elif two_files and is_file(job.source) and written_here(job.source):
+            reason = f"exists, and the input is a stem, too: {WAYS_OUT}"
         else:
             continue
         refused.setdefault(job.source, f"{target}: {reason}")

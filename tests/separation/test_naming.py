@@ -42,6 +42,21 @@ def test_two_songs_by_a_shell_pattern_stay_what_they_are(run, extension):
     assert Path(songs[0]).read_bytes() == before[0] and Path(songs[1]).read_bytes() != before[1]
 
 
+def test_two_stems_by_a_shell_pattern_stay_what_they_are(run):
+    write_songs("song.wav")
+    run("song.wav", "--format", "flac")
+    names = [f"song_{stem}.flac" for stem in ("accompaniment", "vocals")]
+    before = [Path(name).read_bytes() for name in names]
+    said = run(*names, status=1)
+    reason = "exists, and the input is a stem, too: --overwrite replaces it, --output writes elsewhere\n"
+    assert said.endswith(f"error: song_vocals.flac: {reason}")
+    assert [Path(name).read_bytes() for name in names] == before
+    run(*names, "--overwrite")
+    assert Path(names[0]).read_bytes() == before[0] and Path(names[1]).read_bytes() != before[1]
+    for _ in range(2):
+        run(names[0], "-o", "again.flac")
+
+
 @pytest.mark.parametrize("extension", FORMATS)
 @pytest.mark.parametrize("stems", ["vocals", "accompaniment"])
 def test_stems_of_an_earlier_run_are_replaced(run, extension, stems):
