@@ -189,7 +189,8 @@ def main(network_class: type[Any], documentation: str, argv: list[str] | None = 
     failed = []
     for job in plan.jobs:
         progress.number += 1
-        if options.skip_existing and is_done(job):  # looked up now: another program may have written them meanwhile
+        done = options.skip_existing and is_done(job)  # looked up now: another program may have written them meanwhile
+        if done and job.source not in plan.refused:
             progress.skipped += 1
             continue
         try:

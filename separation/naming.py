@@ -80,8 +80,9 @@ def make_plan(options: argparse.Namespace) -> Plan:
         )
         for source, name in songs
     ]
+    jobs = list({(identity(job.source), *job.targets.values()): job for job in jobs}.values())  # each song once
     two_files = options.output is None and pattern == output  # which a shell's pattern may have named
-    return Plan(jobs, not a_file, left_out, refusals(jobs, options.overwrite, two_files))
+    return Plan(jobs, not a_file, left_out, refusals(jobs, options, two_files))
 
 
 def inputs_and_output(options: argparse.Namespace) -> tuple[list[str], str, tuple[str, ...], bool]:
@@ -187,7 +188,7 @@ def files_below(root: Path, left_out: list[str]) -> Iterator[Path]:
 # ---------------------------------------------------------------------------------------------- what is not replaced
 
 
-def refusals(jobs: Iterable[Job], overwrite: bool, two_files: bool) -> dict[str, str]:
+def refusals(jobs: Iterable[Job], options: argparse.Namespace, two_files: bool) -> dict[str, str]:
     """Song -> why it is not separated: a stem would replace a song, another song's stem, or a file of the user's.
 
     two_files: whether the command line names an input and its output and no more.
@@ -199,12 +200,13 @@ def refusals(jobs: Iterable[Job], overwrite: bool, two_files: bool) -> dict[str,
         wanted.setdefault(file, []).append(job.source)
     refused: dict[str, str] = {}
     for job, target, file in targets:
+        allowed = options.overwrite or (options.skip_existing and is_done(job))  # then it stays as it is
         if file in songs:
             reason = "expected an output other than the input, found the same file"
         elif len(wanted[file]) > 1:
             first, second, *_ = wanted[file]
             reason = f"expected one song per file, found '{first}' and '{second}'"
-        elif overwrite or not (is_file(target) and is_there(job.source)):
+        elif allowed or not (is_file(target) and is_there(job.source)):
             continue
         elif not written_here(target):
             reason = f"exists, and no earlier run wrote it: {WAYS_OUT}"

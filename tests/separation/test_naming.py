@@ -299,6 +299,21 @@ def test_what_exists_is_skipped_on_request(run):
     assert "0 of 3 songs separated in 0 s, 3 skipped, 0 failed" in said
 
 
+def test_a_stem_of_another_song_is_no_reason_to_skip_one(run):
+    write_songs("songs/x.wav")
+    run("songs", "-o", "out")
+    write_songs("songs/x.flac", "songs/y.wav")
+    said = run("songs", "-o", "out", "--skip-existing", status=1)
+    assert "out/x_vocals.wav: expected one song per file, found 'songs/x.flac' and 'songs/x.wav'" in said
+    assert "1 of 3 songs separated in " in said and "skipped" not in said and ", 2 failed" in said
+
+
+def test_a_song_named_twice_is_separated_once(run):
+    write_songs("songs/a.wav", "songs/b.wav")
+    said = run("songs", "./songs/a.wav", "songs/a.wav", "-o", "out")
+    assert files("out") == ["a_vocals.wav", "b_vocals.wav"] and "2 of 2 songs separated in " in said
+
+
 def test_skipping_and_overwriting_exclude_each_other(run, capsys):
     write_songs("song.wav")
     with pytest.raises(SystemExit) as ended:
