@@ -17,12 +17,12 @@ from process.errors import UserError
 from sound.samples import BITS, Sound, SoundInfo, check_finite, check_rate, to_integers
 from sound.tag_reading import id3_tags, info_texts
 from sound.tags import Tags
-from sound.wholeness import CutOff
+from sound.wholeness import LONGEST_OF_32_BITS, UNKNOWN_LENGTH, CutOff
 from sound.writing import SoundWriter
 
 READ = 1 << 18  # bytes read from a pipe at most, which then holds as many where the system can; usually it holds 2**16
 LARGEST_CHUNK = 1 << 20  # bytes of a WAV file's tags; longer chunks are skipped
-UNKNOWN_BYTES = 0xFFFFFFFF  # length in a WAV header: until the pipe closes
+UNKNOWN_BYTES = 0xFFFFFFFF  # length in a WAV header: told in another chunk, or until the pipe closes
 ANOTHER = re.compile(rb"(RIFF|RF64)....WAVE", re.DOTALL)  # 12 bytes, with which a WAV file begins
 WAV_PCM, WAV_FLOAT, WAV_EXTENSIBLE = 1, 3, 0xFFFE  # WAV's format tags
 
@@ -140,21 +140,26 @@ def _read_wav_header(stream: IO[bytes], name: str) -> tuple[tuple[int, int, str]
         raise UserError(f"{name}: expected sound, found nothing")
     if riff[:4] not in (b"RIFF", b"RF64") or riff[8:] != b"WAVE":
         raise UserError(f"{name}: expected WAV, or raw PCM described by --raw, found other data")
-    layout, tags = None, Tags()
+    layout, tags, long_size = None, Tags(), 0
     while len(header := _take(stream, 8)) == 8:
         chunk, size = struct.unpack("<4sI", header)
         if chunk == b"data":
             if layout is None:
                 break
-            known = 0 < size < 0x7FFF0000  # larger ones are written by programs that do not know the length
-            return layout, size if known else None, tags
+            if size == UNKNOWN_BYTES:
+                size = long_size
+            elif size >= LONGEST_OF_32_BITS:
+                size = 0
+            return layout, size if 0 < size < UNKNOWN_LENGTH else None, tags
         content = b""
-        if chunk in (b"fmt ", b"LIST", b"id3 ", b"ID3 ") and size <= LARGEST_CHUNK:
+        if chunk in (b"fmt ", b"ds64", b"LIST", b"id3 ", b"ID3 ") and size <= LARGEST_CHUNK:
             content = _take(stream, size + size % 2)
         else:
             _skip(stream, size + size % 2)
         if chunk == b"fmt " and len(content) >= 16:
             layout = _wav_layout(content, name)
+        elif chunk == b"ds64" and len(content) >= 16:  # of RF64: the lengths of the file and of the sound, 64 bits each
+            long_size = struct.unpack("<8xQ", content[:16])[0]
         elif chunk == b"LIST" and content[:4] == b"INFO":
             tags = Tags(info_texts(content[4:]) | tags.texts, tags.pictures)
         elif chunk in (b"id3 ", b"ID3 ") and content:
@@ -164,7 +169,7 @@ def _read_wav_header(stream: IO[bytes], name: str) -> tuple[tuple[int, int, str]
 
 
 def _wav_layout(content: bytes, name: str) -> tuple[int, int, str]:
-    tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", content[:16])
+    tag, channels, rate, _, frame, bits = struct.unpack("<HHIIHH", content[:16])
     if tag == WAV_EXTENSIBLE and len(content) >= 26:
         tag = struct.unpack("<H", content[24:26])[0]
     subtypes = {(WAV_PCM, 8): "PCM_U8", (WAV_PCM, 16): "PCM_16", (WAV_PCM, 24): "PCM_24", (WAV_PCM, 32): "PCM_32"}
@@ -172,6 +177,10 @@ def _wav_layout(content: bytes, name: str) -> tuple[int, int, str]:
     if (tag, bits) not in subtypes or not channels or not rate:
         raise UserError(
             f"{name}: expected PCM or float samples, found format {tag}, {bits} bits, {channels} channels, {rate} Hz"
+        )
+    if frame > channels * bits // 8:  # as arecord writes 24 bits in 32, which other programs mean otherwise
+        raise UserError(
+            f"{name}: expected {channels * bits // 8} bytes for {channels} channels of {bits} bits, found {frame}"
         )
     return rate, channels, subtypes[tag, bits]
 

@@ -66,6 +66,23 @@ def test_tags_and_chunks_before_and_after_the_sound():
     assert sound.tags.texts == {"title": ["Für Elise"]} and found.shape == STEREO.shape
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_rf64_tells_its_length_in_another_chunk(told):
+    data = wav_bytes(STEREO, "PCM_16")
+    riff, sound_bytes, frames = (len(data) - 8, STEREO.size * 2, STEREO.shape[1]) if told else (0, 0, 0)
+    ds64 = struct.pack("<4sIQQQI", b"ds64", 28, riff, sound_bytes, frames, 0)
+    header = b"RF64\xff\xff\xff\xffWAVE" + ds64 + data[12 : data.index(b"data")] + b"data\xff\xff\xff\xff"
+    behind = b"LIST\x04\0\0\0INFO" if told else b""
+    sound, found = read_piped(header + data[data.index(b"data") + 8 :] + behind)
+    assert sound.info.samples == (frames or None) and np.array_equal(found, read_piped(data)[1])
+
+
+def in_wide_frames(data: bytes) -> bytes:
+    """WAV of 24 bits that gives each sample four bytes."""
+    at = data.index(b"fmt ") + 8
+    return data[: at + 12] + struct.pack("<H", 4 * len(STEREO)) + data[at + 14 :]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -74,6 +91,7 @@ def test_tags_and_chunks_before_and_after_the_sound():
         (wav_bytes(STEREO, "PCM_16")[:30], "expected the header of a WAV file, found only part of one"),
         (wav_bytes(STEREO, "PCM_16")[:-4000], "cut off: expected 8000 samples, found 7000"),
         (wav_bytes(STEREO, "ULAW"), "expected PCM or float samples, found format 7, 8 bits, 2 channels, 8000 Hz"),
+        (in_wide_frames(wav_bytes(STEREO, "PCM_24")), "expected 6 bytes for 2 channels of 24 bits, found 8"),
         (wav_bytes(np.full((1, 9), np.nan), "FLOAT"), "expected finite samples, found NaN or infinity"),
         (wav_bytes(STEREO, "PCM_16") * 2, "expected one WAV file, found another joined to it"),
         (wav_bytes(STEREO, "PCM_16") + wav_bytes(STEREO, "FLOAT"), "expected one WAV file, found another joined to it"),
