@@ -21,7 +21,7 @@ from process.stopping import stop_status
 from separation.naming import FORMATS, STEMS, Plan, is_done, make_plan
 from separation.separate import OUT_OF_TUNE, describe, find_checkpoint, headline
 from separation.separator import CONTEXT, SEGMENT
-from separation.stems import PIPE, Job, separate_song
+from separation.stems import Job, is_pipe, separate_song
 from sound.streams import RAW_TYPES
 from util import AudioConfig, load_network
 
@@ -197,7 +197,7 @@ def main(network_class: type[Any], documentation: str, argv: list[str] | None = 
             if job.source in plan.refused:
                 raise UserError(plan.refused[job.source])
             for target in job.targets.values():
-                if plan.make_folders and target != PIPE:
+                if plan.make_folders and not is_pipe(target):
                     make_folder(Path(target).parent)
             with device_errors(device):
                 separate_job(network, audio, job, progress)

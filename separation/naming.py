@@ -46,13 +46,15 @@ def make_plan(options: argparse.Namespace) -> Plan:
         raise ValueError(f"--track {options.track}: expected 1 for the first sound track, 2 for the second and so on")
     if options.track is not None and any(map(is_pipe, inputs)):
         raise ValueError("--track chooses a sound track of a file, found a pipe as INPUT")
-    if output == PIPE and options.format:
-        raise ValueError(f"--format {options.format}: standard output is WAV, or raw PCM with --raw")
+    if is_pipe(output) and options.format:
+        raise ValueError(f"--format {options.format}: a pipe carries WAV, or raw PCM with --raw")
     folders = beside or Path(inputs[0]).is_dir() or output.endswith(os.sep)
     a_file = options.output is None and not folders  # INPUT OUTPUT makes no folder
-    pattern = output if output == PIPE else output_pattern(output, options.format, a_file)
+    pattern = output if is_pipe(output) else output_pattern(output, options.format, a_file)
     if options.bitrate and Path(pattern).suffix.lower() not in LOSSY:
         raise ValueError(f"--bitrate: expected an output in {', '.join(LOSSY)}, found '{pattern}'")
+    two_files = options.output is None and pattern == output  # which a shell's pattern may have named
+    pattern = with_names_of_folders(pattern)
     left_out: list[str] = []
     songs, empty = [], []
     for path in inputs:
@@ -81,7 +83,6 @@ def make_plan(options: argparse.Namespace) -> Plan:
         for source, name in songs
     ]
     jobs = list({(identity(job.source), *job.targets.values()): job for job in jobs}.values())  # each song once
-    two_files = options.output is None and pattern == output  # which a shell's pattern may have named
     return Plan(jobs, not a_file, left_out, refusals(jobs, options, two_files))
 
 
@@ -125,6 +126,14 @@ def output_pattern(output: str, file_format: str | None, a_file: bool) -> str:
     return output
 
 
+def with_names_of_folders(pattern: str) -> str:
+    """The pattern, such that braces in the names of folders that exist stand for themselves."""
+    folder = next((place for place in Path(pattern).parents if place.is_dir()), Path())
+    if "{" not in str(folder):
+        return pattern
+    return str(Path(str(folder).replace("{", "{{}"), Path(pattern).relative_to(folder)))
+
+
 def fill(pattern: str, source: str, name: str, stem: str) -> str:
     """The name of a stem's file: {folder} is the folder that the song is in.
 
@@ -134,8 +143,9 @@ def fill(pattern: str, source: str, name: str, stem: str) -> str:
         "stem": stem,
         "folder": safe_name(Path(source).absolute().parent.name),
         "name": "/".join(map(safe_name, Path(name).parts or ("",))),
+        "{": "{",
     }
-    return re.sub(r"{(stem|folder|name)}", lambda place: texts[place[1]], pattern)  # at once: a name may have braces
+    return re.sub(r"{(stem|folder|name|{)}", lambda place: texts[place[1]], pattern)  # at once: a name may have braces
 
 
 # ---------------------------------------------------------------------------------------------- songs in folders

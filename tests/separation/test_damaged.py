@@ -180,7 +180,8 @@ def test_options_that_make_no_sense(run, capsys, words, message):
 
 @needs_pipes
 @pytest.mark.parametrize("raw", [[], ["--raw", str(RATE), "2", "s16le"]])
-def test_named_pipes_at_both_ends(run, raw):
+@pytest.mark.parametrize("output", [["out"], ["-o", "out"]], ids=len)
+def test_named_pipes_at_both_ends(run, raw, output):
     write("song.wav")
     data = encode(SONG.T, RAW_TYPES["s16le"]) if raw else Path("song.wav").read_bytes()
     for name in ("in", "out"):
@@ -190,7 +191,7 @@ def test_named_pipes_at_both_ends(run, raw):
     reader = threading.Thread(target=lambda: found.append(Path("out").read_bytes()))
     for thread in (feeder, reader):
         thread.start()
-    run("in", "out", *raw)
+    run("in", *output, *raw)
     for thread in (feeder, reader):
         thread.join()
     assert Path("out").is_fifo() and (raw or found[0].startswith(b"RIFF"))

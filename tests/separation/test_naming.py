@@ -262,6 +262,15 @@ def test_a_folder_alone_gets_stems_beside_its_songs(run):
     assert files("songs") == sorted(["a.wav", "deep/b.wav", *stems])
 
 
+@pytest.mark.parametrize("words", [[], ["-o", "{name} live"], ["-o", "{name} live/{stem} of {name}.wav"]])
+def test_braces_in_the_name_of_a_folder_that_exists_stand_for_themselves(run, words):
+    write_songs("{name} live/a.wav")
+    run("{name} live/a.wav", *words)
+    assert all(path.startswith("{name} live/") for path in files(".")) and len(files(".")) == (2 if words else 3)
+    run("{name} live/a.wav", "-o", "{folder}/", "--overwrite")
+    assert "{name} live/a_vocals.wav" in files(".")
+
+
 # ---------------------------------------------------------------------------------------------- many songs
 
 
