@@ -99,7 +99,8 @@ def whole_file(path: str | Path, waiting: dict[Path, Path] | None = None) -> Ite
     stem = final.stem
     if len(os.fsencode(final.name)) > LONG_NAME:  # no longer than the final name, and still different for each
         stem = f"{stem[: LONG_NAME // 8]}.{zlib.crc32(os.fsencode(final.name)):08x}"
-    temporary = final.with_name(f".{stem}.{os.getpid()}.part{final.suffix}")
+    number = f"{os.getpid()}.{os.urandom(4).hex()}"  # the first is not unique where containers share a folder
+    temporary = final.with_name(f".{stem}.{number}.part{final.suffix}")
     try:
         yield temporary
         with temporary.open("rb+") as file:

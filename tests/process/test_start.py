@@ -138,6 +138,15 @@ def test_long_names(tmp_path, name):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_two_processes_of_one_number_write_different_files(tmp_path):
+    """In containers that share a folder."""
+    with whole_file(tmp_path / "x.wav") as one, whole_file(tmp_path / "x.wav") as two:
+        assert one != two
+        one.write_text("one")
+        two.write_text("two")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.wav"]
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_no_file_takes_the_place_of_a_pipe_or_a_device(tmp_path):
     """As a link to /dev/null would let it, for whoever may write there."""
