@@ -35,7 +35,7 @@ def safe_name(name: str) -> str:
 
 def command(main: Callable[..., None]) -> Callable[..., int]:
     """Give `main` an exit status: 0, 1 after an error that the user can fix (one line on stderr), 130 after Ctrl-C, 143
-    after SIGTERM."""
+    after SIGTERM, 129 after SIGHUP."""
 
     @functools.wraps(main)
     def run(*arguments, **options) -> int:
@@ -60,7 +60,8 @@ def command(main: Callable[..., None]) -> Callable[..., int]:
             print(f"error: {printable(text)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt as stop:
-            print("interrupted\n", end="", file=sys.stderr)  # in one write: several ranks may print it at once
+            with contextlib.suppress(OSError):  # a terminal that is closed
+                print("interrupted\n", end="", file=sys.stderr)  # in one write: several ranks may print it at once
             settle()
             return stop_status(stop)
         return 0

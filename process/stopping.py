@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a script soon and cleanly, and leave no thread or process behind."""
+"""Ctrl-C, SIGTERM and a closed terminal end a script soon and cleanly, and leave no thread or process behind."""
 
 import _thread
 import contextlib
@@ -16,7 +16,7 @@ PATIENCE = 3.0  # seconds that a stopped script gives its threads to end, and it
 
 
 class Stopped(KeyboardInterrupt):
-    """Raised in the main thread by Ctrl-C or SIGTERM."""
+    """Raised in the main thread by Ctrl-C, SIGTERM or SIGHUP, which is what a closed terminal sends."""
 
     def __init__(self, number: int = signal.SIGINT):
         super().__init__()
@@ -24,13 +24,13 @@ class Stopped(KeyboardInterrupt):
 
 
 def stop_status(stop: KeyboardInterrupt) -> int:
-    """What a shell shows for programs that this signal ends: 130 for Ctrl-C, 143 for SIGTERM."""
+    """What a shell shows for programs that this signal ends: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
     return 128 + getattr(stop, "number", signal.SIGINT)
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM raise Stopped in the main thread, once: cleaning up is not interrupted again.
+    """Let Ctrl-C, SIGTERM and SIGHUP raise Stopped in the main thread, once: cleaning up is not interrupted again.
 
     Forked processes leave Ctrl-C, which a terminal sends to all of them, to their parent. Python drops an exception
     that is raised while an object is deleted; the signal is then sent again. An error raised during the stop, such as
@@ -38,6 +38,8 @@ def stoppable() -> Iterator[None]:
     """
     process, thread = os.getpid(), threading.get_ident()
     numbers, received = [signal.SIGINT, signal.SIGTERM], []
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        numbers.append(signal.SIGHUP)
     if threading.current_thread() is not threading.main_thread():
         numbers = []  # signals can be handled only there
     numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]  # as under nohup
@@ -48,7 +50,7 @@ def stoppable() -> Iterator[None]:
                 signal.signal(each, signal.SIG_IGN)
             received.append(number)
             raise Stopped(number)
-        if number == signal.SIGTERM:
+        if number != signal.SIGINT:
             os._exit(128 + number)
 
     def dropped(what) -> None:

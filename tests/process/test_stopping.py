@@ -1,6 +1,8 @@
 """Stopped anywhere: SIGKILL, Ctrl-C, SIGTERM, lost processes. `benchmarks/faults/stopping.py` does it at random."""
 
+import errno
 import gc
+import io
 import os
 import signal
 import subprocess
@@ -20,7 +22,7 @@ from helpers import AUDIO_OPTIONS, QUICK, ROOT, SCRIPTS, Forked, alive, children
 import evaluate
 import train_feedforward
 from process import stopping
-from process.errors import UserError, command
+from process.errors import UserError, command, whole_file
 from scoring import scores
 
 
@@ -193,6 +195,30 @@ def test_ctrl_c_that_python_drops_comes_again(signals):
     started = time.monotonic()
     assert main() == 143
     assert time.monotonic() - started < 5
+
+
+class Gone(io.StringIO):
+    """Standard error of a terminal that is closed."""
+
+    def write(self, _):
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_closing_the_terminal_leaves_nothing_half_written(tmp_path):
+    @command
+    def main(_):
+        with whole_file(tmp_path / "x.wav") as temporary:
+            temporary.touch()
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    def closed(argv: list[str]) -> int:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+        sys.stderr = Gone()
+        return main(argv)
+
+    process = Forked(closed)
+    _, said = process.communicate()
+    assert (process.returncode, said) == (128 + signal.SIGHUP, "") and not hidden(tmp_path)
 
 
 def test_what_tidies_up_is_not_stopped_again(signals):
