@@ -1,15 +1,15 @@
 """Which song goes where: the songs that a command line names, and the files of their stems."""
 
 import argparse
-import contextlib
 import dataclasses
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from process.errors import UserError, safe_name
-from separation.stems import ACCOMPANIMENT, PIPE, VOCALS, Job, is_pipe
+from separation.stems import ACCOMPANIMENT, PIPE, VOCALS, Job, is_pipe, mode
 from songs.names import plain
 from sound.encoding import LOSSY
 from sound.names import SUFFIXES
@@ -48,7 +48,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         raise ValueError("--track chooses a sound track of a file, found a pipe as INPUT")
     if is_pipe(output) and options.format:
         raise ValueError(f"--format {options.format}: a pipe carries WAV, or raw PCM with --raw")
-    folders = beside or Path(inputs[0]).is_dir() or output.endswith(os.sep)
+    folders = beside or is_folder(inputs[0]) or output.endswith(os.sep)
     a_file = options.output is None and not folders  # INPUT OUTPUT makes no folder
     pattern = output if is_pipe(output) else output_pattern(output, options.format, a_file)
     if options.bitrate and Path(pattern).suffix.lower() not in LOSSY:
@@ -95,7 +95,7 @@ def inputs_and_output(options: argparse.Namespace) -> tuple[list[str], str, tupl
     if len(inputs) > 2 or inputs == [PIPE]:
         raise ValueError("expected INPUT, INPUT OUTPUT, or any number of inputs and --output")
     [path] = inputs
-    folder = path if Path(path).is_dir() else str(Path(path).parent)
+    folder = path if is_folder(path) else str(Path(path).parent)
     return inputs, folder, STEMS[options.stems or "both"], True
 
 
@@ -116,8 +116,8 @@ def output_pattern(output: str, file_format: str | None, a_file: bool) -> str:
     a_file: whether a name that says neither is a file's, not a folder's.
     """
     suffix = Path(output).suffix.lower()
-    is_folder = Path(output).is_dir() or output.endswith(os.sep)
-    if is_folder or not (a_file or suffix in SUFFIXES or any(place in output for place in PLACES)):
+    folder = is_folder(output) or output.endswith(os.sep)
+    if folder or not (a_file or suffix in SUFFIXES or any(place in output for place in PLACES)):
         return str(Path(output) / f"{NAMES}.{file_format or FORMATS[0]}")
     if suffix not in SUFFIXES and (file_format or not a_file):
         return f"{output}.{file_format or FORMATS[0]}"
@@ -128,7 +128,7 @@ def output_pattern(output: str, file_format: str | None, a_file: bool) -> str:
 
 def with_names_of_folders(pattern: str) -> str:
     """The pattern, such that braces in the names of folders that exist stand for themselves."""
-    folder = next((place for place in Path(pattern).parents if place.is_dir()), Path())
+    folder = next((place for place in Path(pattern).parents if is_folder(place)), Path())
     if "{" not in str(folder):
         return pattern
     return str(Path(str(folder).replace("{", "{{}"), Path(pattern).relative_to(folder)))
@@ -156,10 +156,10 @@ def find_songs(path: str, left_out: list[str]) -> list[tuple[str, str]]:
 
     Stems from an earlier run, and folders that cannot be read, are left out and added to `left_out`.
     """
-    if path == PIPE or not Path(path).is_dir():
+    if path == PIPE or not is_folder(path):
         return [(path, "stdin" if path == PIPE else Path(path).stem)]
     files = sorted(file for file in files_below(Path(path), left_out) if file.suffix.lower() in SUFFIXES)
-    pipes = {file for file in files if file.exists() and not file.is_file()}  # or devices: to open one may take forever
+    pipes = {file for file in files if mode(file) and not is_file(file)}  # or devices: to open one may take forever
     left_out += [f"{file}: expected a sound file, found a named pipe or a device" for file in sorted(pipes)]
     files = [file for file in files if file not in pipes]
     stems = {file for file in files if written_here(file)}
@@ -189,7 +189,7 @@ def files_below(root: Path, left_out: list[str]) -> Iterator[Path]:
         for path in paths:
             if path.name.startswith("."):
                 continue
-            if path.is_dir():
+            if is_folder(path):
                 (links if path.is_symlink() else folders).append(path)
             else:
                 yield path
@@ -247,8 +247,8 @@ def ignores_case(folder: Path) -> bool:
     """Whether names that differ only in case, and in how Unicode composes a letter, mean one file in a folder."""
     for place in (folder, *folder.parents):  # of which the first may not exist yet
         other = place.with_name(place.name.swapcase()) if place.name else place
-        if other != place and place.exists():
-            return other.exists() and other.samefile(place)
+        if other != place and mode(place):
+            return mode(other) != 0 and other.samefile(place)
     return False
 
 
@@ -256,7 +256,9 @@ def is_there(source: str) -> bool:
     return source == PIPE or isinstance(identity(source), tuple)
 
 
-def is_file(path: str) -> bool:
-    with contextlib.suppress(OSError):  # such as a name that is too long
-        return Path(path).is_file()
-    return False
+def is_file(path: str | Path) -> bool:
+    return stat.S_ISREG(mode(path))
+
+
+def is_folder(path: str | Path) -> bool:
+    return stat.S_ISDIR(mode(path))

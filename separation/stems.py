@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,7 +37,15 @@ Tell = Callable[..., None]  # takes what the user should know about the song, an
 
 def is_pipe(name: str) -> bool:
     """Whether this is standard input or output, or a named pipe, as a shell's <(...) and >(...) are."""
-    return name == PIPE or Path(name).is_fifo()
+    return name == PIPE or stat.S_ISFIFO(mode(name))
+
+
+def mode(path: str | Path) -> int:
+    """Of what kind a file is, as the module stat tells; 0 if there is none, or if the system does not let anybody see,
+    as in a folder that must not be entered, where Path.is_dir() and its like raise PermissionError."""
+    with contextlib.suppress(OSError, ValueError):
+        return Path(path).stat().st_mode
+    return 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +250,7 @@ def _open_stem(
     info = sound.info
     if is_pipe(target):
         return _into_pipe(job, target, info)
-    if job.source != PIPE and Path(target).exists() and Path(target).samefile(job.source):
+    if job.source != PIPE and mode(target) and Path(target).samefile(job.source):
         raise UserError(f"{target}: expected an output other than the input, found the same file")
     rate, tags = rate_to_write(target, info.rate), stem_tags(sound.tags, stem)
     if Path(target).suffix.lower() in ENCODERS:

@@ -1,5 +1,6 @@
 """Which song goes where: what folders hold, what is replaced and what is not, what stops one song and no other."""
 
+import errno
 import os
 import shutil
 import time
@@ -116,6 +117,23 @@ def test_a_named_pipe_in_a_folder_is_left_out(run):
     os.mkfifo("songs/live.wav")
     said = run("songs", "-o", "out")
     assert "left out: songs/live.wav: expected a sound file, found a named pipe or a device" in said
+    assert files("out") == ["a_vocals.wav"]
+
+
+@pytest.mark.parametrize("inputs", [["songs"], ["songs/locked/b.wav", "songs/a.wav"]])
+def test_a_folder_that_must_not_be_entered_stops_no_other_song(run, monkeypatch, inputs):
+    """As with the mode 644, which is no hindrance to root."""
+    write_songs("songs/a.wav", "songs/locked/b.wav")
+    status = Path.stat
+
+    def refuse(path: Path, **options) -> os.stat_result:
+        if path.parent.name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return status(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    said = run(*inputs, "-o", "out", status=1)
+    assert "error: songs/locked/b.wav: Permission denied" in said
     assert files("out") == ["a_vocals.wav"]
 
 
