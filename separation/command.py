@@ -79,7 +79,9 @@ def parse_options(
     add("--verbose", action="store_true", help="report how the network was trained, too")
     add("--quiet", action="store_true", help="report nothing but errors, clipping and changes of level")
     parser.set_defaults(bidirectional=False)
-    options = parser.parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    # Options may stand between INPUT and OUTPUT; argparse knows no -- then.
+    options = parser.parse_args(argv) if "--" in argv else parser.parse_intermixed_args(argv)
     try:
         return options, make_plan(options)
     except ValueError as error:

@@ -11,6 +11,7 @@ import soundfile
 from helpers import RATE, make_song, needs_ffmpeg
 
 import separate_RNN
+from Model_RNN import RecurrentNetwork
 from separation import command, naming
 from sound.tag_reading import written_here
 from util import wavread, wavwrite
@@ -278,6 +279,16 @@ def test_a_folder_alone_gets_stems_beside_its_songs(run):
     run("songs")
     stems = [f"{song}_{stem}.wav" for song in ("a", "deep/b") for stem in ("accompaniment", "vocals")]
     assert files("songs") == sorted(["a.wav", "deep/b.wav", *stems])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["song.wav --quiet x.wav", "--quiet song.wav x.wav", "song.wav x.wav --quiet", "--quiet -- song.wav x.wav"],
+)
+def test_options_may_stand_anywhere(tmp_path, monkeypatch, line):
+    monkeypatch.chdir(tmp_path)
+    options, plan = command.parse_options(RecurrentNetwork, str(separate_RNN.__doc__), line.split())
+    assert options.quiet and [(job.source, job.targets) for job in plan.jobs] == [("song.wav", {"vocals": "x.wav"})]
 
 
 @pytest.mark.parametrize("words", [[], ["-o", "{name} live"], ["-o", "{name} live/{stem} of {name}.wav"]])
