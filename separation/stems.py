@@ -232,8 +232,9 @@ def _open_song(job: Job, failed: UnknownFormat | None, tell: Tell) -> Iterator[S
             if len(found.tracks) > 1 and job.track is None:
                 tell(f"{path}: the first of {listed(found.tracks)}; --track chooses another")
             reason, samples = (failed.reason, failed.samples) if failed else ("it is a video", None)
+            options = ("-map", f"0:a:{track - 1}", *found.in_step)
             sound = stack.enter_context(
-                open_with_ffmpeg(path, reason, (), ("-map", f"0:a:{track - 1}"), found.subtype, samples, job.partial)
+                open_with_ffmpeg(path, reason, (), options, found.subtype, samples, job.partial)
             )
             if job.partial:  # else it has been checked
                 sound.blocks = up_to_cut(sound.blocks, path)

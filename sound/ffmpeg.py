@@ -24,6 +24,7 @@ FFMPEG_FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,fl
 FFMPEG_FORMATS += ",mpc8,mpeg,mpegts,ogg,qcp,rm,shn,tak,truehd,tta,voc,w64,wav,wv,xwma"
 FFMPEG_INPUT = ("-protocol_whitelist", "file", "-format_whitelist", FFMPEG_FORMATS)
 
+LATE = 0.1  # seconds: as long as a gap in a video's sound must be for ffmpeg to fill it; codecs begin some ms early
 WIDTHS = ((8, "PCM_U8"), (16, "PCM_16"), (24, "PCM_24"), (32, "PCM_32"))  # bits at most, and what holds them
 
 
@@ -98,8 +99,8 @@ def _failure(path: Path, messages: bytes) -> str:
 
 @dataclasses.dataclass
 class Probed:
-    """What ffprobe tells of a sound track: its tags, and libsndfile's name of its sample type; and what each sound
-    track of the file is called, by number, language and title.
+    """What ffprobe tells of a sound track: its tags, and libsndfile's name of its sample type; what each sound track
+    of the file is called, by number, language and title; and ffmpeg's options to keep this one in step with pictures.
 
     The type is 'unknown' where it says nothing about the one to write: of lossy codecs, and without ffprobe.
     """
@@ -107,6 +108,7 @@ class Probed:
     tags: Tags = dataclasses.field(default_factory=Tags)
     subtype: str = "unknown"
     tracks: list[str] = dataclasses.field(default_factory=list)
+    in_step: tuple[str, ...] = ()
 
 
 def probe(path: Path, track: int = 1) -> Probed:
@@ -117,8 +119,9 @@ def probe(path: Path, track: int = 1) -> Probed:
     program = shutil.which("ffprobe")
     if program is None:
         return Probed()
-    command = [program, "-v", "error", *FFMPEG_INPUT, "-select_streams", "a", "-of", "json", "-show_entries"]
-    fields = "format_tags:stream_tags:stream=codec_name,sample_fmt,bits_per_raw_sample"
+    command = [program, "-v", "error", *FFMPEG_INPUT, "-of", "json", "-show_entries"]
+    fields = "format_tags:stream_tags:format=start_time:stream=codec_type,start_time,codec_name,sample_fmt"
+    fields += ",bits_per_raw_sample:stream_disposition=attached_pic"
     run = subprocess.run([*command, fields, f"file:{path}"], capture_output=True)
     if run.returncode > 0:  # then ffmpeg cannot, either
         raise UserError(_failure(path, run.stderr))
@@ -126,14 +129,24 @@ def probe(path: Path, track: int = 1) -> Probed:
         found = json.loads(run.stdout)
     except ValueError:
         return Probed()
-    streams = found.get("streams", [])
+    all_streams = found.get("streams", [])
+    streams = [stream for stream in all_streams if stream.get("codec_type") == "audio"]
     tracks = [" ".join(_track(number, stream.get("tags", {}))) for number, stream in enumerate(streams, 1)]
     if track > len(streams) > 0:
         raise UserError(f"{path}: expected sound track {track}, found {listed(tracks)}")
     stream = streams[track - 1] if streams else {}
     holders = [found.get("format", {}), stream]
     tags = Tags(texts_of((name, [value]) for one in holders for name, value in one.get("tags", {}).items()))
-    return Probed(tags, _subtype(stream), tracks)
+    return Probed(tags, _subtype(stream), tracks, _in_step(found.get("format", {}), stream, all_streams))
+
+
+def _in_step(file: dict, stream: dict, all_streams: list[dict]) -> tuple[str, ...]:
+    """Options by which silence stands for what is missing of a video's sound: gaps, and its beginning if it is late."""
+    kinds = [(one.get("codec_type"), one.get("disposition", {}).get("attached_pic")) for one in all_streams]
+    if ("video", 0) not in kinds:  # at most a cover
+        return ()
+    late = float(stream.get("start_time", 0)) - float(file.get("start_time", 0)) > LATE
+    return "-af", "aresample=async=1" + (":first_pts=0" if late else "")
 
 
 def _track(number: int, tags: dict[str, str]) -> Iterator[str]:

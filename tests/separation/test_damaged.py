@@ -161,6 +161,30 @@ def test_a_sound_track_is_chosen(run, video):
     assert "only what can be read" in run("film.mkv", "y.wav", "--track", "2", "--partial")
 
 
+PICTURES = "-f lavfi -i testsrc=size=64x48:rate=25:duration=6"
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("options", "seconds", "silent"),
+    [
+        (f"{PICTURES} -itsoffset 1 -i song.wav -c:a flac film.mkv", 5, [0]),
+        (f"{PICTURES} -i song.wav -af aselect='lt(t,1)+gt(t,2)' -c:a flac film.mkv", 4, [1]),
+        (f"{PICTURES} -i song.wav -c:a libopus film.webm", 4, []),  # whose sound begins some ms before its pictures
+        ("-itsoffset 1 -i song.wav -c:a flac film.mka", 4, []),
+    ],
+    ids=["late", "with a gap", "in time", "no pictures"],
+)
+def test_the_sound_of_a_video_stays_in_step_with_its_pictures(run, options, seconds, silent):
+    wavwrite("song.wav", make_song("song", 4, 48000)[0], 48000)
+    ffmpeg(*options.split())
+    run(options.split()[-1], "rest.wav", "--stems", "accompaniment")
+    found, rate = wavread("rest.wav")
+    assert abs(found.shape[1] - seconds * rate) < rate / 1000  # as exactly as Matroska tells times
+    middles = [found[0, second * rate + rate // 4 :][: rate // 2] for second in range(seconds)]
+    assert [second for second, middle in enumerate(middles) if not middle.any()] == silent
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
