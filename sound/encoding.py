@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import re
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +12,7 @@ import numpy as np
 
 from process.errors import UserError, whole_file
 from sound.resampling import Resampler
+from sound.tag_writing import write_tags
 from sound.tags import Tags
 from sound.writing import SoundWriter
 
@@ -28,12 +28,6 @@ ANY_RATE = 48000  # Hz, for sounds whose own rate the format lacks
 # By the number of channels, what WAV takes them for; by itself, ffmpeg takes three for two and a subwoofer.
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 CONFUSED = {".opus": (5, 7)}  # numbers of channels whose order ffmpeg's encoder changes
-FFMPEG_NAMES = {
-    "tracknumber": "track",
-    "discnumber": "disc",
-    "albumartist": "album_artist",
-    "organization": "publisher",
-}
 
 
 def rate_to_write(path: str | Path, rate: int) -> int:
@@ -94,9 +88,8 @@ def create_with_ffmpeg(
     with (
         whole_file(path, waiting) as temporary,
         tempfile.TemporaryFile() as messages,
-        _metadata(tags) as metadata,
         subprocess.Popen(
-            [program, "-v", "error", *source, "-i", "pipe:0", *metadata, *target, "-y", f"file:{temporary}"],
+            [program, "-v", "error", *source, "-i", "pipe:0", *target, "-y", f"file:{temporary}"],
             stdin=subprocess.PIPE,
             stderr=messages,
         ) as process,
@@ -126,20 +119,8 @@ def create_with_ffmpeg(
             to_pipe(pipe.close)
             process.wait()
             check(lost=False)
+            write_tags(temporary, suffix[1:].upper(), tags)
         finally:
             process.kill()  # if it still runs: what it wrote is not wanted
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-
-
-@contextlib.contextmanager
-def _metadata(tags: Tags) -> Iterator[list[str]]:
-    """Options of ffmpeg for tags, which are in a file: the lyrics of an opera are too long for a command line."""
-    lines = [";FFMETADATA1"]
-    for name, values in tags.texts.items():
-        pair = (FFMPEG_NAMES.get(name, name), "; ".join(values))
-        lines.append("=".join(re.sub(r"([=;#\\\n])", r"\\\1", text) for text in pair))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tags.txt"
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
-        yield ["-f", "ffmetadata", "-i", f"file:{path}", "-map", "0:a", "-map_metadata", "1"]

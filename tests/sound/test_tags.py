@@ -69,6 +69,23 @@ def test_what_is_written_is_read_again(tmp_path, extension):
     assert not read_tags(tmp_path / f"plain.{extension}")
 
 
+@needs_ffmpeg
+@pytest.mark.parametrize("extension", ["m4a", "opus"])
+def test_what_is_written_beside_ffmpeg_is_read_again(tmp_path, extension):
+    tags = Tags({**SONG.texts, "bpm": ["120"], "artistsort": ["Bjork"], "website": ["http://例え.jp/"]}, SONG.pictures)
+    with create_with_ffmpeg(tmp_path / f"song.{extension}", 48000, 1, tags) as file:
+        file.write(np.zeros((1, 9600), np.float32))
+    assert read_tags(tmp_path / f"song.{extension}") == tags
+
+
+@needs_ffmpeg
+def test_numbers_that_m4a_has_no_place_for_are_texts(tmp_path):
+    tags = Tags({"tracknumber": ["B2"], "bpm": ["about 120"], "discnumber": ["99999"], "title": ["x"]})
+    with create_with_ffmpeg(tmp_path / "song.m4a", 48000, 1, tags) as file:
+        file.write(np.zeros((1, 9600), np.float32))
+    assert read_tags(tmp_path / "song.m4a") == tags
+
+
 def test_other_libraries_find_the_names_they_look_for(tmp_path):
     for extension in ("mp3", "wav"):
         tags = mutagen.File(write(tmp_path / f"song.{extension}", SONG)).tags
@@ -335,7 +352,7 @@ def test_texts_with_zeros_are_several_and_what_is_no_text_is_replaced():
 @pytest.mark.parametrize(
     "text", ["x" * 300_000, "a\nb\n\nc", "1=2; 3 # 4 \\ 5", "; a", "=", "\u6b4c", "'\"$HOME`"], ids=range(7)
 )
-def test_any_text_goes_through_ffmpeg(tmp_path, extension, text):
+def test_any_text_is_written_into_what_ffmpeg_encodes(tmp_path, extension, text):
     tags = Tags({"lyrics": [text], "title": ["J\xf3ga"], "comment": [text]})
     with create_with_ffmpeg(tmp_path / f"song.{extension}", 48000, 1, tags) as file:
         file.write(np.zeros((1, 9600), np.float32))
