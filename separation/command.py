@@ -1,7 +1,6 @@
 """The command line of separate_feedforward.py and separate_RNN.py: options, progress, and what went wrong."""
 
 import argparse
-import ctypes
 import dataclasses
 import math
 import sys
@@ -17,6 +16,7 @@ from networks.hearing import KEYS
 from process.commandline import parser_from, renamed
 from process.devices import choose_device, device_errors
 from process.errors import UserError, command, in_words, make_folder, printable
+from process.memory import share_memory
 from process.stopping import stop_status
 from separation.naming import FORMATS, STEMS, Plan, is_done, make_plan
 from separation.separate import OUT_OF_TUNE, describe, find_checkpoint, headline
@@ -24,8 +24,6 @@ from separation.separator import CONTEXT, SEGMENT
 from separation.stems import Job, is_pipe, separate_song
 from sound.streams import RAW_TYPES
 from util import AudioConfig, load_network
-
-ARENA_MAX = -8  # the GNU C library's number of the option, M_ARENA_MAX in its malloc.h
 
 
 def parse_options(
@@ -156,13 +154,6 @@ def separate_job(network, audio: AudioConfig, job: Job, progress: Progress) -> N
 
 def decibels(gain: float) -> str:
     return f"{20 * math.log10(gain):+.2f} dB"
-
-
-def share_memory() -> None:
-    """Let all threads take memory from one place, where the C library knows how. Steps of separation hand arrays from
-    thread to thread; with a place for each, as is usual, every one would keep what it once needed."""
-    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
-        mallopt(ARENA_MAX, 1)
 
 
 @command

@@ -58,8 +58,9 @@ class Run:
 
     def remove_parts(self) -> None:
         """Remove the half-written files of a run that was killed."""
-        for path in self.folder.glob(f".{self.path('*').name}.part.*"):
-            path.unlink()
+        for name in (self.path("*").name, "bank.*"):
+            for path in self.folder.glob(f".{name}.part.*"):
+                path.unlink()
 
     def write_curves(self, history: list[dict], curve: LossCurve) -> None:
         """Write the epochs' losses so far, the smoothed loss over batches, and a picture of both."""

@@ -37,6 +37,6 @@ def test_what_was_freed_is_used_again():
 def test_another_c_library_is_left_alone(monkeypatch):
     from process import memory
 
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    monkeypatch.setattr(memory.ctypes, "CDLL", None)
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: None)  # which has no mallopt
     memory.keep_memory()
+    memory.share_memory()
