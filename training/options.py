@@ -178,6 +178,20 @@ def parse_options(
     blank = argparse.Namespace(**dict.fromkeys(vars(options)))  # instead of the defaults
     options.defaults = {name: parser.get_default(name) for name in vars(options)}
     options.given = {name for name, value in vars(parser.parse_args(argv, blank)).items() if value is not None}
+    check(options, parser)
+    options.equalizer = [options.equalizer[0], options.equalizer[-1]]
+    for name, value in PLAIN.items() if options.plain else ():
+        if name in options.given and getattr(options, name) != value:
+            parser.error(f"--plain trains {worded(name, value)}: leave {flag(name)} out")
+        setattr(options, name, value)
+    options.data = {}  # fingerprints of its songs
+    options.before = ""  # training data of the checkpoint that the run starts from
+    options.command = shlex.join([f"train_{network_class.name}.py", *(sys.argv[1:] if argv is None else argv)])
+    return options
+
+
+def check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """End with exit status 2 if a value is out of its range, or two options contradict each other."""
     if options.resume and options.overwrite:
         parser.error("--resume and --overwrite exclude each other")
     for name, (least, most) in RANGES.items():
@@ -198,15 +212,6 @@ def parse_options(
             parser.error(f"{flag(name)} has no effect with --mix: leave it out")
     if options.bidirectional and options.sequences == "songs":
         parser.error("--sequences songs carries a state along, of which --bidirectional has none")
-    options.equalizer = [options.equalizer[0], options.equalizer[-1]]
-    for name, value in PLAIN.items() if options.plain else ():
-        if name in options.given and getattr(options, name) != value:
-            parser.error(f"--plain trains {worded(name, value)}: leave {flag(name)} out")
-        setattr(options, name, value)
-    options.data = {}  # fingerprints of its songs
-    options.before = ""  # training data of the checkpoint that the run starts from
-    options.command = shlex.join([f"train_{network_class.name}.py", *(sys.argv[1:] if argv is None else argv)])
-    return options
 
 
 # Of this call, not of the run: checkpoints do not keep them.
