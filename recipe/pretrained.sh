@@ -8,8 +8,8 @@
 # DATA holds songs/ (any layout that the training scripts read, such as MUSDB18-HQ or DSD100 as it was downloaded) and,
 # as far as there are any, taught/ (songs by label_songs.py), estimated/ (more of them, excerpts in mono), mir1k/
 # (MIR-1K), voices/ (singing alone) and accompaniments/ (music without a voice). HOLD_OUT names songs or artists of
-# songs/ to validate on, one a line; without it, songs/ says itself which they are, and all folders keep their Test songs,
-# mir1k/ seventeen of its singers. LEAVE_OUT names others that are not to be trained on.
+# songs/ to validate on, one a line; without it, songs/ says itself which they are, and no folder's Test songs are trained
+# on, such as those of seventeen singers in mir1k/. LEAVE_OUT names others that are not to be trained on.
 set -euo pipefail
 data=$1 output=$2
 shift 2
