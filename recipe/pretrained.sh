@@ -53,7 +53,7 @@ train feedforward --encoder bands --bands 30 --sample-rate 32000 --block 4096 --
   --excerpt 1 --batch-size 48 --steps 100 --epochs 50 --patience 200 --seed 0 "$@"
 memory=(--excerpt 5 --batch-size 8 --steps 200 --patience 200)
 # Each with a seed of its own: with one seed, the second would learn from the very mixtures of the first.
-train RNN --hidden-size 96 "${memory[@]}" --epochs 56 --seed 1 "$@"
+train RNN --hidden-size 96 --layers 2 "${memory[@]}" --epochs 56 --seed 1 "$@"
 train RNN --bidirectional "${memory[@]}" --epochs 46 --learning-rate 6e-4 --seed 2 "$@"
 for name in feedforward RNN RNN_bidirectional; do
   "$python" "$here/recipe/choose_power.py" "$output/savedModel_${name}_best.pt" "${songs[@]}" \
