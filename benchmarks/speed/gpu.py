@@ -47,8 +47,8 @@ SHORT = "--steps 10 --excerpt 2 --batch-size 8"  # a training that only has to r
 VARIED = "--target projection --remix 0.5 --gain -3 12 --speed 0.76 1.32 --transpose 4 --effects 0.35 --equalizer 2"
 MIXED = f"--mix {{dataset}}=1 {VARIED} --weighting 1 {BANDS}"  # as recipe/pretrained.sh trains
 TRAININGS = {  # network, times the batches, options of its script
-    "RNN, as recipe/pretrained.sh": ("RNN", 4, f"{MIXED} --hidden-size 96 --excerpt 5 --batch-size 8"),
-    "RNN, 8 times the batch": ("RNN", 1, f"{MIXED} --hidden-size 96 --excerpt 5 --batch-size 64"),
+    "RNN, as recipe/pretrained.sh": ("RNN", 4, f"{MIXED} --hidden-size 96 --layers 2 --excerpt 5 --batch-size 8"),
+    "RNN, 8 times the batch": ("RNN", 1, f"{MIXED} --hidden-size 96 --layers 2 --excerpt 5 --batch-size 64"),
     "feedforward, as recipe/pretrained.sh": ("feedforward", 4, f"{MIXED} --excerpt 1 --batch-size 48"),
     "RNN, the course's": ("RNN", 4, ""),
     "feedforward, the course's": ("feedforward", 4, ""),
