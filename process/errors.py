@@ -132,7 +132,8 @@ def named_together() -> Iterator[dict[Path, Path]]:
                 raise UserError(f"{final}: cannot be written: {error.strerror or error}") from error
     finally:
         for temporary in waiting:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the error that is under way says more
+                temporary.unlink(missing_ok=True)
 
 
 def make_folder(path: str | Path) -> Path:

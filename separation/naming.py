@@ -143,7 +143,7 @@ def fill(pattern: str, source: str, name: str, stem: str) -> str:
         "stem": stem,
         "folder": safe_name(Path(source).absolute().parent.name),
         "name": "/".join(map(safe_name, Path(name).parts or ("",))),
-        "{": "{",
+        "{": "{",  # of a folder that exists
     }
     return re.sub(r"{(stem|folder|name|{)}", lambda place: texts[place[1]], pattern)  # at once: a name may have braces
 
