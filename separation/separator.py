@@ -55,15 +55,13 @@ class Frames:
     block: Block  # at the mixture's rate
     arrived: int  # samples of the stream so far, at the network's rate
     spectrum: torch.Tensor  # (channels, frames, bins), complex
-    # What the network hears: these frames, with others before and after them if it foresees.
-    before: int  # how many
-    missing: tuple[int, int]  # how many more it should hear before and after, where the song has none
-    sound: torch.Tensor  # what all of them see, at the network's rate: (channels, samples)
-    magnitude: torch.Tensor  # of all channels together: (1, more frames, bins)
+    magnitude: torch.Tensor  # of all channels together: (1, frames, bins)
+    before: int  # how many others a network that foresees hears before them
 
-    def own(self, values: torch.Tensor) -> torch.Tensor:
-        """Of values (1, more frames, ...), those of these frames."""
-        return values[:, self.before : self.before + self.spectrum.shape[1]]
+
+# Frames, and what the network hears, these frames and perhaps others before and after them: their magnitudes, and then
+# their masks, (keys, more frames, bins)
+Heard = tuple[Frames, torch.Tensor]
 
 
 class Separator:
@@ -112,7 +110,7 @@ class Separator:
         self.groups = min(rows, os.cpu_count() or 1) if self.device.type == "cpu" else 1
         # A new thread adopts torch.set_num_threads only when it first asks for the number.
         self.pool = ThreadPoolExecutor(self.groups, initializer=torch.get_num_threads)
-        self.states: list[tuple | None] = [None] * self.groups  # of the network
+        self.states: Sequence[tuple | None] = [None] * self.groups  # of the network
 
         # synthesise
         self.mixture = np.zeros((channels, 0), np.float32)  # samples whose voice is not final yet
@@ -137,7 +135,7 @@ class Separator:
 
     # ---------------------------------------------------------------------------------------------- analyse
 
-    def analyse(self, blocks: Iterable[Block]) -> Iterator[Frames]:
+    def analyse(self, blocks: Iterable[Block]) -> Iterator[Heard]:
         """Cut each block into frames, a call of the network after the other. What is left is kept for the next."""
         hop = self.audio.hop
         for waveform, last in blocks:
@@ -175,34 +173,36 @@ class Separator:
         self.sound = torch.cat([self.sound, new], dim=1)
 
     @torch.inference_mode()
-    def _look(self, block: Block, first: int, end: int, frames: int) -> Frames:
-        """Frames of self.sound, perhaps none, for the network in their context."""
+    def _look(self, block: Block, first: int, end: int, frames: int) -> Heard:
+        """Frames of self.sound, perhaps none, and what the network hears: those, in their context."""
         if end == first:
             spectrum = torch.zeros(len(self.sound), 0, self.audio.bins, dtype=torch.complex64, device=self.device)
-            return Frames(block, self.arrived, spectrum, 0, (0, 0), self.sound[:, :0], together(spectrum))
+            magnitude = together(spectrum)
+            return Frames(block, self.arrived, spectrum, magnitude, 0), magnitude
         start, stop = max(0, first - self.context), min(end + self.context, frames)
-        missing = self.context - (first - start), self.context - (stop - end)
         seen = self.sound[:, start * self.audio.hop : (stop - 1) * self.audio.hop + self.longest]
         spectrum = stft(seen[:, self.longest - self.audio.block :], self.audio, pad=False)
-        own = spectrum[:, first - start : end - start]
-        return Frames(block, self.arrived, own, first - start, missing, seen, together(spectrum))
+        magnitude = together(spectrum)
+        heard = self.hearing.hear(seen, magnitude)  # (keys, more frames, bins)
+        missing = self.context - (first - start), self.context - (stop - end)
+        before, after = (min(count, stop - start) for count in missing)
+        if before or after:  # the song's first and last seconds turned round are better context than none
+            ends = heard[:, :before].flip(1), heard[:, stop - start - after :].flip(1)
+            heard = torch.cat([ends[0], heard, ends[1]], dim=1)
+        own = slice(first - start, end - start)
+        return Frames(block, self.arrived, spectrum[:, own], magnitude[:, own], before + first - start), heard
 
     # ---------------------------------------------------------------------------------------------- find masks
 
     @torch.inference_mode()
-    def find_masks(self, frames: Frames) -> tuple[Frames, torch.Tensor]:
-        """The voice's mask beside the frames that it is for: (1, frames, bins)."""
-        if not frames.magnitude.numel():
-            return frames, frames.magnitude
+    def find_masks(self, heard: Heard) -> Heard:
+        """The masks of what the network hears in place of the magnitudes."""
+        frames, magnitude = heard
+        if not magnitude.numel():
+            return heard
         run = map if self.groups == 1 else self.pool.map
-        heard = self.hearing.hear(frames.sound, frames.magnitude)  # (keys, more frames, bins)
-        before, after = (min(missing, heard.shape[1]) for missing in frames.missing)
-        if before or after:  # the song's first and last seconds turned round are better context than none
-            ends = heard[:, :before].flip(1), heard[:, heard.shape[1] - after :].flip(1)
-            heard = torch.cat([ends[0], heard, ends[1]], dim=1)
-        masks, self.states = zip(*run(self._run, heard.tensor_split(self.groups), self.states), strict=True)
-        mask = torch.cat(masks)[:, before : heard.shape[1] - after]
-        return frames, frames.own(self.hearing.put_back(mask))
+        masks, self.states = zip(*run(self._run, magnitude.tensor_split(self.groups), self.states), strict=True)
+        return frames, torch.cat(masks)
 
     @torch.inference_mode()  # a thread does not inherit it
     def _run(self, magnitude: torch.Tensor, state: tuple | None) -> tuple[torch.Tensor, tuple | None]:
@@ -210,7 +210,7 @@ class Separator:
 
     # ---------------------------------------------------------------------------------------------- synthesise
 
-    def synthesise(self, masked: Iterable[tuple[Frames, torch.Tensor]]) -> Iterator[Piece]:
+    def synthesise(self, masked: Iterable[Heard]) -> Iterator[Piece]:
         """Apply mask - gain at the network's rate and gain at the mixture's.
 
         Together: the mask within the network's band, the gain above it.
@@ -218,7 +218,7 @@ class Separator:
         return map(self._piece, masked)
 
     @torch.inference_mode()
-    def _piece(self, masked: tuple[Frames, torch.Tensor]) -> Piece:
+    def _piece(self, masked: Heard) -> Piece:
         waveform, last = masked[0].block
         self.mixture = np.concatenate([self.mixture, waveform], axis=1)
         sound = self._overlapped(*masked)
@@ -232,12 +232,13 @@ class Separator:
     def _overlapped(self, frames: Frames, mask: torch.Tensor) -> np.ndarray:
         """Mask - gain applied to the mixture, and the gain: (channels + 1, samples), at the network's rate.
 
-        What is not final yet is kept for the next call.
+        mask: the network's, of all that it heard. What is not final yet is kept for the next call.
         """
         hop, last = self.audio.hop, frames.block[1] and frames.arrived
         sound = [self.sums[0][:, :0]]
-        if count := mask.shape[1]:
-            gain = top_octave(mask, frames.own(frames.magnitude))  # (1, count)
+        if count := frames.spectrum.shape[1]:
+            mask = self.hearing.put_back(mask[:, frames.before : frames.before + count])  # (1, count, bins)
+            gain = top_octave(mask, frames.magnitude)  # (1, count)
             masked, weight = overlap_add(frames.spectrum * (mask - gain[..., None]), self.audio)
             self._add(torch.cat([masked, overlap_windows(gain, self.audio)]), weight)
             sound.append(self._take(count * hop))

@@ -19,7 +19,7 @@ from separation.separator import Separator, top_octave
 from sound.resampling import Resampler, resample
 from util import AudioConfig, istft, overlap_add, overlap_windows, stft
 
-KINDS = ("feedforward", "RNN", "RNN_bidirectional")
+KINDS = ("feedforward", "RNN", "RNN with two LSTMs", "RNN_bidirectional")
 AUDIOS = [AudioConfig(8000, 256, 64), AudioConfig(8000, 256, 128), AudioConfig(8000, 250, 77, "hann")]
 
 
@@ -40,12 +40,12 @@ def make_network(kind: str, audio: AudioConfig) -> torch.nn.Module:
     """A small network with random weights, large enough that the mask is far from constant."""
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"bins": audio.bins, "hidden": 30, "code": 20}
-    recurrent = {kind.name: kind for kind in (RecurrentNetwork, BidirectionalNetwork)}
-    network: RecurrentNetwork | FeedforwardNetwork = (
-        recurrent[kind](RNNConfig(**sizes, memory=10, fusion=20))
-        if kind in recurrent
-        else FeedforwardNetwork(FeedforwardConfig(**sizes))
-    )
+    network: RecurrentNetwork | FeedforwardNetwork
+    if kind == "feedforward":
+        network = FeedforwardNetwork(FeedforwardConfig(**sizes))
+    else:
+        config = RNNConfig(**sizes, memory=10, fusion=20, layers=2 if kind == "RNN with two LSTMs" else 1)
+        network = (BidirectionalNetwork if kind == "RNN_bidirectional" else RecurrentNetwork)(config)
     network.compression.measure(torch.rand(100, audio.bins))
     for weights in network.parameters():
         weights.data *= 2
@@ -107,7 +107,7 @@ def at_once(network: torch.nn.Module, audio: AudioConfig, sound: np.ndarray, rat
 
 
 @pytest.mark.parametrize("audio", AUDIOS, ids=str)
-@pytest.mark.parametrize("kind", ["feedforward", "RNN"])
+@pytest.mark.parametrize("kind", ["feedforward", "RNN with two LSTMs"])
 @pytest.mark.parametrize(("rate", "keys"), [(8000, 1), (11025, 1), (44100, 1), (11025, 3), (44100, 5)])
 def test_as_the_whole_song_at_once(kind, audio, rate, keys):
     network = make_network(kind, audio)
@@ -121,7 +121,7 @@ def test_as_the_whole_song_at_once(kind, audio, rate, keys):
 
 
 @pytest.mark.parametrize("sizes", [(1,), (2, 3), (63,), (64,), (256,), (257, 1, 900), (4000,), (10**6,)], ids=str)
-@pytest.mark.parametrize("kind", ["feedforward", "RNN"])
+@pytest.mark.parametrize("kind", ["feedforward", "RNN with two LSTMs"])
 @pytest.mark.parametrize("rate", [8000, 22050])
 def test_any_block_size(kind, rate, sizes):
     audio = AUDIOS[0]

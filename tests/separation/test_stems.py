@@ -111,11 +111,11 @@ def test_what_fails_in_the_networks_thread_ends_the_separation(trained, tmp_path
     monkeypatch.setattr(stems, "PIECE", 1600)
     calls = []
 
-    def fail(self, frames):
-        calls.append(frames)
+    def fail(self, heard):
+        calls.append(heard)
         if len(calls) == 3:
             raise UserError("the network fails")
-        return find_masks(self, frames)
+        return find_masks(self, heard)
 
     find_masks = Separator.find_masks
     monkeypatch.setattr(Separator, "find_masks", fail)
