@@ -76,7 +76,7 @@ def make_systems(options: argparse.Namespace, songs: list[Song]) -> list[System]
         folders.append(folder)
     if folders and not any(all(song.name in folder.found for folder in folders) for song in songs):
         names = " and ".join(str(folder.folder) for folder in folders)
-        raise UserError(f"{names}: expected estimates of the same songs, of one at least, found none in common")
+        raise UserError(f"{names}: expected estimates of at least one song in common, found none")
     audio = networks[0].audio if networks else AudioConfig()
     systems: list[System] = [Mixture(), *networks, *folders, *(IdealMask(name, audio) for name in IDEAL_MASKS)]
     for name, count in collections.Counter(title(system.name) for system in systems).items():  # as people see them
@@ -105,8 +105,8 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     add("--rnn", type=Path, metavar="CHECKPOINT", dest="RNN", help=f"evaluate this recurrent network {default}")
     checkpoint = "evaluate these networks, or none, instead of the two"
     add("--checkpoint", nargs="*", action="extend", metavar="[NAME=]FILE", help=checkpoint)
-    bidirectional = "evaluate the bidirectional network, too; recurrent networks that are named are run in both "
-    bidirectional += "directions instead"
+    bidirectional = "evaluate the bidirectional network, too; recurrent networks that --rnn or --checkpoint names are "
+    bidirectional += "run in both directions instead"
     add("--bidirectional", action="store_true", help=bidirectional)
     keys = "evaluate networks a second time, with test-time augmentation in this many keys (default: %(default)s, none)"
     add("--tta", type=int, choices=KEYS, default=1, dest="keys", help=keys)
@@ -118,7 +118,7 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     output = "write tables, figures and pictures into this folder (default: %(default)s)"
     add("--output", type=Path, metavar="FOLDER", default=Path("evaluation"), help=output)
     add("--framewise", action="store_true", help="add the scores of BSS_EVAL v4, in frames of 1 s, as museval does")
-    add("--check-with-mir-eval", action="store_true", help="compare all scores with mir_eval's (slow)")
+    add("--check-with-mir-eval", action="store_true", help="compare SDR, SIR and SAR v3 sources with mir_eval's (slow)")
     page = "write a page for the browser into this folder, to compare all systems by ear"
     add("--page", type=Path, metavar="FOLDER", help=page)
     workers = "evaluate this many songs at a time, each in a process of its own (default here: %(default)s)"
@@ -140,9 +140,11 @@ def main(argv: list[str] | None = None) -> None:
 
 def evaluate(options: argparse.Namespace, typed: str) -> None:
     """Evaluate all systems and write the results. typed: the command line, kept with them."""
-    songs = find_songs(options.dataset, options.hold_out, options.include_test)[options.split]
+    splits = find_songs(options.dataset, options.hold_out, options.include_test)
+    songs = splits[options.split]
     if not songs:
-        raise UserError(f"{options.dataset}: expected songs in {options.split}, found none")
+        others = " and ".join(f"{len(own)} in {split}" for split, own in splits.items() if own)
+        raise UserError(f"{options.dataset}: expected songs in {options.split}, found none, but {others} (--split)")
     systems = make_systems(options, songs)
     for system in systems:
         if isinstance(system, Network | Folder):

@@ -311,7 +311,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     for name, least, most in (("songs", 3, 999), ("seconds", 5, 600), ("seed", 0, 2**32)):
         if not least <= getattr(options, name) <= most:
-            parser.error(f"--{name} must be {least} to {most}, found {getattr(options, name)}")
+            parser.error(f"--{name} must be from {least} to {most}, found {getattr(options, name)}")
     target = options.target
     part = target / ".part"  # an incomplete dataset never appears under its final names
     try:

@@ -111,7 +111,7 @@ def find_evaluation(folder: Path, networks: dict[str, Path]) -> dict[str, Path]:
     if files and others:
         print(
             f"warning: {folder}: expected the scores of the networks to hand in, found none of {', '.join(others)}: "
-            "python evaluate.py DATASET (--bidirectional) writes them",
+            "python evaluate.py DATASET writes them, with --bidirectional those of a bidirectional network, too",
             file=sys.stderr,
         )
     return files

@@ -101,7 +101,7 @@ def write_song(job: Job, source: Path, target: Path) -> dict | UserError:
     try:
         if job.song.name != safe_name(job.song.name):
             raise UserError(
-                f"{job.song.mixture}: expected the name of a song, found '{job.song.name}', a device's on Windows"
+                f"{job.song.mixture}: expected a song's name, found '{job.song.name}', which names a device on Windows"
             )
         paths, sources = {stem: target / file for stem, file in job.files.items()}, job.sources
         for path in paths.values():
@@ -161,7 +161,9 @@ def read_manifest(target: Path, settings: dict) -> dict[str, dict]:
         raise UserError(f"{path}: expected what an earlier run wrote, found something else") from error
     for name, value in settings.items():
         if before.get(name) != value:
-            raise UserError(f"{path}: written with {name} = {before.get(name)}, cannot go on with {value}")
+            raise UserError(
+                f"{path}: written with {name} = {before.get(name)}, cannot go on with {value}: name a new folder"
+            )
     return songs
 
 
@@ -177,8 +179,8 @@ def check_songs(jobs: list[Job], target: Path, songs: dict[str, dict]) -> None:
     for name in [*songs, *(f"{path.parent.name}/{path.name}" for path in there)]:
         if plain(name) not in keys:
             raise UserError(
-                f"{target}: expected the songs that the source now has, in the splits that they now come to, found "
-                f"'{name}', too: name a new folder"
+                f"{target}: expected nothing but the source's songs, in their splits, found '{name}', which is gone or "
+                "comes to another split now: name a new folder"
             )
 
 
@@ -228,7 +230,7 @@ def write_songs(jobs: list[Job], source: Path, target: Path, settings: dict) -> 
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser = parser_from(__doc__)
     parser.add_argument("source", help="dataset to read: DSD100, MUSDB18, MUSDB18-HQ, MIR-1K or a folder of songs")
-    parser.add_argument("target", type=Path, help="folder to write: new, empty, or that of an unfinished run")
+    parser.add_argument("target", type=Path, help="folder to write: new, empty, or that of an earlier run")
     parser.add_argument("--layout", choices=LAYOUTS, help="layout of the source (default: recognised)")
     text = "sample rate of the files, in Hz (default: %(default)s)"
     parser.add_argument("--rate", type=int, metavar="HZ", default=AudioConfig().sample_rate, help=text)

@@ -1,4 +1,4 @@
-"""Choose the power of a network's mask on songs that it has not learnt from, and keep it in the checkpoint.
+"""Choose the power of a network's mask on songs that it was not trained on, and keep it in the checkpoint.
 
     python recipe/choose_power.py savedModel_RNN_best.pt MUSDB18
     python recipe/choose_power.py savedModel_RNN_best.pt MUSDB18 --or savedModel_RNN_last.pt
@@ -47,9 +47,9 @@ def mean_sdr(network: torch.nn.Module, audio: AudioConfig, songs: list[Song]) ->
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = parser_from(__doc__ or "")
-    parser.add_argument("checkpoint", type=Path, help="checkpoint to keep the power in")
+    parser.add_argument("checkpoint", type=Path, help="checkpoint to write the power into")
     add_dataset_arguments(parser)
-    other = "take this checkpoint's weights if they do better"
+    other = "take the weights of this checkpoint of the run if they do better"
     parser.add_argument("--or", dest="other", type=Path, metavar="CHECKPOINT", help=other)
     options = parser.parse_args(argv)
     torch.set_num_threads(1)  # more wait for each other, with frames this small

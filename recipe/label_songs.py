@@ -161,8 +161,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--device", default="auto", help="run on cpu, cuda, mps, or the best available (default: %(default)s)"
     )
-    counts = f"checkpoint of a network whose voice counts for {100 * SHARE:.0f} %%"
-    parser.add_argument("--network", type=Path, help=counts)
+    counts = f"checkpoint of a network, whose voice then counts for {100 * SHARE:.0f} %% (default: none)"
+    parser.add_argument("--network", type=Path, metavar="CHECKPOINT", help=counts)
     options = parser.parse_args(argv)
     songs = find_sounds(options.songs, Accompaniment)
     device = choose_device(options.device)

@@ -35,6 +35,7 @@ MIR1K_PROTOCOL = (
     "Sources mixed at equal energy (0 dB); means weighted by the clips' lengths; NSDR = SDR(estimate) - SDR(mixture)."
 )
 INTERVAL_PROTOCOL = "Intervals: 95 %, bootstrap over songs, taken as independent of each other."
+NOTES = "the column 'note' of evaluation.csv"
 HEADINGS = {"vocals": "Voice", "accompaniment": "Accompaniment"}
 
 
@@ -163,13 +164,13 @@ def _remarks(report: dict) -> list[str]:
         kinds[source, reason if everywhere else f"{reason} ({', '.join(systems)})"] += 1
     remarks = [f"Not scored: {source} of {count}, {reason}." for (source, reason), count in sorted(kinds.items())]
     if report["adjusted estimates"]:
-        remarks.append(f"{report['adjusted estimates']} estimates had another sample rate or length: see their notes.")
+        remarks.append(f"{report['adjusted estimates']} estimates had another sample rate or length: see {NOTES}.")
     displaced: dict[str, list[dict]] = collections.defaultdict(list)
     for estimate in report["displaced estimates"]:
         displaced[estimate["system"]].append(estimate)
     for system, own in displaced.items():
         example = f"{own[0]['found']} ({own[0]['song']})"
-        remarks.append(f"{system}, {len(own)} songs: {example}, which counts as an error: see their notes.")
+        remarks.append(f"{system}, {len(own)} songs: {example}, which counts as an error: see {NOTES}.")
     return remarks
 
 

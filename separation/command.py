@@ -37,7 +37,7 @@ def parse_options(
     usage += "       %(prog)s [options] INPUT ... --output FOLDER or PATTERN"
     parser = parser_from(documentation, usage=usage)
     add = parser.add_argument
-    paths = "song, or folder of songs: WAV, FLAC, OGG, MP3, and whatever ffmpeg can decode if it is installed; "
+    paths = "song, or folder of songs: WAV, FLAC, OGG, MP3, AIFF, and whatever ffmpeg can decode if it is installed; "
     paths += "- reads WAV from standard input, -- precedes names that begin with a dash"
     add("paths", nargs="+", metavar="INPUT", help=paths)
     output = "write into this folder, this file, or files named by a pattern with {name} (of the song), {folder} (that "

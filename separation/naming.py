@@ -221,7 +221,7 @@ def refusals(jobs: Iterable[Job], options: argparse.Namespace, two_files: bool) 
         elif not written_here(target):
             reason = f"exists, and no earlier run wrote it: {WAYS_OUT}"
         elif two_files and is_file(job.source) and written_here(job.source):
-            reason = f"exists, and the input is a stem, too: {WAYS_OUT}"
+            reason = f"exists, and is a stem of an earlier run, as is the input: {WAYS_OUT}"
         else:
             continue
         refused.setdefault(job.source, f"{target}: {reason}")

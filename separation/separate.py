@@ -12,7 +12,7 @@ from process.errors import UserError
 from separation.separator import Separator
 from util import AudioConfig
 
-OUT_OF_TUNE = "its songs were brought in tune, which is no longer done"  # of a network of an earlier version
+OUT_OF_TUNE = "its training songs were brought in tune, which is no longer done"  # of a network of an earlier version
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 KINDS = (FeedforwardNetwork, RecurrentNetwork, BidirectionalNetwork)
 

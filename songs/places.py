@@ -121,7 +121,7 @@ def _find_folder(root: Path, split: str = UNDIVIDED) -> tuple[list[Found], Reaso
         elif name:
             pairs.setdefault(plain(name), []).append(path)
         else:
-            reasons[path] = "no song's mixture or voice by its name"
+            reasons[path] = "named like neither a mixture nor a voice"
     for name, paths in pairs.items():
         try:
             mixture, vocals = (only_file(paths, part, lambda path: pair_of(path)[1]) for part in (MIXTURE, VOCALS))

@@ -173,7 +173,7 @@ def test_songs_that_come_to_another_split_need_a_new_folder(tmp_path, capsys):
         write_stems(tmp_path / "mine" / name, name, "mixture", "vocals")
     for changed in ("dataset.json", None):  # even if only the songs themselves tell
         line = fails(capsys, prepare_dataset.main, tmp_path / "mine", tmp_path / "out", "--rate", RATE)
-        assert "out: expected the songs that the source now has, in the splits that they now come to, found '" in line
+        assert "out: expected nothing but the source's songs, in their splits, found '" in line
         assert contents(tmp_path / "out") == before
         if changed:
             manifest = json.loads((tmp_path / "out" / changed).read_text())

@@ -81,12 +81,12 @@ def make_network(
         )
     first, audio, checkpoint = load_network(path, *filter(None, (network_class, starts_from)))
     if options.plain and not checkpoint.get("plain"):
-        raise UserError(f"{path}: expected a network that was trained with --plain, too, found another")
+        raise UserError(f"{path}: expected a network that was trained with --plain, too, found one without")
     config = dataclasses.asdict(first.config)
     for name, value in given.items():
         found = config[name] if name in config else getattr(audio, name)
         if found != value:
-            raise UserError(f"{path}: expected {name} {value}, found {found}")
+            raise UserError(f"{path}: expected {name.replace('_', ' ')} {value}, found {found}")
     if first.remembers:
         memory, layers = first.config.memory, first.config.layers
         if "hidden_size" in options.given and options.hidden_size != memory:
@@ -111,8 +111,8 @@ def check_loads(network: torch.nn.Module, audio: AudioConfig) -> None:
     except Exception as error:  # a network may be changed in any way
         found, _, _ = str(error).partition("\n")
         raise UserError(
-            f"{network.name} network: expected one that its checkpoint gives back, found: {found}; tensors of its own "
-            "must be parameters or, by register_buffer, buffers"
+            f"{network.name} network: expected one that can be rebuilt from its checkpoint, found: {found}; its "
+            "tensors must be parameters or buffers (register_buffer)"
         ) from error
 
 
@@ -197,8 +197,8 @@ def lost_workers(options: argparse.Namespace, device: torch.device) -> Iterator[
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        lost = "a process that reads songs was killed, or ran out of memory; continue with --resume"
-        raise UserError(f"{options.dataset}: {lost} (--workers {workers_for(options, device)})") from error
+        lost = "a process that reads songs was killed, or ran out of memory; continue with --resume and fewer --workers"
+        raise UserError(f"{options.dataset}: {lost} than {workers_for(options, device)}") from error
 
 
 def start(

@@ -99,11 +99,11 @@ def parse_options(
     add("--sequences", choices=("excerpts", "songs"), default="excerpts", help=sequences)
     remix = "probability that an excerpt's vocals get another song's accompaniment (default: %(default)s)"
     add("--remix", type=float, metavar="P", default=0.8, help=remix)
-    gain = "range of that accompaniment's random gain, in dB (default: -6 6)"
+    gain = "range of the random gain of another song's accompaniment, in dB (default: -6 6)"
     add("--gain", type=float, nargs=2, metavar=("LOW", "HIGH"), default=[-6.0, 6.0], help=gain)
-    voices = "train also on the solo vocals in this folder's sound files, remixed with songs' accompaniments"
+    voices = "train also on the sound files in this folder, solo vocals, remixed with songs' accompaniments"
     add("--voices", metavar="FOLDER", help=voices)
-    accompaniments = "remix also with the music without vocals in this folder's sound files"
+    accompaniments = "remix also with the sound files in this folder, music without vocals"
     add("--accompaniments", metavar="FOLDER", help=accompaniments)
     speed = "range of an excerpt's random playback speed; 1 1 turns it off (default: 0.7 1.4)"
     add("--speed", type=float, nargs=2, metavar=("LOW", "HIGH"), default=[0.7, 1.4], help=speed)
@@ -119,8 +119,8 @@ def parse_options(
     workers = "number of extra processes that read and transform songs, or of threads with --mix "
     workers += f"(default: 0; with a GPU, one fewer than there are cores, at most {PROCESSES}, or {THREADS} threads)"
     add("--workers", type=int, help=workers)
-    mix = "draw excerpts' vocals from these folders, of songs or of solo vocals, in these shares; Test songs of theirs "
-    mix += "with --include-test only (see docs/training.md)"
+    mix = "draw excerpts' vocals from these folders, of songs or of solo vocals, in these shares; their Test songs are "
+    mix += "used with --include-test only (see docs/training.md)"
     add("--mix", nargs="+", action="extend", type=folder_and_share, default=[], metavar="FOLDER=SHARE", help=mix)
     left_out = "with --mix, do not train on these songs, artists or solo vocals"
     add("--leave-out", nargs="+", action="extend", default=[], metavar="NAME", help=left_out)
@@ -131,7 +131,7 @@ def parse_options(
     encoder = "kind of encoder and decoder: fully connected as in the course (dense), by frequency band (bands), or "
     encoder += f"convolutional (conv) (default: dense{or_first})"
     add("--encoder", choices=ENCODERS, help=encoder)
-    bands = f"number of bands of an encoder by band (default: {network_class.Config.bands}{or_first})"
+    bands = f"number of bands of --encoder bands (default: {network_class.Config.bands}{or_first})"
     add("--bands", type=int, metavar="N", help=bands)
     parser.set_defaults(bidirectional=False)
     if starts_from is not None:
@@ -211,7 +211,7 @@ def check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         if options.mix and name in options.given:
             parser.error(f"{flag(name)} has no effect with --mix: leave it out")
     if options.bidirectional and options.sequences == "songs":
-        parser.error("--sequences songs carries a state along, of which --bidirectional has none")
+        parser.error("--bidirectional has no state that --sequences songs could carry along: leave one of them out")
 
 
 # Of this call, not of the run: checkpoints do not keep them.

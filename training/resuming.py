@@ -32,7 +32,7 @@ def resumed_checkpoint(run: Run, options: argparse.Namespace) -> dict | None:
     if not {"options", "history", "trained_on", "command", *STATE} <= checkpoint.keys():
         raise UserError(f"{run.last}: expected a checkpoint to resume from, found one with weights only")
     if checkpoint.get("in_tune"):
-        raise UserError(f"{run.last}: the run's songs were brought in tune, which is no longer done: begin a new one")
+        raise UserError(f"{run.last}: the run's songs were brought in tune, which is no longer done: begin a new run")
     return checkpoint
 
 
@@ -82,6 +82,6 @@ def check_data(run: Run, checkpoint: dict, data: dict[str, str], options: argpar
     for what in [*before, *data]:
         if before.get(what) != data.get(what):
             raise UserError(
-                f"{run.last}: the run was started with other {what} than {options.dataset} and the options give now: "
-                "expected the same names and lengths"
+                f"{run.last}: expected the {what} that the run was started with, found others: names, lengths or "
+                f"shares differ in {options.dataset} or in the folders that options name"
             )

@@ -274,7 +274,9 @@ def test_resume_knows_its_songs_by_their_names_and_lengths_wherever_they_lie(tmp
 
     def told(what, *argv) -> bool:
         line = fails(capsys, main, *argv, *more)
-        return f"savedModel_feedforward_last.pt: the run was started with other {what} than moved" in line
+        return (
+            f"savedModel_feedforward_last.pt: expected the {what} that the run was started with, found others" in line
+        )
 
     for part in ("Mixtures", "Sources"):
         (tmp_path / "moved" / part / "Valid" / "dune").rename(tmp_path / "moved" / part / "Valid" / "other")

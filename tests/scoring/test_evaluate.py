@@ -308,9 +308,7 @@ def test_folders_of_estimates_without_a_song_in_common_are_told_before_scoring(
     monkeypatch.setattr(evaluate, "judge_songs", None)
     folders = [tmp_path / "ea", tmp_path / "eb"]
     line = fails(capsys, evaluate.main, data, "--output", tmp_path, "--checkpoint", "--estimates", *folders)
-    expected = (
-        f"{folders[0]} and {folders[1]}: expected estimates of the same songs, of one at least, found none in common"
-    )
+    expected = f"{folders[0]} and {folders[1]}: expected estimates of at least one song in common, found none"
     assert line == f"error: {expected}"
 
 

@@ -50,7 +50,9 @@ def test_two_stems_by_a_shell_pattern_stay_what_they_are(run):
     names = [f"song_{stem}.flac" for stem in ("accompaniment", "vocals")]
     before = [Path(name).read_bytes() for name in names]
     said = run(*names, status=1)
-    reason = "exists, and the input is a stem, too: --overwrite replaces it, --output writes elsewhere\n"
+    reason = (
+        "exists, and is a stem of an earlier run, as is the input: --overwrite replaces it, --output writes elsewhere\n"
+    )
     assert said.endswith(f"error: song_vocals.flac: {reason}")
     assert [Path(name).read_bytes() for name in names] == before
     run(*names, "--overwrite")

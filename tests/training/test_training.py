@@ -375,7 +375,8 @@ def test_a_plain_network_starts_from_a_plain_one(dataset, trained, tmp_path, cap
     argv = [str(dataset), *QUICK, "--plain", "--output", str(tmp_path)]
     line = fails(capsys, train_RNN.main, *argv, "--init", trained / "savedModel_feedforward_best.pt")
     assert (
-        "savedModel_feedforward_best.pt: expected a network that was trained with --plain, too, found another" in line
+        "savedModel_feedforward_best.pt: expected a network that was trained with --plain, too, found one without"
+        in line
     )
     assert train_feedforward.main([*argv, *AUDIO_OPTIONS, "--epochs", "1"]) == 0
     network = intercepted(monkeypatch, argv, train_RNN)["network"]
@@ -597,9 +598,9 @@ def test_a_network_that_no_checkpoint_gives_back_is_told_before_the_first_epoch(
     monkeypatch.setattr(train_feedforward, "FeedforwardNetwork", Own)
     line = fails(capsys, train_feedforward.main, dataset, "--output", tmp_path, *QUICK, *AUDIO_OPTIONS)
     assert line.startswith(
-        "error: feedforward network: expected one that its checkpoint gives back, found: Tensor on de"
+        "error: feedforward network: expected one that can be rebuilt from its checkpoint, found: Tensor on de"
     )
-    assert line.endswith("; tensors of its own must be parameters or, by register_buffer, buffers")
+    assert line.endswith("; its tensors must be parameters or buffers (register_buffer)")
     assert not list(tmp_path.glob("*.pt"))
 
 
