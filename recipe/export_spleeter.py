@@ -15,6 +15,9 @@ import tensorflow
 
 
 def main() -> int:
+    if len(sys.argv) != 2:
+        print("usage: export_spleeter.py OUTPUT.npz", file=sys.stderr)
+        return 2
     reader = tensorflow.train.load_checkpoint(str(Path(spleeter.__file__).parent / "pretrained_models/2stems/model"))
     names = [name for name in reader.get_variable_to_shape_map() if name.startswith(("conv2d", "batch_norm"))]
     np.savez(sys.argv[1], **{name: reader.get_tensor(name) for name in names if "Adam" not in name})

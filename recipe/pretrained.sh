@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
-# Trains networks for real songs: the single-frame one, from its weights the recurrent one, and from those of the
-# recurrent one the bidirectional one. What is there is kept, and a run that was stopped goes on.
+# Trains networks for real songs: the single-frame one, then the recurrent one from its weights, then the bidirectional
+# one from those of the recurrent one. Started again, it keeps what is there and continues a run that was stopped.
 #
 #   bash recipe/pretrained.sh DATA OUTPUT [--device cuda] [--bfloat16] [more options of both training scripts]
 #   PROCESSES=2 bash recipe/pretrained.sh DATA OUTPUT        # one for each core of a CPU, or each of several GPUs
 #
 # DATA holds songs/ (any layout that the training scripts read, such as MUSDB18-HQ or DSD100 as it was downloaded) and,
-# as far as there are any, taught/ (songs by label_songs.py), estimated/ (more of them, excerpts in mono), mir1k/
+# if there are any, taught/ (songs labelled by label_songs.py), estimated/ (more of them, excerpts in mono), mir1k/
 # (MIR-1K), voices/ (singing alone) and accompaniments/ (music without a voice). HOLD_OUT names songs or artists of
-# songs/ to validate on, one a line; without it, songs/ says itself which they are, and no folder's Test songs are trained
-# on, such as those of seventeen singers in mir1k/. LEAVE_OUT names others that are not to be trained on.
+# songs/ to validate on, one per line. Without it, those validate that the training scripts choose, and no folder's Test
+# songs are trained on, such as those of seventeen singers in mir1k/. LEAVE_OUT names others not to be trained on.
 set -euo pipefail
+if [ $# -lt 2 ]; then
+  echo "usage: [PROCESSES=N] bash recipe/pretrained.sh DATA OUTPUT [OPTIONS OF TRAINING], see recipe/README.md" >&2
+  exit 2
+fi
 data=$1 output=$2
 shift 2
 here=$(cd "$(dirname "$0")/.." && pwd)

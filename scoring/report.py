@@ -146,9 +146,7 @@ def _mir_eval_lines(report: dict) -> list[str]:
 def _scored(report: dict) -> str:
     """Which songs the figures describe."""
     scored = ", ".join(f"{source} of {number} songs" for source, number in report["songs scored"].items())
-    return (
-        f"Scored: {scored}. Only songs that every system has a score for count, so all figures describe the same ones."
-    )
+    return f"Scored: {scored}. Only songs with a score from every system count, so all figures describe the same songs."
 
 
 def _remarks(report: dict) -> list[str]:
