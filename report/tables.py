@@ -1,4 +1,4 @@
-"""Write what results/ says of the pretrained networks into the tables of README, docs and the model card.
+"""Write what results/ says of the pretrained networks and of speed into the tables of README, docs and model card.
 
     python report/tables.py
     python report/tables.py --check
@@ -25,6 +25,10 @@ from process.errors import UserError, command, whole_file  # noqa: E402
 
 SDR = "SDR v3 sources"
 README, RESULTS, CARD = "README.md", "docs/results.md", "pretrained/README.md"
+SEPARATION, SCALE = "docs/separation.md", "docs/scale.md"
+SPEED = "separation_speed.json"
+SONG = 240  # seconds, of the song that its times are of
+CORE_HOUR = 0.04  # USD, as in docs/scale.md
 FIVE_KEYS = "both 5 keys"  # is in an evaluation of its own
 SYSTEMS = {  # as tables name them -> as evaluate.py names them
     "mixture": "mixture",
@@ -185,6 +189,55 @@ def brightness_rows() -> list[Row]:
     ]
 
 
+def times() -> dict[str, dict]:
+    """Of whole processes: wall and processor seconds, by command."""
+    [found] = (value for name, value in result(SPEED).items() if name.startswith(f"song of {SONG} s"))
+    return found
+
+
+def time_rows() -> list[Row]:
+    """Wall time, the same relative to that of `import torch`, processor time."""
+    labels = {"import torch": "`import torch` alone", "Spleeter": "Spleeter, 2 stems"}
+    return [
+        (
+            labels.get(name, f"`{name}`"),
+            [f"{own['wall, s']:.1f}", f"{own['wall, times import torch']:.2f}", f"{own['processor, s']:.1f}"],
+        )
+        for name, own in times().items()
+    ]
+
+
+def memory_rows() -> list[Row]:
+    """Peak memory in MB."""
+    labels = {
+        "import torch": "`import torch` alone",
+        "1 minute": "song of 1 minute",
+        "2 hours": "song of 2 hours",
+        "10 minutes, --bidirectional": "song of 10 minutes, `--bidirectional`",
+        "10 minutes, --bidirectional --tta 5": "song of 10 minutes, `--bidirectional --tta 5`",
+    }
+    peak = result(SPEED)["peak memory, MB"]
+    return [(label, [f"{peak[name]:.0f}"]) for name, label in labels.items()]
+
+
+def hour_rows() -> list[Row]:
+    """Processor seconds and cost of an hour of sound: a process a song, and without loading torch."""
+    names = {
+        "single frame": "separate_feedforward.py",
+        "recurrent": "separate_RNN.py",
+        "recurrent, both directions": "separate_RNN.py --bidirectional",
+    }
+    seconds = {name: own["processor, s"] * 3600 / SONG for name, own in times().items()}
+    torch = seconds["import torch"]
+    rows = [(label, [priced(seconds[name]), priced(seconds[name] - torch)]) for label, name in names.items()]
+    return [*rows, ("Spleeter, 2 stems", [priced(seconds["Spleeter"]), ""])]
+
+
+def priced(seconds: float) -> str:
+    """Processor seconds of an hour of sound, and USD for 1000 hours."""
+    return f"{seconds:.0f} ({seconds * 1000 / 3600 * CORE_HOUR:.2f})"
+
+
 TABLES = (
     Table(README, "## How good it is", readme_rows),
     Table(CARD, "## What they are good at", card_rows),
@@ -195,6 +248,8 @@ TABLES = (
     Table(RESULTS, "### Both directions", both_ways_rows),
     Table(RESULTS, "### Weighted by the mixture", weighting_rows),
     Table(RESULTS, "## How bright the voice is", brightness_rows),
+    Table(SEPARATION, "## Time and memory", lambda: [*time_rows(), *memory_rows()]),
+    Table(SCALE, "## Separation", hour_rows),
 )
 
 

@@ -49,6 +49,21 @@ def test_a_new_score_is_told_and_then_written_wherever_it_stands(copy, capsys):
     assert len(changed) == 1
 
 
+def test_a_new_time_and_a_new_peak_of_memory_are_written(copy):
+    path = copy / "results" / "separation_speed.json"
+    speed = json.loads(path.read_text())
+    rows = speed["song of 240 s, stereo, 44100 Hz, whole process"]
+    rows["separate_RNN.py"] |= {"wall, s": 9.87, "wall, times import torch": 6.5, "processor, s": 12.0}
+    rows["import torch"]["processor, s"] = 2.0
+    speed["peak memory, MB"]["2 hours"] = 777.7
+    path.write_text(json.dumps(speed))
+    assert tables.main([]) == 0
+    separation, scale = ((copy / "docs" / name).read_text() for name in ("separation.md", "scale.md"))
+    assert "\n| `separate_RNN.py` | 9.9 | 6.50 | 12.0 |\n" in separation
+    assert "\n| song of 2 hours | 778 |\n" in separation
+    assert "\n| recurrent | 180 (2.00) | 150 (1.67) |\n" in scale  # 15 songs an hour, 0.04 USD for 3600 s
+
+
 def test_differences_are_those_of_the_songs_whichever_comes_first():
     folder, trained, both = "both_ways/musdb", "trained", "untrained bidirectional"
     tables.result.cache_clear()
