@@ -192,7 +192,8 @@ class StemFolder(Song):
         return np.stack([vocals + accompaniment, vocals])
 
     def stems(self) -> dict[str, np.ndarray]:
-        return {path.stem.lower(): wavread(path)[0] for path in (self.vocals, *self.others)}
+        others = {path.stem.lower(): wavread(path)[0] for path in self.others}
+        return {"vocals": wavread(self.vocals)[0], **others}  # whatever the voice's file is called
 
 
 class StemFile(OneFile):

@@ -118,6 +118,15 @@ def test_stems_without_a_mixture_are_added_up(tmp_path):
         find_songs(tmp_path)
 
 
+def test_the_voice_of_a_song_in_stems_is_the_voice_whatever_its_file_is_called(tmp_path):
+    parts = write_stems(tmp_path / "My Song", "song", "vocals", "drums", "bass")
+    (tmp_path / "My Song" / "vocals.wav").rename(tmp_path / "My Song" / "Lead Vox.wav")
+    (song,) = find_songs(tmp_path)["Test"]
+    stems = song.stems()
+    assert list(stems) == ["vocals", "bass", "drums"]
+    np.testing.assert_allclose(stems["vocals"].mean(axis=0), parts["vocals"], atol=1e-6)
+
+
 def test_pairs_of_files_and_what_has_no_partner(tmp_path):
     expected = {}
     for name, mix, voice in (("First Song", "_mix", "_vocals"), ("my_second", " - Mixture", " - Vocals")):
