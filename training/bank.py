@@ -24,6 +24,7 @@ from training.parallel import hidden
 
 FULL_SCALE = 32767
 EMPTY = -90.0  # dB below a sound's strongest frequency: a band in which nothing is louder was never recorded
+ROUNDING = 1e-8  # of a sound's power: less in the middle is what rounding leaves
 SOUNDING = 1e-3  # of the power of the loudest tenth of a second: what is softer is a rest
 AHEAD = 64  # songs that are decoded before the first of them is written
 
@@ -101,14 +102,19 @@ def fingerprint_of(songs: Sequence[Song]) -> str:
 
 
 def measure(waveform: np.ndarray, rate: int) -> tuple[float, float]:
-    """Level (RMS where it sounds) and bandwidth in Hz of waveform (channels, samples)."""
+    """Level (RMS where it sounds) and bandwidth in Hz of waveform (channels, samples).
+
+    What nothing is heard of in the middle, a constant or a channel and its opposite, has a level but no bandwidth.
+    """
     blocks = waveform[:, : waveform.shape[1] // (rate // 10) * (rate // 10)].reshape(len(waveform), -1, rate // 10)
     power = np.square(blocks, dtype=np.float64).mean(axis=(0, 2))  # of each tenth of a second
     if not power.size or power.max() == 0:
         return 0.0, 0.0
     frequencies, density = welch(waveform.mean(axis=0), rate, nperseg=min(2048, waveform.shape[1]))
-    heard = density > density.max() * 10 ** (EMPTY / 10)
-    return float(np.sqrt(power[power > power.max() * SOUNDING].mean())), float(frequencies[heard].max())
+    level = float(np.sqrt(power[power > power.max() * SOUNDING].mean()))
+    if density.max() * rate < power.max() * ROUNDING:
+        return level, 0.0
+    return level, float(frequencies[density > density.max() * 10 ** (EMPTY / 10)].max())
 
 
 def _decode(songs: Sequence[Song], file) -> Iterator[Parts]:

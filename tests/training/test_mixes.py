@@ -173,6 +173,8 @@ def test_level_is_that_of_what_sounds_and_bandwidth_ends_where_nothing_does():
     _, bandwidth = measure(sound[None], 16000)
     assert bandwidth == pytest.approx(6000, abs=200)
     assert measure(np.zeros((2, 16000)), 16000) == (0, 0)
+    for nothing_in_the_middle in (np.stack([sound, -sound]), np.full((1, 16000), 0.1, np.float32)):
+        assert measure(nothing_in_the_middle, 16000) == (pytest.approx(0.1, rel=0.01), 0)
 
 
 # ---------------------------------------------------------------------------------------------- playing
