@@ -54,7 +54,7 @@ def find_estimates(folder: Path, songs: Sequence[Song]) -> dict[str, Estimate]:
     found: dict[tuple[str, str], dict[Path, tuple[int, int]]] = {}  # (song, part) -> file -> (how plainly, how deep)
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if path.suffix.lower() not in SUFFIXES or any(name.startswith(".") for name in inside.parts):
+        if path.suffix.lower() not in SUFFIXES or any(name.startswith(".") for name in inside.parts) or path.is_dir():
             continue
         name, places = _key(inside.stem), [_key(place) for place in inside.parts[:-1]]
         near = [key for key in keys if any(key in text for text in (name, *places))]

@@ -237,19 +237,20 @@ def apart(folder: str | Path, found: list[Song], splits: dict[str, list[Song]]) 
 
 
 def find_sounds(root: str | Path, kind: type[Voice]) -> list[Song]:
-    """All sound files below a folder, sorted, as songs of this kind.
+    """All sound files below a folder, sorted, without hidden ones, as songs of this kind.
 
     Raises UserError if there are none, and for a voice whose name says that it is a mixture or an accompaniment.
     """
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder")
-    places = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
-    paths = [path for place in places for path in sound_files(place)]
+    inner = sorted(path for path in root.rglob("*") if path.is_dir())
+    shown = [path for path in inner if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    paths = [path for place in (root, *shown) for path in sound_files(place)]
     if not paths:
         raise UserError(f"{root}: expected sound files ({', '.join(SOUND_SUFFIXES)}), found none")
     for path in paths if kind is Voice else ():
         for part in (part_named(name_in_folder(path)), part_named(pair_of(path)[1])):
             if part in (MIXTURE, ACCOMPANIMENT):
                 raise UserError(f"{path}: expected a voice without accompaniment, found a file named like the {part}")
-    return [kind.open(str(path.relative_to(root).with_suffix("")), path) for path in paths]
+    return [kind.open(printable(path.relative_to(root).with_suffix("").as_posix()), path) for path in paths]

@@ -94,7 +94,7 @@ def inside(folder: Path, *names: str) -> Path:
 def sound_files(folder: Path, suffixes: Sequence[str] = SOUND_SUFFIXES) -> list[Path]:
     """Sound files in `folder`, sorted, without hidden ones; none if there is no such folder."""
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in suffixes)
-    return [path for path in paths if not path.name.startswith(".")]
+    return [path for path in paths if not path.name.startswith(".") and not path.is_dir()]  # as an album in '2010.FLAC'
 
 
 def folders(parent: Path) -> list[Path]:

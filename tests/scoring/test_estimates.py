@@ -113,6 +113,10 @@ def test_a_song_may_be_called_like_the_file_of_its_mixture(tmp_path, mixture, na
     assert found(tmp_path, file, mixture, songs=[song_of("One", mixture)]) == {"One": (file, None)}
 
 
+def test_a_folder_named_like_a_sound_is_no_estimate(tmp_path):
+    assert found(tmp_path, "One.wav/notes.txt", "One/vocals.wav") == {"One": ("One/vocals.wav", None)}
+
+
 def test_the_datasets_own_files_are_no_estimates(tmp_path):
     song = Song("One", tmp_path / "One" / "mixture.wav", tmp_path / "One" / "vocals.wav", RATE, 1, 1)
     assert found(tmp_path, "One/vocals.wav", "One/mixture.wav", songs=[song]) == {}

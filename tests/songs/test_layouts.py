@@ -1,5 +1,6 @@
 """Finding songs in every layout, and dividing them."""
 
+import os
 import shutil
 import subprocess
 import unicodedata
@@ -10,7 +11,8 @@ import pytest
 from helpers import RATE, make_song, needs_ffmpeg, write_song, write_stem_file, write_stems
 
 from process.errors import UserError
-from songs.layouts import find_songs, read_dataset
+from songs.layouts import find_songs, find_sounds, read_dataset
+from songs.song import Voice
 from util import wavread, wavwrite
 
 
@@ -381,3 +383,22 @@ def test_stem_files_need_ffmpeg(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="expected the programs ffmpeg and ffprobe to be installed"):
         find_songs(tmp_path)
+
+
+def test_folders_named_like_sounds_are_folders_and_hidden_ones_are_left_out(tmp_path):
+    for name in ("Ann - Songs 2010.FLAC/one", ".stversions/old", "two"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        wavwrite(tmp_path / f"{name}.wav", np.ones(99), RATE)
+    assert [song.name for song in find_sounds(tmp_path, Voice)] == ["two", "Ann - Songs 2010.FLAC/one"]
+    (tmp_path / "two.wav").unlink()
+    write_stems(tmp_path / "Ann - Songs 2010.FLAC", "song", "mixture", "vocals")
+    dataset = read_dataset(tmp_path)
+    assert [song.name for song in dataset.songs["Test"]] == ["Ann - Songs 2010.FLAC"] and not dataset.errors
+    assert list(dataset.unused) == [tmp_path / "Ann - Songs 2010.FLAC" / "one.wav"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_names_of_voices_are_text_even_if_those_of_their_files_are_not(tmp_path):
+    wavwrite(tmp_path / "x.wav", np.ones(99), RATE)
+    (tmp_path / "x.wav").rename(tmp_path / os.fsdecode(b"caf\xe9.wav"))
+    assert [song.name for song in find_sounds(tmp_path, Voice)] == ["caf\\udce9"]
