@@ -26,6 +26,7 @@ from scipy.signal import butter, sosfilt
 
 from process.commandline import parser_from
 from process.errors import UserError, command
+from process.locking import LOCK, only_writer
 from util import AudioConfig, istft, stft, wavwrite
 
 RATE = AudioConfig().sample_rate
@@ -312,20 +313,20 @@ def main(argv: list[str] | None = None) -> None:
     for name, least, most in (("songs", 3, 999), ("seconds", 5, 600), ("seed", 0, 2**32)):
         if not least <= getattr(options, name) <= most:
             parser.error(f"--{name} must be from {least} to {most}, found {getattr(options, name)}")
-    target = options.target
-    part = target / ".part"  # an incomplete dataset never appears under its final names
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        if any(target.iterdir()):
-            raise UserError(f"{target}: expected a new or empty folder, found files in it")
+    with only_writer(options.target) as target:
+        part = target / ".part"  # an incomplete dataset never appears under its final names
+        there = {path.name for path in target.iterdir()} - {LOCK, part.name}  # which a killed run may have left
+        if there:
+            raise UserError(f"{target}: expected a new or empty folder, found '{min(there)}' in it")
         try:
+            shutil.rmtree(part, ignore_errors=True)
             write_dataset(part, options)
             for folder in sorted(part.iterdir()):
                 folder.rename(target / folder.name)
+        except OSError as error:
+            raise UserError(f"{target}: cannot be written: {error.strerror or error}") from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written: {error.strerror or error}") from error
     print(f"{options.songs} songs of {options.seconds:g} seconds in {target}")
 
 

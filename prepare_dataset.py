@@ -146,10 +146,10 @@ def read_manifest(target: Path, settings: dict) -> dict[str, dict]:
     """The songs that an earlier run with the same settings finished. Raises UserError if `target` is anything else."""
     path = target / MANIFEST
     if not path.exists():
-        if target.exists() and not (target.is_dir() and {file.name for file in target.iterdir()} <= {LOCK}):
-            raise UserError(
-                f"{target}: expected a new or empty folder, or a dataset to go on with, found something else"
-            )
+        there = {file.name for file in target.iterdir()} - {LOCK} if target.is_dir() else set()
+        if there or (target.exists() and not target.is_dir()):
+            found = f"'{min(there)}' in it" if there else "a file"
+            raise UserError(f"{target}: expected a new or empty folder, or a dataset to go on with, found {found}")
         return {}
     try:
         manifest = json.loads(path.read_text())

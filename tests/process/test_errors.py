@@ -410,5 +410,11 @@ def test_ctrl_c_exits_with_130(dataset, tmp_path, monkeypatch, capsys):
 def test_demo_dataset_never_goes_into_a_folder_that_is_not_empty(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     line = fails(capsys, make_demo_dataset.main, tmp_path)
-    assert f"{tmp_path}: expected a new or empty folder, found files in it" in line
+    assert f"{tmp_path}: expected a new or empty folder, found 'mine.txt' in it" in line
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_demo_dataset_takes_the_place_of_one_that_was_killed(tmp_path):
+    (tmp_path / ".part" / "Mixtures" / "Train" / "singer01_male").mkdir(parents=True)
+    assert make_demo_dataset.main([str(tmp_path), "--songs", "3", "--seconds", "5"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Mixtures", "Sources"]
