@@ -161,7 +161,8 @@ def main(argv: list[str] | None = None) -> None:
         files |= part
     archive = Path(f"{folder}.zip")
     with whole_file(archive) as temporary:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
+        # Files need not have a time that zip files know: copies made by some programs are of 1970.
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as packed:
             for name, path in files.items():
                 packed.write(path, f"{folder}/{name}")
         check_runs(temporary, folder)

@@ -1,6 +1,7 @@
 """The zip that is handed in: what is in it, what is not, and that it runs from where it is unpacked."""
 
 import json
+import os
 import shutil
 import unicodedata
 import zipfile
@@ -74,6 +75,13 @@ def test_zip_runs_from_where_it_is_unpacked(submission, capsys):
     assert not [name for name in inside if name.startswith(kept_out)]
     with zipfile.ZipFile("Zhiyao_King_Duan_HW5.zip") as archive:
         assert archive.read("Zhiyao_King_Duan_HW5/report.pdf") == b"%PDF-1.4 my report"
+
+
+def test_files_older_than_zip_files_are_packed(submission, monkeypatch):
+    monkeypatch.setattr(package_submission, "check_runs", lambda *_: None)
+    os.utime("mine.pdf", (0, 0))
+    assert package_submission.main(["Zhiyao", "Duan", "--report", "mine.pdf"]) == 0
+    assert "report.pdf" in packed("Zhiyao_Duan_HW5")
 
 
 def test_everything_is_packed_on_request(submission, monkeypatch):
