@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from process.errors import UserError
+from process.errors import UserError, lack_of_memory
 
 
 def choose_device(name: str) -> torch.device:
@@ -37,10 +37,12 @@ def _be_exact() -> None:
 
 @contextlib.contextmanager
 def device_errors(device: torch.device) -> Iterator[None]:
-    """Raise UserError for what a GPU cannot do: hold more than its memory and, on Apple's (mps), all that fails."""
+    """Raise UserError where memory is lacking, on any device, and on Apple's GPUs (mps) for all that fails."""
     try:
         yield
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, MemoryError) as error:
+        if lack := lack_of_memory(error):
+            raise UserError(lack) from error
         if device.type != "mps" and not isinstance(error, torch.OutOfMemoryError):
             raise
         raise UserError(f"--device {device}: {str(error).splitlines()[0]} (--device cpu always works)") from error

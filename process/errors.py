@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import os
+import re
 import sys
 import tempfile
 import zlib
@@ -52,6 +53,11 @@ def command(main: Callable[..., None]) -> Callable[..., int]:
         except OSError as error:
             print(f"error: {printable(in_words(error))}", file=sys.stderr)
             return 1
+        except (MemoryError, RuntimeError) as error:
+            if not (lack := lack_of_memory(error)):
+                raise
+            print(f"error: {lack}", file=sys.stderr)
+            return 1
         except UserError as error:
             # One raised in a data loader's process arrives with that process's traceback in front.
             text = str(error)
@@ -67,6 +73,15 @@ def command(main: Callable[..., None]) -> Callable[..., int]:
         return 0
 
     return run
+
+
+def lack_of_memory(error: Exception) -> str:
+    """What to tell of an error of numpy, or of torch on the CPU, if memory was lacking; '' if it was another one."""
+    text = str(error)
+    if not isinstance(error, MemoryError) and "DefaultCPUAllocator: " not in text:
+        return ""
+    detail = re.split("MemoryError: |allocate memory: ", text)[-1].partition("\n")[0]  # perhaps behind a traceback
+    return f"not enough memory: {detail}".rstrip(": ")
 
 
 def in_words(error: Exception) -> str:

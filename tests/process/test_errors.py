@@ -9,10 +9,12 @@ import soundfile
 import torch
 from helpers import AUDIO_OPTIONS, QUICK, RATE, fails, make_song, write_dataset, write_song
 
+import Data
 import evaluate
 import make_demo_dataset
 import separate_feedforward
 import separate_RNN
+import separation.command
 import train_feedforward
 import train_RNN
 from Model import FeedforwardConfig, FeedforwardNetwork
@@ -418,3 +420,25 @@ def test_demo_dataset_takes_the_place_of_one_that_was_killed(tmp_path):
     (tmp_path / ".part" / "Mixtures" / "Train" / "singer01_male").mkdir(parents=True)
     assert make_demo_dataset.main([str(tmp_path), "--songs", "3", "--seconds", "5"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["Mixtures", "Sources"]
+
+
+HUGE = 10**15  # samples
+
+
+@pytest.mark.parametrize("allocate", [np.empty, torch.empty])
+def test_lack_of_memory_ends_in_one_line(dataset, trained, tmp_path, capsys, monkeypatch, allocate):
+    """Where songs are shown, and where one of several is separated, which spoils no other."""
+    monkeypatch.setattr(Data, "inspect", lambda *_: allocate(HUGE))
+    line = fails(capsys, Data.main, dataset)
+    assert "not enough memory: " in line and "llocate" in line
+
+    def separate_song(network, audio, job, *_):
+        allocate(HUGE if "ember" in job.source else 1)
+        return 1.0, 1.0, 1.0
+
+    monkeypatch.setattr(separation.command, "separate_song", separate_song)
+    argv = [dataset / "Mixtures" / "Test", "--output", tmp_path, "--quiet"]
+    argv += ["--checkpoint", trained / "savedModel_RNN_best.pt"]
+    assert separate_RNN.main([str(argument) for argument in argv]) == 1
+    first, last = capsys.readouterr().err.strip().splitlines()
+    assert "not enough memory: " in first and "1 of 2 songs were not separated" in last
