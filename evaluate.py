@@ -12,7 +12,6 @@ import collections
 import contextlib
 import dataclasses
 import os
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -22,7 +21,7 @@ import process.start  # noqa: F401  (first, while nothing has been imported)
 from Model import FeedforwardNetwork
 from Model_RNN import BidirectionalNetwork, RecurrentNetwork
 from networks.hearing import KEYS
-from process.commandline import named_path, parser_from, renamed
+from process.commandline import named_path, parser_from, renamed, typed
 from process.devices import choose_device
 from process.errors import UserError, command
 from process.locking import only_writer
@@ -135,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
     with contextlib.ExitStack() as stack:
         for folder in {folder.resolve(): folder for folder in (options.output, options.page) if folder}.values():
             stack.enter_context(only_writer(folder))
-        evaluate(options, shlex.join(["evaluate.py", *(sys.argv[1:] if argv is None else argv)]))
+        evaluate(options, typed("evaluate.py", argv))
 
 
 def evaluate(options: argparse.Namespace, typed: str) -> None:

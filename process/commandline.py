@@ -6,6 +6,7 @@ Help texts follow argparse's own: lower case, no full stop, each complete in its
 
 import argparse
 import inspect
+import shlex
 import sys
 import textwrap
 from pathlib import Path
@@ -46,6 +47,11 @@ def renamed(parser: argparse.ArgumentParser, old: str, new: str) -> None:
     """Make an option's old name an error. It is not in --help."""
     none = argparse.SUPPRESS
     parser.add_argument(old, action=Renamed, const=new, nargs="?", dest=none, default=none, help=none)
+
+
+def typed(script: str, argv: list[str] | None) -> str:
+    """A script's command line as it can be typed again. argv: what main() was given, None for the process's own."""
+    return shlex.join([script, *(sys.argv[1:] if argv is None else argv)])
 
 
 def named_path(text: str) -> tuple[str, Path]:

@@ -172,10 +172,10 @@ def main(argv: list[str] | None = None) -> None:
     table = options.data / "taught.csv"
     done = set()
     if table.exists():
-        with table.open(newline="") as file:
+        with table.open(newline="", encoding="utf-8") as file:
             done = {row["song"] for row in csv.DictReader(file)}
     names = [field.name for field in dataclasses.fields(Row)]
-    with table.open("a", newline="") as file:
+    with table.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names)
         if not file.tell():  # at the end, which is the beginning
             writer.writeheader()

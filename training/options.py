@@ -1,15 +1,13 @@
 """The options of train_feedforward.py and train_RNN.py."""
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from networks.encoders import ENCODERS
-from process.commandline import parser_from, renamed
+from process.commandline import parser_from, renamed, typed
 from songs.layouts import add_dataset_arguments
 from training.files import Run
 from training.mixes import folder_and_share
@@ -186,7 +184,7 @@ def parse_options(
         setattr(options, name, value)
     options.data = {}  # fingerprints of its songs
     options.before = ""  # training data of the checkpoint that the run starts from
-    options.command = shlex.join([f"train_{network_class.name}.py", *(sys.argv[1:] if argv is None else argv)])
+    options.command = typed(f"train_{network_class.name}.py", argv)
     return options
 
 

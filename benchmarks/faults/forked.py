@@ -31,6 +31,7 @@ sys.path[:0] = [str(ROOT)]
 import soundfile  # noqa: E402
 import torch  # noqa: E402
 
+from process.commandline import typed  # noqa: E402
 from process.errors import make_folder, whole_file  # noqa: E402
 from scoring.report import code_version  # noqa: E402
 
@@ -212,10 +213,9 @@ LIMITS = {"limits": f"{SECONDS} s of processor time, {BYTES >> 20} MB"}
 
 def write_report(what: str, report: dict, path: Path | None, argv: list[str] | None) -> str:
     """A campaign's counts, with its command, commit and versions, as text. Written to a file if one is given."""
-    arguments = sys.argv[1:] if argv is None else argv
     facts = {
         "what": what,
-        "command": " ".join(["python", f"benchmarks/faults/{Path(sys.argv[0]).name}", *arguments]),
+        "command": f"python {typed(f'benchmarks/faults/{Path(sys.argv[0]).name}', argv)}",
         "commit": code_version(),
         "machine": f"{platform.system()}, {os.cpu_count()} cores",
         "versions": {

@@ -25,7 +25,7 @@ import mir_eval
 import numpy as np
 from tqdm import tqdm
 
-from process.commandline import parser_from
+from process.commandline import parser_from, typed
 from process.errors import command, whole_file
 from scoring.bss_eval import bss_eval_framewise, bss_eval_images, bss_eval_sources
 from scoring.report import code_version
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
     own = float(np.median(seconds["bss_eval_sources"]))
     report = {
         "data": f"{len(songs)} songs, {sum(s.shape[1] / rate for rate, s in songs) / 60:.1f} minutes, two mono sources",
-        "command": " ".join(["benchmarks/speed/bss_eval.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": typed("benchmarks/speed/bss_eval.py", argv),
         "commit": code_version(),
         "repeats": options.repeats,
         "seconds of CPU, median of the repeats": {name: round(float(np.median(s)), 3) for name, s in seconds.items()},

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 
 import evaluate
-from process.commandline import parser_from
+from process.commandline import parser_from, typed
 from process.errors import command, whole_file
 from scoring.report import code_version
 from songs.layouts import find_songs
@@ -72,11 +72,11 @@ def main(argv: list[str] | None = None) -> None:
         if status:
             sys.exit(status)
         used = processor_seconds() - before
-        found = json.loads((results / "evaluation.json").read_text())
+        found = json.loads((results / "evaluation.json").read_text(encoding="utf-8"))
     report = {
         "data": f"{options.songs} songs of {SECONDS} s at {RATE} Hz",
         "systems": list(found["systems"]),
-        "command": " ".join(["benchmarks/speed/evaluation.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": typed("benchmarks/speed/evaluation.py", argv),
         "commit": code_version(),
         "cores": os.cpu_count(),
         "processor seconds of all processes, with pictures": round(used, 1),

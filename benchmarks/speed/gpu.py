@@ -33,7 +33,7 @@ import torch
 import train_feedforward
 import train_RNN
 from benchmarks.speed.separation import CHANNELS, RATE, write_song
-from process.commandline import parser_from
+from process.commandline import parser_from, typed
 from process.devices import choose_device
 from process.errors import UserError, command, whole_file
 from scoring.report import code_version
@@ -216,7 +216,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     device, started = choose_device(options.device), time.monotonic()
     report: dict[str, Any] = {
-        "command": " ".join(["benchmarks/speed/gpu.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": typed("benchmarks/speed/gpu.py", argv),
         "commit": code_version(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "cores": os.cpu_count(),

@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from Model_RNN import RecurrentNetwork  # noqa: E402
 from networks.packing import packed  # noqa: E402
-from process.commandline import parser_from  # noqa: E402
+from process.commandline import parser_from, typed  # noqa: E402
 from process.errors import command, whole_file  # noqa: E402
 from scoring.report import code_version  # noqa: E402
 from separation.separate import PRETRAINED  # noqa: E402
@@ -220,7 +220,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     started = time.perf_counter()
     report: dict[str, Any] = {
-        "command": " ".join(["python benchmarks/speed/separation.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": f"python {typed('benchmarks/speed/separation.py', argv)}",
         "commit": code_version(),
         "cores": os.cpu_count(),
         "load at the start": round(os.getloadavg()[0], 1),

@@ -42,7 +42,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import train_feedforward
 import train_RNN
 from benchmarks.speed.on_device import LEARNING_RATE, TIMES, Some, optimizer_of, speed_on
-from process.commandline import parser_from
+from process.commandline import parser_from, typed
 from process.errors import command, whole_file
 from scoring.report import code_version
 from sound.resampling import resample
@@ -246,7 +246,7 @@ def main(argv: list[str] | None = None) -> None:
     options, rest = parser.parse_known_args(argv)
     rest = [word for word in rest if word != "--"]
     report: dict[str, Any] = {
-        "command": " ".join(["benchmarks/speed/training.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": typed("benchmarks/speed/training.py", argv),
         "commit": code_version(),
         "cores": os.cpu_count(),
         "torch": torch.__version__,

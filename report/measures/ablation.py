@@ -21,20 +21,23 @@ sys.path.insert(0, str(ROOT))
 import process.start  # noqa: E402, F401  (first, while nothing has been imported)
 
 from process.commandline import parser_from  # noqa: E402
-from process.errors import command, make_folder, whole_file  # noqa: E402
+from process.errors import UserError, command, make_folder, whole_file  # noqa: E402
 from training.files import Run  # noqa: E402
 from util import load_checkpoint  # noqa: E402
 
 
 def run(script: str, *arguments: str) -> None:
-    subprocess.run([sys.executable, str(ROOT / script), *arguments], check=True, stdout=sys.stderr)
+    """Run a script, which tells why it fails. Raises UserError if it does."""
+    status = subprocess.run([sys.executable, str(ROOT / script), *arguments], stdout=sys.stderr).returncode
+    if status:
+        raise UserError(f"{shlex.join([script, *arguments])}: expected it to succeed, found exit status {status}")
 
 
 def score(arguments: list[str], checkpoint: Path) -> tuple[str, float]:
     """Evaluate a checkpoint with evaluate.py. Returns the name of the score and its value in dB."""
     output = checkpoint.parent / f"evaluation_{Path(arguments[0]).name}"
     run("evaluate.py", *arguments, "--checkpoint", f"network={checkpoint}", "--output", str(output))
-    report = json.loads((output / "evaluation.json").read_text())
+    report = json.loads((output / "evaluation.json").read_text(encoding="utf-8"))
     data = Path(arguments[0]).name
     if "MIR-1K" in report:
         return f"{data}: GNSDR v2.1", report["MIR-1K"]["network"]["GNSDR v2.1"]
@@ -43,11 +46,14 @@ def score(arguments: list[str], checkpoint: Path) -> tuple[str, float]:
 
 def add_row(path: Path, row: dict) -> None:
     """Add a row to a CSV file. A new column is empty in earlier rows."""
-    rows = list(csv.DictReader(path.open(newline=""))) if path.exists() else []
+    rows = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
     rows.append(row)
     make_folder(path.parent)
     columns = list(dict.fromkeys(column for own in rows for column in own))
-    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
+    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
@@ -64,9 +70,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("command", nargs="+", help="training script and its arguments, after --")
     options = parser.parse_args(argv)
     script, *arguments = options.command
+    if "--output" not in arguments[:-1]:
+        parser.error("expected --output FOLDER among the training script's arguments")
+    folder = Path(arguments[arguments.index("--output") + 1])
 
     run(script, *arguments)
-    folder = Path(arguments[arguments.index("--output") + 1])
     trained = Run(
         folder, Path(script).stem.removeprefix("train_") + "_bidirectional" * ("--bidirectional" in arguments)
     )

@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from process.commandline import parser_from
+from process.commandline import parser_from, typed
 from process.errors import UserError, command, make_folder, whole_file
 from report.measures.discussion import NETWORKS, SECOND_VOICE, add_network_arguments, load_networks
 from report.measures.facts import chosen_songs
@@ -218,7 +218,7 @@ def main(argv: list[str] | None = None) -> None:
         "data": Path(options.dataset).name,
         "songs": len(songs),
         "excerpts": len(table),
-        "command": " ".join(["report/measures/cases.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": typed("report/measures/cases.py", argv),
         "commit": code_version(),
         "cases": {},
     }

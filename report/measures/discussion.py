@@ -29,7 +29,7 @@ from Model_RNN import RecurrentNetwork
 from networks.bands import BandJoin, BandSplit, band_edges
 from networks.conv import ConvJoin, ConvSplit
 from networks.mixing import Mixer
-from process.commandline import parser_from
+from process.commandline import parser_from, typed
 from process.errors import UserError, command, make_folder, whole_file
 from report.measures.facts import chosen_songs
 from report.measures.leakage import (
@@ -306,7 +306,7 @@ def main(argv: list[str] | None = None) -> None:
         "phase": phase(songs, all_masks, audio),
         "blocks": blocks(songs, audio.sample_rate),
         "above the network's band": above_band(songs, files, audio) if songs[0].rate > audio.sample_rate else [],
-        "command": " ".join(["report/measures/discussion.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": typed("report/measures/discussion.py", argv),
         "commit": code_version(),
     }
     make_folder(options.output)

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
+from process.commandline import typed
 from process.errors import UserError, whole_file
 from scoring.report import code_version
 from songs.layouts import find_songs
@@ -39,7 +39,7 @@ def best_of() -> dict[str, tuple[torch.nn.Module, AudioConfig]]:
 
 def write_facts(path: Path, script: str, **facts: Any) -> None:
     """Write what a script of report/measures found into a JSON file, with its command line and the commit."""
-    command = " ".join([f"python report/measures/{script}", *sys.argv[1:]])
+    command = f"python {typed(f'report/measures/{script}', None)}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps({"command": command, "commit": code_version(), **facts}, indent=2) + "\n")

@@ -37,12 +37,14 @@ def test_a_song_is_played_so_many_cents_higher(monkeypatch, cents):
     assert 1200 * np.log2(found / 440) == pytest.approx(cents, abs=1)
 
 
-def test_tuning_command(tmp_path):
+def test_tuning_command(tmp_path, monkeypatch):
     network = FeedforwardNetwork(FeedforwardConfig(bins=129, hidden=8, code=4))
     save_checkpoint(tmp_path / "one.pt", network, AudioConfig(8000, 256, 64), name=network.name)
     write_stems(tmp_path / "songs" / "one", "one", "vocals", "other")
     output = tmp_path / "found.json"
     songs = str(tmp_path / "songs")
+    monkeypatch.setattr("sys.argv", ["tuning.py", "my songs"])
     assert tuning.main([songs, "--checkpoint", f"mine={tmp_path / 'one.pt'}", "--output", str(output)]) == 0
     found = json.loads(output.read_text())
+    assert found["command"] == "python report/measures/tuning.py 'my songs'"
     assert found["songs"] == 1 and list(found["mean SDR v3"]["mine"]) == list(map(str, tuning.CENTS))
