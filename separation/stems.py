@@ -17,7 +17,7 @@ import torch
 from process.ahead import made_ahead
 from process.errors import UserError, named_together
 from separation.separator import SEGMENT, Block, Each, Separator
-from sound.encoding import ENCODERS, create_with_ffmpeg, rate_to_write, resampled
+from sound.encoding import ENCODERS, bitrate_to_write, create_with_ffmpeg, rate_to_write, resampled
 from sound.ffmpeg import ffmpeg_is_there, listed, open_with_ffmpeg, probe
 from sound.files import UnknownFormat, open_sound
 from sound.samples import BITS, Sound, SoundInfo, round_to_bits
@@ -134,6 +134,12 @@ def _write_stems(
             for stem, target in job.targets.items()
         }
         rates = {rate_to_write(target, sound.info.rate) for target in job.targets.values()} - {sound.info.rate}
+        if job.bitrate:
+            target = next(iter(job.targets.values()))  # all are of one format
+            rate = rate_to_write(target, sound.info.rate)
+            found = bitrate_to_write(target, rate, sound.info.channels, job.bitrate)
+            if found != job.bitrate:
+                first(f"{job.source}: stems have {found} kb/s, since their format lacks {job.bitrate} kb/s for this song")
         if rates:
             first(
                 f"{job.source}: stems have {rates.pop()} Hz, since their format lacks the song's {sound.info.rate} Hz"

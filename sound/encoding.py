@@ -14,10 +14,11 @@ from process.errors import UserError, whole_file
 from sound.resampling import Resampler
 from sound.tag_writing import write_tags
 from sound.tags import Tags
-from sound.writing import SoundWriter
+from sound.writing import SoundWriter, mp3_bitrates
 
 ENCODERS = {".m4a": ("aac", "ipod", 256), ".opus": ("libopus", "opus", 160)}  # ffmpeg's encoder and container, kb/s
 MOST_OPUS = 256  # kb/s a channel, of libopus
+MOST_AAC = 6  # bits a sample of a channel: 6144 a frame of 1024
 LOSSY = (".mp3", *ENCODERS)  # those whose bit rate can be chosen
 RATES = {  # Hz; Opus always plays at 48 kHz
     ".mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
@@ -33,6 +34,16 @@ CONFUSED = {".opus": (5, 7)}  # numbers of channels whose order ffmpeg's encoder
 def rate_to_write(path: str | Path, rate: int) -> int:
     """The sample rate of a file that is to hold sound of this rate, in Hz: another one where the format lacks it."""
     return rate if rate in RATES.get(Path(path).suffix.lower(), (rate,)) else ANY_RATE
+
+
+def bitrate_to_write(path: str | Path, rate: int, channels: int, bitrate: int) -> int:
+    """The bit rate in kb/s of a lossy file for which this one is asked: the nearest that its format has."""
+    lowest, highest = {
+        ".mp3": mp3_bitrates(rate),
+        ".m4a": (1, MOST_AAC * rate * channels // 1000),
+        ".opus": (1, MOST_OPUS * channels),
+    }[Path(path).suffix.lower()]
+    return min(max(lowest, bitrate), highest)
 
 
 @contextlib.contextmanager
@@ -83,7 +94,9 @@ def create_with_ffmpeg(
         limits = "ffmpeg keeps the order of up to 8 channels" + (", but not of 5 or 7" if suffix in CONFUSED else "")
         raise UserError(f"{path}: cannot be written ({rate} Hz, {channels} channels): {limits}")
     source = ["-f", "f32le", "-ar", str(rate), "-ac", str(channels), "-channel_layout", LAYOUTS[channels]]
-    kilobits = min(bitrate or usual, MOST_OPUS * channels) if suffix == ".opus" else bitrate or usual
+    kilobits = bitrate or usual
+    if suffix == ".opus":  # libopus refuses more, while AAC's encoder takes the most that it can
+        kilobits = bitrate_to_write(path, rate, channels, kilobits)
     target = ["-c:a", encoder, "-b:a", f"{kilobits}k", "-f", container]
     with (
         whole_file(path, waiting) as temporary,

@@ -157,11 +157,16 @@ def create_sound(
         _check_end(temporary, path, writer.samples)
 
 
+def mp3_bitrates(rate: int) -> tuple[int, int]:
+    """The lowest and the highest bit rate of MP3 at this sample rate, in kb/s."""
+    return MP3_BITRATES[0 if rate >= 32000 else 1 if rate >= 16000 else 2]
+
+
 def mp3_quality(rate: int, bitrate: int | None) -> dict[str, Any]:
     """libsndfile's options for MP3 of a bit rate in kb/s, or of the best quality, in which the bit rate varies."""
     if bitrate is None:
         return {"bitrate_mode": "VARIABLE", "compression_level": 0.0}
-    lowest, highest = MP3_BITRATES[0 if rate >= 32000 else 1 if rate >= 16000 else 2]
+    lowest, highest = mp3_bitrates(rate)
     level = (highest - bitrate) / (highest - lowest)
     return {"bitrate_mode": "CONSTANT", "compression_level": min(max(level, 0.0), LOWEST_MP3)}
 

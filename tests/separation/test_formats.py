@@ -9,7 +9,7 @@ from helpers import fails, make_song, needs_ffmpeg
 
 import separate_RNN
 from process.errors import UserError
-from sound.encoding import create_with_ffmpeg, rate_to_write
+from sound.encoding import bitrate_to_write, create_with_ffmpeg, rate_to_write
 from sound.ffmpeg import open_with_ffmpeg
 from sound.resampling import resample
 from sound.tag_reading import read_tags, written_here
@@ -66,6 +66,29 @@ def test_opus_has_its_highest_bit_rate_for_all_above(tmp_path, channels):
             file.write(sound)
     sizes = [path.stat().st_size for path in tmp_path.iterdir()]
     assert len(sizes) == 2 and max(sizes) < 1.01 * min(sizes)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "channels", "asked", "written"),
+    [
+        ("a.mp3", 44100, 2, 320, 320),
+        ("a.MP3", 44100, 2, 512, 320),
+        ("a.mp3", 44100, 2, 8, 32),
+        ("a.mp3", 8000, 1, 128, 64),
+        ("a.m4a", 44100, 2, 512, 512),
+        ("a.m4a", 44100, 1, 512, 264),
+        ("a.opus", 48000, 1, 512, 256),
+    ],
+)
+def test_bit_rates_that_formats_lack(name, rate, channels, asked, written):
+    assert bitrate_to_write(name, rate, channels, asked) == written
+
+
+def test_a_bit_rate_that_the_format_lacks_is_told(run):
+    wavwrite("song.wav", song(44100), 44100)
+    told = "song.wav: stems have 320 kb/s, since their format lacks 512 kb/s for this song"
+    assert told in run("song.wav", "voice.mp3", "--bitrate", "512")
+    assert "kb/s" not in run("song.wav", "voice.mp3", "--bitrate", "320")
 
 
 @pytest.mark.parametrize(
