@@ -139,7 +139,9 @@ def _write_stems(
             rate = rate_to_write(target, sound.info.rate)
             found = bitrate_to_write(target, rate, sound.info.channels, job.bitrate)
             if found != job.bitrate:
-                first(f"{job.source}: stems have {found} kb/s, since their format lacks {job.bitrate} kb/s for this song")
+                first(
+                    f"{job.source}: stems have {found} kb/s, since their format lacks {job.bitrate} kb/s for this song"
+                )
         if rates:
             first(
                 f"{job.source}: stems have {rates.pop()} Hz, since their format lacks the song's {sound.info.rate} Hz"

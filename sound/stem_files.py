@@ -35,7 +35,10 @@ def stem_file_header(path: Path) -> tuple[int, int, int]:
     tracks = json.loads(run.stdout).get("streams", [])
     if len(tracks) < len(TRACKS):
         raise UserError(f"{path}: expected the {len(TRACKS)} sound tracks {', '.join(TRACKS)}, found {len(tracks)}")
-    headers = [_header(track) for track in tracks[: len(TRACKS)]]
+    try:
+        headers = [_header(track) for track in tracks[: len(TRACKS)]]
+    except (KeyError, ValueError, ZeroDivisionError) as error:
+        raise UserError(f"{path}: expected MP4, which tells how long each sound track is, found none told") from error
     for name, header in zip(TRACKS, headers, strict=True):
         for found, expected, unit in zip(header, headers[0], ("Hz", "samples", "channels"), strict=True):
             if found != expected:

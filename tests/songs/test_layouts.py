@@ -372,6 +372,12 @@ def test_bad_stem_files(tmp_path):
     subprocess.run(["ffmpeg", "-v", "error", "-y", "-i", tmp_path / "song.wav", path], check=True)
     with pytest.raises(UserError, match=r"expected the 5 sound tracks mixture, .*, found 1"):
         find_songs(tmp_path)
+    five = [word for _ in range(5) for word in ("-map", "0:a")]
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-y", "-i", tmp_path / "song.wav", *five, "-f", "matroska", path], check=True
+    )
+    with pytest.raises(UserError, match="expected MP4, which tells how long each sound track is"):
+        find_songs(tmp_path)
     path.write_bytes(data[: len(data) // 2])  # its index is at the end
     with pytest.raises(UserError, match=r"Song\.stem\.mp4: "):
         find_songs(tmp_path)
