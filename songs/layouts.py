@@ -126,10 +126,15 @@ def _open(found: Found) -> Song | UserError:
 
 
 def _unused(root: Path, layout: str, used: set[Path], reasons: Reasons) -> Reasons:
-    """Every sound file in a dataset, and every link to a folder, that belongs to no song, and why."""
+    """Every sound file in a dataset that belongs to no song, every such link to a folder, every folder that cannot be
+    listed, and why."""
     unused = {path: reason for path, reason in reasons.items() if path not in used}
     holding = {path.parent for path in used}  # folders of songs
-    for place, inner, files in os.walk(root):
+
+    def cannot_be_listed(error: OSError) -> None:
+        unused[Path(error.filename)] = f"cannot be read: {error.strerror}"
+
+    for place, inner, files in os.walk(root, onerror=cannot_be_listed):
         folder = Path(place)
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         for path in (folder / name for name in inner):

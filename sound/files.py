@@ -33,43 +33,51 @@ def open_sound(path: str | Path, start: int = 0, samples: int | None = None, par
     """Open a sound file, or a piece of it by seeking.
 
     start: first sample; samples: how many (default: all to the end); partial: CutOff is raised only behind the last
-    block, not here. Raises UserError if the file is missing or empty, CutOff if it is cut off, UnknownFormat if
-    libsndfile does not know its format.
+    block, not here. Raises UserError if the file is missing, empty or not allowed to be read, CutOff if it is cut off,
+    UnknownFormat if libsndfile does not know its format.
     """
     path = Path(path)
-    _check_there(path)
     with contextlib.ExitStack() as stack:
-        parts: tuple[Part, ...] = ()
         try:
-            file = stack.enter_context(open_to_read(path))
-        except soundfile.LibsndfileError as error:
-            parts = find_parts(path, "WAV", 0)  # joined WAV and AIFF files are nothing that libsndfile knows
-            if not parts:
-                if not partial:
-                    check_whole(path)  # or ffmpeg would take half a file for a whole one
-                raise UnknownFormat(path, error.error_string.rstrip(".")) from error
-            file = _open_parts(path, parts, stack)[0]
-        check_rate(file.samplerate, path)
-        if file.frames == 0:
-            if partial:
-                raise UnknownFormat(path, "expected sound, found no samples")  # ffmpeg may find some before the cut
-            check_whole(path, file.extra_info)
-            raise UserError(f"{path}: expected sound, found a file with no samples")
-        if file.frames >= UNKNOWN_LENGTH:
-            raise UnknownFormat(path, "expected a length in the header, found a header written for a stream")
-        beyond = samples is None or start + samples > file.frames
-        if not parts and (beyond or file.format in SOUGHT_IN_ALL):
-            parts = find_parts(path, file.format, file.frames)
-        files = _open_parts(path, parts, stack) if parts else [file]
-        file = files[0]  # a header in front may tell of other sound than the frames behind it
-        check_rate(file.samplerate, path)
-        log = "\n".join(one.extra_info for one in files)
-        if not partial:
-            check_whole(path, log)
-        length = sum(one.frames for one in files)
-        info = SoundInfo(file.samplerate, file.channels, length, file.format, file.subtype)
-        blocks = _read(files, path, info.dtype, start, samples)
-        yield Sound(info, up_to_cut(blocks, path, log) if partial else blocks)
+            sound = _open(path, start, samples, partial, stack)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+        yield sound
+
+
+def _open(path: Path, start: int, samples: int | None, partial: bool, stack: contextlib.ExitStack) -> Sound:
+    _check_there(path)
+    parts: tuple[Part, ...] = ()
+    try:
+        file = stack.enter_context(open_to_read(path))
+    except soundfile.LibsndfileError as error:
+        parts = find_parts(path, "WAV", 0)  # joined WAV and AIFF files are nothing that libsndfile knows
+        if not parts:
+            if not partial:
+                check_whole(path)  # or ffmpeg would take half a file for a whole one
+            raise UnknownFormat(path, error.error_string.rstrip(".")) from error
+        file = _open_parts(path, parts, stack)[0]
+    check_rate(file.samplerate, path)
+    if file.frames == 0:
+        if partial:
+            raise UnknownFormat(path, "expected sound, found no samples")  # ffmpeg may find some before the cut
+        check_whole(path, file.extra_info)
+        raise UserError(f"{path}: expected sound, found a file with no samples")
+    if file.frames >= UNKNOWN_LENGTH:
+        raise UnknownFormat(path, "expected a length in the header, found a header written for a stream")
+    beyond = samples is None or start + samples > file.frames
+    if not parts and (beyond or file.format in SOUGHT_IN_ALL):
+        parts = find_parts(path, file.format, file.frames)
+    files = _open_parts(path, parts, stack) if parts else [file]
+    file = files[0]  # a header in front may tell of other sound than the frames behind it
+    check_rate(file.samplerate, path)
+    log = "\n".join(one.extra_info for one in files)
+    if not partial:
+        check_whole(path, log)
+    length = sum(one.frames for one in files)
+    info = SoundInfo(file.samplerate, file.channels, length, file.format, file.subtype)
+    blocks = _read(files, path, info.dtype, start, samples)
+    return Sound(info, up_to_cut(blocks, path, log) if partial else blocks)
 
 
 def _check_there(path: Path) -> None:

@@ -1,15 +1,18 @@
 """Finding songs in every layout, and dividing them."""
 
+import errno
 import os
 import shutil
 import subprocess
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import RATE, make_song, needs_ffmpeg, write_song, write_stem_file, write_stems
 
+import sound.files
 from process.errors import UserError
 from songs.layouts import find_songs, find_sounds, read_dataset
 from songs.song import Voice
@@ -408,3 +411,22 @@ def test_names_of_voices_are_text_even_if_those_of_their_files_are_not(tmp_path)
     wavwrite(tmp_path / "x.wav", np.ones(99), RATE)
     (tmp_path / "x.wav").rename(tmp_path / os.fsdecode(b"caf\xe9.wav"))
     assert [song.name for song in find_sounds(tmp_path, Voice)] == ["caf\\udce9"]
+
+
+def test_what_must_not_be_read_is_told_and_hides_no_other_song(dataset, monkeypatch):
+    locked, closed = dataset / "Mixtures" / "Test" / "ember" / "mixture.wav", dataset / "Sources" / "Test" / "fern"
+
+    def refusing(function: Callable, *paths: Path) -> Callable:
+        def call(path, *rest):
+            if Path(path) in paths:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return function(path, *rest)
+
+        return call
+
+    monkeypatch.setattr(sound.files, "open_to_read", refusing(sound.files.open_to_read, locked))
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir, closed))
+    found = read_dataset(dataset)
+    assert names(found.songs)["Train"] == ["amber", "basil", "coral"]
+    assert str(found.errors[0]) == f"{locked}: cannot be read: Permission denied"
+    assert found.unused == {closed: "cannot be read: Permission denied"}
