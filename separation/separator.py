@@ -4,7 +4,6 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 
 from networks.hearing import Hearing, together
 from networks.packing import packed
+from process.ahead import pool_of
 from sound.resampling import Resampler
 from util import AudioConfig, overlap_add, overlap_windows, stft
 
@@ -108,8 +108,7 @@ class Separator:
         # On the CPU each row gets a thread of its own. Threads within a matrix product wait for each other all the
         # time; these do not, and so lose nothing on a busy machine.
         self.groups = min(rows, os.cpu_count() or 1) if self.device.type == "cpu" else 1
-        # A new thread adopts torch.set_num_threads only when it first asks for the number.
-        self.pool = ThreadPoolExecutor(self.groups, initializer=torch.get_num_threads)
+        self.pool = pool_of(self.groups)
         self.states: Sequence[tuple | None] = [None] * self.groups  # of the network
 
         # synthesise
