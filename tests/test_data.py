@@ -285,7 +285,7 @@ def test_shuffle_moves_mixture_and_voice_together(dataset):
 
 
 def make_set(dataset, whole_songs: bool = False, seed: int = 0) -> DSD100Dataset:
-    drawn = RandomShift(), RandomSpeed(), RandomEffects(), RandomEqualizer(), Rescale(), Remix()
+    drawn = RandomShift(), RandomSpeed(), RandomEffects(0.4), RandomEqualizer(), Rescale(), Remix(0.5)
     transform = Compose([*drawn, MakeMagnitudeSpectrum()])
     return DSD100Dataset(find_songs(dataset)["Train"], AUDIO, transform, 0.5, seed, whole_songs)
 

@@ -15,7 +15,7 @@ class RandomTranspose:
     It makes many accompaniments out of few. An accompaniment that is not replaced takes its voice along.
     """
 
-    def __init__(self, most: int = 2):
+    def __init__(self, most: int):
         self.most = most
 
     def __call__(self, excerpt: Excerpt) -> Excerpt:
@@ -56,7 +56,7 @@ class RandomEffects:
     The reverberation decays in 0.2 to 1.5 s and is 5 to 18 dB below the voice.
     """
 
-    def __init__(self, probability: float = 0.4):
+    def __init__(self, probability: float):
         self.probability = probability
 
     def __call__(self, excerpt: Excerpt) -> Excerpt:
@@ -75,7 +75,7 @@ class Remix:
     It starts anywhere in that song, and its level changes by `softest` to `loudest` dB.
     """
 
-    def __init__(self, probability: float = 0.5, softest: float = -6.0, loudest: float = 6.0):
+    def __init__(self, probability: float, softest: float = -6.0, loudest: float = 6.0):
         self.probability, self.softest, self.loudest = probability, softest, loudest
 
     def __call__(self, excerpt: Excerpt) -> Excerpt:
