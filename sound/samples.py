@@ -1,7 +1,6 @@
 """Sound as it is read and written: what its header says, its samples in blocks, and the types of samples."""
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,11 +43,6 @@ class SoundInfo:
     def dtype(self) -> str:
         """The numpy type that represents the samples exactly."""
         return "float64" if self.subtype in ("PCM_32", "DOUBLE") else "float32"
-
-    @property
-    def seconds(self) -> float:
-        """The length, infinite if unknown."""
-        return math.inf if self.samples is None else self.samples / self.rate
 
 
 @dataclasses.dataclass
