@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from process.commandline import parser_from, typed
 from process.errors import UserError, command, make_folder, whole_file
-from report.measures.discussion import NETWORKS, SECOND_VOICE, add_network_arguments, load_networks
+from report.measures.discussion import SECOND_VOICE
 from report.measures.facts import chosen_songs
 from report.measures.leakage import (
     STEP,
@@ -43,6 +43,7 @@ from report.measures.leakage import (
     sdr,
     voice_activity,
 )
+from report.measures.measured_networks import NETWORKS, add_network_arguments, load_networks
 from scoring.report import code_version
 from songs.layouts import add_dataset_arguments
 from songs.song import Song

@@ -7,10 +7,6 @@ r"""Measure where the networks err, and what phase and block size cost: figures 
 Writes measures.json. All songs are mono, at the networks' sample rate, with every voice at the same level.
 """
 
-import argparse
-import dataclasses
-import hashlib
-import itertools
 import json
 import sys
 from pathlib import Path
@@ -24,13 +20,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from Model import FeedforwardConfig, FeedforwardNetwork
-from Model_RNN import RecurrentNetwork
-from networks.bands import BandJoin, BandSplit, band_edges
-from networks.conv import ConvJoin, ConvSplit
-from networks.mixing import Mixer
 from process.commandline import parser_from, typed
-from process.errors import UserError, command, make_folder, whole_file
+from process.errors import command, make_folder, whole_file
 from report.measures.facts import chosen_songs
 from report.measures.leakage import (
     FRAME,
@@ -44,27 +35,25 @@ from report.measures.leakage import (
     energy,
     ideal_ratio_mask,
     let_through,
-    mask_of,
     plain,
     read_sources,
     reverberation,
     sdr,
     with_true_phase,
 )
+from report.measures.measured_networks import NETWORKS, add_network_arguments, load_networks
 from scoring.report import code_version
 from scoring.summary import bootstrap
-from separation.separate import find_checkpoint, place_of, separate
+from separation.separate import find_checkpoint, separate
 from songs.layouts import add_dataset_arguments
 from songs.song import Song
 from sound.resampling import resample
 from util import AudioConfig, load_network
 
-NETWORKS = {kind.name: kind for kind in (FeedforwardNetwork, RecurrentNetwork)}
 BLOCKS = (512, 1024, 2048, 4096, 8192)  # samples
 OVERLAPS = (2, 4)  # block / hop: that of the course, and of the pretrained networks
 ROOMS = (0.3, 1.0)  # seconds of reverberation
 RATIOS = (-10, 0, 10)  # dB, voice to accompaniment
-PARTS = (BandSplit, BandJoin, ConvSplit, ConvJoin, Mixer)  # each counts as one layer
 SECOND_VOICE = -6.0  # dB, relative to the first voice
 PROTOCOL = (
     f"Mono, at the networks' sample rate, every voice at the same RMS. Frames of {1000 * FRAME:g} ms; rest: the voice "
@@ -72,85 +61,6 @@ PROTOCOL = (
     "signal-to-noise ratio, pooled over songs; intervals: 95 %, songs drawn with replacement. Lost voice: what the "
     "mask removes from the voice. Leak: what it lets through of the accompaniment."
 )
-
-
-# ---------------------------------------------------------------------------------------------- the networks
-
-
-def load_networks(paths: dict[str, Path | None]) -> tuple[dict[str, Mask], AudioConfig, dict[str, dict]]:
-    """{name: mask}, the audio configuration they share, and facts about the networks for the report's drawings."""
-    masks, facts, audios = {}, {}, set()
-    network: Any
-    for name, path in paths.items():
-        path = path or find_checkpoint(name)
-        network, audio, checkpoint = load_network(path, NETWORKS[name])
-        masks[name] = mask_of(network, audio)
-        audios.add(audio)
-        facts[name] = {
-            "file": str(place_of(path)),
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "trained on": checkpoint.get("trained_on", "unknown data"),
-            "command": checkpoint.get("command", "unknown"),
-            "audio": dataclasses.asdict(audio),
-            "widths of bands in Hz": widths(network.config, audio),
-            "config": dataclasses.asdict(network.config),
-            "course's sizes": {
-                "audio": dataclasses.asdict(AudioConfig()),
-                "config": dataclasses.asdict(network.Config()),
-            },
-            "weights": weights_of(network),
-            "weights of the course's layers for these bins": weights_of(type(network)(network.Config(bins=audio.bins))),
-            "parts": layers_of(network),
-        }
-    if len(audios) > 1:
-        raise UserError(
-            f"expected networks of the same sample rate, block and hop, found {' and '.join(map(str, audios))}"
-        )
-    return masks, audios.pop(), facts
-
-
-def widths(config: FeedforwardConfig, audio: AudioConfig) -> list[float]:
-    """The width in Hz of each band, from the lowest to the highest. Empty if the network has no bands."""
-    if config.encoder != "bands":
-        return []
-    edges = band_edges(config.bins, config.bands, config.corner)
-    return [(b - a) * audio.bin_width for a, b in itertools.pairwise(edges)]
-
-
-def weights_of(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def layers_of(network: Any) -> dict[str, list[dict]]:
-    """The layers of each part in the order of the data flow: kind, shape of the output, number of weights.
-
-    A module that splits, joins or mixes bands counts as one layer. A shape is [units] or [bands, features].
-    """
-    parts: dict[str, list[dict]] = {name: [] for name, _ in network.named_children()}
-
-    def listen(part: str, module: torch.nn.Module) -> None:
-        if not isinstance(module, PARTS) and not any(True for _ in module.parameters(recurse=False)):
-            for inner in module.children():
-                listen(part, inner)
-            return
-
-        def note(module: torch.nn.Module, inputs: tuple, output: torch.Tensor | tuple) -> None:
-            output = output if isinstance(output, torch.Tensor) else output[0]  # an LSTM also returns its state
-            shape = [size for size in output.shape if size > 1]  # one song, one frame
-            parts[part].append({"kind": type(module).__name__, "shape": shape, "weights": weights_of(module)})
-
-        handles.append(module.register_forward_hook(note))
-
-    handles: list[torch.utils.hooks.RemovableHandle] = []
-    for name, module in network.named_children():
-        listen(name, module)
-    network.train()  # otherwise some layers are computed together, without being called
-    with torch.inference_mode():
-        network(torch.ones(1, 1, network.config.bins))
-    network.eval()
-    for handle in handles:
-        handle.remove()
-    return parts
 
 
 # ---------------------------------------------------------------------------------------------- measurements
@@ -273,13 +183,6 @@ def within_band(sound: np.ndarray, rate: int, audio: AudioConfig) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------------------------- command line
-
-
-def add_network_arguments(parser: argparse.ArgumentParser) -> None:
-    for name in NETWORKS:
-        text = f"measure this {name} network (default: the best one in the current folder, else the pretrained one)"
-        parser.add_argument(f"--{name.lower()}", type=Path, dest=name, metavar="CHECKPOINT", help=text)
-    parser.add_argument("--every", type=int, metavar="N", default=1, help="use every Nth song only (default: all)")
 
 
 @command

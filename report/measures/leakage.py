@@ -6,11 +6,7 @@ an estimated voice splits into two parts that can be measured apart: lost voice 
 
 import dataclasses
 import itertools
-import sys
 from collections.abc import Callable
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import torch

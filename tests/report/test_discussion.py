@@ -11,7 +11,7 @@ from PIL import Image
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
 from networks.encoders import ENCODERS
-from report.measures import cases, discussion, leakage
+from report.measures import cases, discussion, leakage, measured_networks
 from separation.separate import separate
 from songs.layouts import find_songs
 from util import AudioConfig, load_network, save_checkpoint, wavwrite
@@ -156,7 +156,7 @@ def test_what_lies_above_the_networks_band(tmp_path, share, through):
 
 def test_the_record_names_pretrained_networks_as_they_are_in_the_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    facts = discussion.load_networks(dict.fromkeys(discussion.NETWORKS))[2]
+    facts = measured_networks.load_networks(dict.fromkeys(measured_networks.NETWORKS))[2]
     files = ["pretrained/savedModel_feedforward_best.pt", "pretrained/savedModel_RNN_best.pt"]
     assert [own["file"] for own in facts.values()] == files
 
@@ -169,7 +169,7 @@ def test_record_of_the_networks(encoder, tmp_path):
         network = kind(kind.Config(bins=audio.bins, encoder=encoder, bands=6, features=8, mixers=1, **sizes))
         paths[kind.name] = tmp_path / f"{kind.name}.pt"
         save_checkpoint(paths[kind.name], network, audio)
-    facts = discussion.load_networks(paths)[2]
+    facts = measured_networks.load_networks(paths)[2]
     for own in facts.values():
         layers = [layer for part in own["parts"].values() for layer in part]
         assert sum(layer["weights"] for layer in layers) == own["weights"]
@@ -211,3 +211,10 @@ def test_networks_must_hear_alike(dataset, trained, tmp_path, capsys):
     assert "expected networks of the same sample rate, block and hop" in fails(capsys, discussion.main, *options)
     options = [str(dataset), "--hold-out", "nobody"]
     assert "nobody" in fails(capsys, cases.main, *options)
+
+
+@pytest.mark.parametrize("every", ["0", "-1", "x"])
+def test_songs_are_counted_by_one_or_more(dataset, tmp_path, capsys, every):
+    with pytest.raises(SystemExit) as ended:
+        discussion.main([str(dataset), "--every", every, "--output", str(tmp_path)])
+    assert ended.value.code == 2 and f"expected 1 or more, found '{every}'" in capsys.readouterr().err

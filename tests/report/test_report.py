@@ -17,7 +17,7 @@ from Model import FeedforwardNetwork
 from Model_RNN import RecurrentNetwork
 from networks.encoders import ENCODERS
 from process.errors import UserError
-from report.measures import cases, discussion
+from report.measures import cases, measured_networks
 from util import AudioConfig, save_checkpoint
 
 
@@ -230,7 +230,7 @@ def test_networks_are_drawn_whatever_their_encoder(copy, tmp_path, encoder):
     for kind in (FeedforwardNetwork, RecurrentNetwork):
         paths[kind.name] = tmp_path / f"{kind.name}.pt"
         save_checkpoint(paths[kind.name], kind(kind.Config(bins=audio.bins, encoder=encoder)), audio)
-    facts = discussion.load_networks(paths)[2]
+    facts = measured_networks.load_networks(paths)[2]
     change_json(path, "networks", value=facts)
     drawn = build.build(copy)
     assert 6 <= len(re.findall(rb"/Type\s*/Page\b", drawn)) <= 10
