@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from process.commandline import parser_from
-from process.errors import command
+from process.errors import UserError, command
 from report.measures.facts import best_of, chosen_songs, write_facts
 from report.measures.leakage import sdr
 from separation.separate import separate
@@ -46,6 +46,8 @@ def main(argv: list[str] | None = None) -> None:
             for way, estimate in (("one mask", one), ("a mask each", each)):
                 found[name][way].append(round(sdr(vocals, estimate), 3))
         print(song.name, flush=True)
+    if not names:
+        raise UserError(f"{options.dataset}: expected songs in stereo to measure, found none")
     means = {name: {way: round(np.mean(own), 3) for way, own in ways.items()} for name, ways in found.items()}
     write_facts(options.output, Path(__file__).name, **{"mean SDR": means, "songs": names, "SDR": found})
 
