@@ -1,6 +1,7 @@
 """PNG pictures of training and evaluation: loss curves, spectrograms, scores of songs."""
 
 import textwrap
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -135,6 +136,8 @@ def plot_by_level(path: str | Path, levels: np.ndarray, scores: dict[str, np.nda
 
 
 def _save(figure: pyplot.Figure, path: str | Path) -> None:
-    with whole_file(path) as temporary:
+    with whole_file(path) as temporary, warnings.catch_warnings():
+        # A song's name may have letters that the font lacks: the picture has boxes for them, and nobody can help it.
+        warnings.filterwarnings("ignore", "Glyph .* missing from|Matplotlib currently does not support")
         figure.savefig(temporary, dpi=100)
     pyplot.close(figure)

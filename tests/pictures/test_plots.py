@@ -110,3 +110,9 @@ def test_songs_of_one_level_have_no_line(figures):
     levels, own = scores(40)
     plot_by_level("", 0 * levels, own, "SDR in dB", "one level")
     assert all(line.get_linestyle() != "-" for line in figures[0].axes[0].lines)
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_with_letters_that_the_font_lacks_are_drawn_in_silence(tmp_path):
+    plot_spectrograms(tmp_path / "a.png", {"mixture": np.ones((9, 129))}, AudioConfig(8000, 256, 64), "歌 🎵 हिन्दी")
+    assert (tmp_path / "a.png").stat().st_size
