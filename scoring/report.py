@@ -173,10 +173,12 @@ def _remarks(report: dict) -> list[str]:
 
 
 def code_version() -> str | None:
-    """The commit of the code, None outside of a git checkout."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    """The commit of the code, None outside of a git checkout, or inside one of something else."""
+    git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
+        described = [*git, "describe", "--always", "--dirty", "--abbrev=12"]
+        return subprocess.run(described, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 

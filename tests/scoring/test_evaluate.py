@@ -16,7 +16,7 @@ from pictures import plots
 from process.checksums import checksum
 from scoring import scores
 from scoring.bss_eval import bss_eval_sources
-from scoring.report import homework_line
+from scoring.report import code_version, homework_line
 from scoring.systems import IDEAL_MASKS
 from separation.separate import separate
 from util import load_network, wavwrite
@@ -487,3 +487,17 @@ def test_options_arrive(dataset, trained, tmp_path, monkeypatch):
     assert (seen["songs"], seen["workers"]) == (["coral", "fern"], 2)
     assert next(system.path for system in seen["systems"] if system.name == "RNN") == checkpoint
     assert not seen["framewise"] and not seen["check"]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_commit_is_that_of_the_code_and_not_of_what_it_lies_in(tmp_path, monkeypatch):
+    (tmp_path / "scoring").mkdir()
+    (tmp_path / "scoring" / "report.py").touch()
+    monkeypatch.setattr("scoring.report.__file__", str(tmp_path / "scoring" / "report.py"))
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "homework"]):
+        subprocess.run([*git, *command], check=True)
+    assert code_version() is None
+    subprocess.run([*git, "add", "scoring"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "code"], check=True)
+    assert len(code_version()) == 12
