@@ -11,7 +11,6 @@ that of the newest commit whose code wrote a result.
 """
 
 import datetime
-import hashlib
 import io
 import json
 import re
@@ -26,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 import process.start  # noqa: E402, F401  (first, while nothing has been imported)
 
+from process.checksums import checksum  # noqa: E402
 from process.commandline import parser_from  # noqa: E402
 from process.errors import UserError, command, whole_file  # noqa: E402
 
@@ -64,7 +64,7 @@ def sources(root: Path) -> list[str]:
 def digests(root: Path) -> dict[str, str]:
     """Path -> SHA-256 of the report and of all its sources."""
     names = [*sources(root), *([PDF] if (root / PDF).is_file() else [])]
-    return {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in names}
+    return {name: checksum(root / name) for name in names}
 
 
 def changes(root: Path) -> list[str]:
@@ -87,7 +87,7 @@ def dates(root: Path) -> dict[str, str]:
 
     Raises UserError if git does not know a commit.
     """
-    results = [(root / name).read_text() for name in sources(root) if re.match(r"results/.*\.json", name)]
+    results = [(root / name).read_text("utf-8") for name in sources(root) if re.match(r"results/.*\.json", name)]
     recorded = json.loads((root / DATES).read_text()) if (root / DATES).is_file() else {}
     found = {}
     git = ["git", "-C", str(Path(__file__).parent), "show", "--no-patch", "--format=%cs"]
