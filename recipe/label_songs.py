@@ -37,9 +37,9 @@ from teacher import AUDIO, EDGE, Spleeter  # noqa: E402
 from Model_RNN import both_ways  # noqa: E402
 from process.commandline import parser_from  # noqa: E402
 from process.devices import choose_device  # noqa: E402
-from process.errors import UserError, command  # noqa: E402
+from process.errors import UserError, command, printable  # noqa: E402
 from separation.separate import KINDS, separate  # noqa: E402
-from songs.layouts import find_sounds  # noqa: E402
+from songs.layouts import sounds_below  # noqa: E402
 from songs.song import Accompaniment, Song  # noqa: E402
 from sound.resampling import resample  # noqa: E402
 from util import load_network, wavread, wavwrite  # noqa: E402
@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> None:
     counts = f"checkpoint of a network, whose voice then counts for {100 * SHARE:.0f} %% (default: none)"
     parser.add_argument("--network", type=Path, metavar="CHECKPOINT", help=counts)
     options = parser.parse_args(argv)
-    songs = find_sounds(options.songs, Accompaniment)
+    songs = sounds_below(options.songs, Accompaniment)
     device = choose_device(options.device)
     teacher = Spleeter(options.weights, device)
     network = network_of(options.network, device) if options.network else None
@@ -180,20 +180,21 @@ def main(argv: list[str] | None = None) -> None:
         if not file.tell():  # at the end, which is the beginning
             writer.writeheader()
         failed = []
-        for song in songs:
-            name = song.name.replace("/", " ")
+        for found in songs:
+            name = printable(found.name.replace("/", " "))
             if name in done:
                 continue
             try:
-                mixture = read(song)
+                mixture = read(found.open())
             except UserError as error:
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {printable(str(error))}", file=sys.stderr)
                 failed.append(name)
                 continue
             row, voice = label(teacher, mixture, name, network)
             write(row, mixture, voice, options.data)
             writer.writerow(dataclasses.asdict(row))
             file.flush()
+            done.add(name)  # also of another format
             print(f"{name}: {row.minutes} min, voice {row.voice_db} dB, agreement {row.agreement_db} dB, {row.verdict}")
     if failed:
         raise UserError(f"{options.songs}: {len(failed)} songs could not be read")

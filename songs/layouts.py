@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from process.errors import UserError, printable
+from process.errors import UserError
 from songs.names import ACCOMPANIMENT, MIXTURE, name_in_folder, pair_of, part_named, plain, sound_files
 from songs.places import DEV, FORMATS, LAYOUTS, PLACES, SPLITS, UNDIVIDED, Found, Reasons
 from songs.song import Song, Voice
@@ -118,9 +118,7 @@ def _recognise(root: Path, layout: str | None) -> tuple[str, list[Found], Reason
 
 def _open(found: Found) -> Song | UserError:
     try:
-        if found.problem:
-            raise UserError(found.problem)
-        return found.kind.open(printable(found.name), *found.files)  # the name appears in tables and reports
+        return found.open()
     except UserError as error:
         return error
 
@@ -242,7 +240,12 @@ def apart(folder: str | Path, found: list[Song], splits: dict[str, list[Song]]) 
 
 
 def find_sounds(root: str | Path, kind: type[Voice]) -> list[Song]:
-    """All sound files below a folder, sorted, without hidden ones, as songs of this kind.
+    """What `sounds_below` finds, opened. Raises UserError if one cannot be."""
+    return [found.open() for found in sounds_below(root, kind)]
+
+
+def sounds_below(root: str | Path, kind: type[Voice]) -> list[Found]:
+    """All sound files below a folder, sorted, without hidden ones, as songs of this kind that are not yet opened.
 
     Raises UserError if there are none, and for a voice whose name says that it is a mixture or an accompaniment.
     """
@@ -258,4 +261,4 @@ def find_sounds(root: str | Path, kind: type[Voice]) -> list[Song]:
         for part in (part_named(name_in_folder(path)), part_named(pair_of(path)[1])):
             if part in (MIXTURE, ACCOMPANIMENT):
                 raise UserError(f"{path}: expected a voice without accompaniment, found a file named like the {part}")
-    return [kind.open(printable(path.relative_to(root).with_suffix("").as_posix()), path) for path in paths]
+    return [Found(path.relative_to(root).with_suffix("").as_posix(), UNDIVIDED, kind, (path,)) for path in paths]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from process.errors import UserError
+from process.errors import UserError, printable
 from songs.names import (
     ACCOMPANIMENT,
     MIXTURE,
@@ -47,6 +47,12 @@ class Found:
     kind: type[Song]
     files: tuple[Path, ...]
     problem: str = ""  # why it cannot be opened, whatever the files hold
+
+    def open(self) -> Song:
+        """Raises UserError if it cannot be opened."""
+        if self.problem:
+            raise UserError(self.problem)
+        return self.kind.open(printable(self.name), *self.files)  # the name appears in tables and reports
 
 
 Reasons = dict[Path, str]  # sound files that are not used, and folders without any -> why

@@ -1,6 +1,7 @@
 """The teacher, and the songs that it labels."""
 
 import csv
+import os
 
 import label_songs
 import numpy as np
@@ -144,6 +145,18 @@ def test_songs_are_labelled_once_and_by_how_sure_the_teacher_is(tmp_path, monkey
     capsys.readouterr()
     assert label_songs.main(arguments) == 0  # nothing is left to do
     assert capsys.readouterr().out == ""
+
+
+def test_a_song_that_cannot_be_read_spoils_no_other(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(label_songs, "Spleeter", Pretender)
+    (tmp_path / "songs").mkdir()
+    for name in ("a cut one", "whole"):
+        wavwrite(tmp_path / "songs" / f"{name}.wav", make_song("song", 1.0, RATE)[0], RATE)
+    os.truncate(tmp_path / "songs" / "a cut one.wav", 9999)
+    assert label_songs.main(["weights", str(tmp_path / "songs"), str(tmp_path / "data"), "--device", "cpu"]) == 1
+    told = capsys.readouterr()
+    assert "whole: 0.02 min" in told.out and "a cut one.wav: cut off" in told.err
+    assert f"error: {tmp_path / 'songs'}: 1 songs could not be read" in told.err
 
 
 def test_a_network_and_the_teacher_label_together(tmp_path, monkeypatch):
