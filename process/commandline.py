@@ -11,6 +11,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+from process.errors import UserError
+
 
 class Parser(argparse.ArgumentParser):
     """Refuses empty arguments. A path that is empty is the current folder, which a variable that is not set is not."""
@@ -55,6 +57,10 @@ def typed(script: str, argv: list[str] | None) -> str:
 
 
 def named_path(text: str) -> tuple[str, Path]:
-    """'NAME=PATH' or 'PATH' -> (name or '', path)."""
+    """'NAME=PATH' or 'PATH' -> (name or '', path). Raises UserError for 'NAME=': see Parser."""
     name, separator, path = text.partition("=")
-    return (name, Path(path)) if separator and not Path(text).exists() else ("", Path(text))
+    if not separator or Path(text).exists():
+        return "", Path(text)
+    if not path:
+        raise UserError(f"expected NAME=PATH, found '{text}': is a variable not set?")
+    return name, Path(path)

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+from pathlib import Path
 
 import pytest
 from helpers import ROOT
@@ -11,6 +12,8 @@ import evaluate
 import separate_feedforward
 import separate_RNN
 import train_feedforward
+from process.commandline import named_path
+from process.errors import UserError
 
 SCRIPTS = ("Data", "prepare_dataset", "make_demo_dataset", "package_submission", "choose_power", "label_songs")
 
@@ -73,3 +76,13 @@ def test_an_option_of_several_values_given_twice_adds_up():
     for name, call in found.items():
         words = {word.arg: ast.unparse(word.value) for word in call.keywords}
         assert words.get("action") == "'extend'" and words.get("default", "[]") == "[]", name
+
+
+def test_a_named_path_is_not_empty(tmp_path, monkeypatch):
+    """As in NAME=$FOLDER, where the variable is not set: it would be the current folder."""
+    monkeypatch.chdir(tmp_path)
+    assert named_path("a=b=c") == ("a", Path("b=c")) and named_path("b") == ("", Path("b"))
+    with pytest.raises(UserError, match="expected NAME=PATH, found 'a=': is a variable not set"):
+        named_path("a=")
+    Path("a=").touch()
+    assert named_path("a=") == ("", Path("a="))
