@@ -20,7 +20,7 @@ from sound.stem_files import read_stem_file, stem_file_header
 from util import wavread
 
 FULL_SCALE = 1 << 15  # of 16-bit samples
-ACCOMPANIMENT = ("drums", "bass", "other")  # stems of DSD100 and MUSDB18
+BAND = ("drums", "bass", "other")  # stems of the accompaniment in DSD100 and MUSDB18
 MIR1K_LEVEL = 0.1  # RMS of either source after scaling (-20 dB): the protocol's unit energy up to a common factor
 
 
@@ -62,9 +62,9 @@ class Song:
 
     def _beside(self) -> list[Path]:
         """Its drums, bass and other, if they lie beside its vocals, as in DSD100 and MUSDB18-HQ; none unless all do."""
-        paths = [sound_file(self.vocals.parent, stem) for stem in ACCOMPANIMENT]
+        paths = [sound_file(self.vocals.parent, stem) for stem in BAND]
         found = [path for path in paths if path and path.suffix.lower() == self.vocals.suffix.lower()]
-        return found if len(found) == len(ACCOMPANIMENT) else []
+        return found if len(found) == len(BAND) else []
 
     def read(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         """Samples [start, start + samples) at the song's own rate: mixture and vocals, (2, samples)."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from songs.effects import OCTAVES, gain_of, room
+from songs.song import BAND
 from training.bank import Parts, Track
 from util import AudioConfig
 
@@ -53,7 +54,7 @@ class Group:
 
     @property
     def in_stems(self) -> list[Parts]:
-        return [song for song in self.accompaniments if {"drums", "bass", "other"} <= song.accompaniment.keys()]
+        return [song for song in self.accompaniments if set(BAND) <= song.accompaniment.keys()]
 
 
 def accompaniment_level(song: Parts) -> float:
@@ -181,7 +182,7 @@ class Desk:
         speed = self.key(rng)
         if len(in_stems) >= 3 and rng.random() < COMPOSED:
             takes = []
-            for stem in ("drums", "bass", "other"):
+            for stem in BAND:
                 one = pick(rng, in_stems)
                 track = one.accompaniment[stem]
                 gain = (
