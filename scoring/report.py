@@ -46,7 +46,7 @@ def make_report(options: argparse.Namespace, songs: list[Song], systems: list[Sy
     if not scored["vocals"]:
         reason = next(row["note"] for row in rows if np.isnan(row[MAIN]))
         raise UserError(f"{options.dataset}: expected a song that every system has a score for, found none: {reason}")
-    minutes = sum(song.samples / song.rate for song in songs) / 60
+    minutes = sum(song.seconds for song in songs) / 60
     columns = [name for name in rows[0] if name in scores.COLUMNS]
     report = {
         "data": f"{Path(options.dataset).resolve().name}, {options.split}: {len(songs)} songs, {minutes:.1f} minutes",

@@ -84,7 +84,7 @@ def judge_song(
             rows.append(
                 {
                     "song": song.name,
-                    "seconds": round(song.samples / song.rate, 3),
+                    "seconds": round(song.seconds, 3),
                     "voice to accompaniment": float(level),
                     "source": source,
                     "system": system.name,

@@ -87,6 +87,6 @@ class Remix:
             return excerpt
         drawn = int(excerpt.rng.integers(others))
         backing = songs[drawn if own is None else drawn + (drawn >= own)]
-        shift = excerpt.rng.uniform(0, backing.samples / backing.rate)
+        shift = excerpt.rng.uniform(0, backing.seconds)
         gain = gain_of(excerpt.rng.uniform(self.softest, self.loudest))
         return dataclasses.replace(excerpt, backing=backing, backing_shift=shift, backing_gain=gain)
