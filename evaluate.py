@@ -132,7 +132,9 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     options = parse_options(argv)
     with contextlib.ExitStack() as stack:
-        for folder in {folder.resolve(): folder for folder in (options.output, options.page) if folder}.values():
+        for folder in {
+            os.path.realpath(folder): folder for folder in (options.output, options.page) if folder
+        }.values():
             stack.enter_context(only_writer(folder))
         evaluate(options, typed("evaluate.py", argv))
 

@@ -108,9 +108,9 @@ def whole_file(path: str | Path, waiting: dict[Path, Path] | None = None) -> Ite
 
     A file under its final name is therefore always whole, whatever stops the program. waiting: of `named_together`.
     """
-    final = Path(path).resolve()  # a link stays a link, and its target is written
-    if final.exists() and not final.is_file():  # else a file would take its place
-        found = "a folder" if final.is_dir() else "a device or a pipe"
+    final = Path(os.path.realpath(path))  # a link stays a link, and its target is written
+    if final.is_symlink() or (final.exists() and not final.is_file()):  # else a file would take its place
+        found = "a link to itself" if final.is_symlink() else "a folder" if final.is_dir() else "a device or a pipe"
         raise UserError(f"{path}: cannot be written: expected a file, found {found}")
     stem = final.stem
     if len(os.fsencode(final.name)) > LONG_NAME:  # no longer than the final name, and still different for each

@@ -15,6 +15,7 @@ Known are the names that these programs write, in any sound format, at any depth
 Not taken are the dataset's own files, and what was separated from a stem: <song>/vocals_vocals, <song>_vocals_vocals.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ LIKE_SONG, PART, SONG_AND_PART, OTHER_PART, WITH_MODEL = range(5)
 def find_estimates(folder: Path, songs: Sequence[Song]) -> dict[str, Estimate]:
     """The estimates of songs, by their names. Raises UserError if a song has several of the same kind, or if two songs,
     whose names differ only in case, may have the same."""
-    own = {path.resolve() for song in songs for path in song.files}
+    own = {os.path.realpath(path) for song in songs for path in song.files}
     mixtures = {song.name: "" if isinstance(song, StemFolder) else _key(song.mixture.stem) for song in songs}
     # A song is called by its name or, unless that is a word such as 'mixture', by the name of its mixture's file.
     keys = {mixture: [name] for name, mixture in mixtures.items() if mixture and part_named(mixture) is None}
@@ -59,7 +60,7 @@ def find_estimates(folder: Path, songs: Sequence[Song]) -> dict[str, Estimate]:
         name, places = _key(inside.stem), [_key(place) for place in inside.parts[:-1]]
         near = [key for key in keys if any(key in text for text in (name, *places))]
         known = [(len(key), key, match) for key in near if (match := _match(name, places, key, mixtures[keys[key][0]]))]
-        if known and path.resolve() not in own:
+        if known and os.path.realpath(path) not in own:
             _, key, (part, rank) = max(known)  # 'One More' is no estimate of 'One'
             song = _spelt_like(keys[key], path, folder)
             if part == MIXTURE or (rank == LIKE_SONG and key != _key(song)):  # named like the song's mixture

@@ -18,6 +18,8 @@ import separation.command
 import train_feedforward
 import train_RNN
 from Model import FeedforwardConfig, FeedforwardNetwork
+from scoring.estimates import find_estimates
+from songs.layouts import find_songs
 from util import wavwrite
 
 
@@ -122,6 +124,19 @@ def test_errors_of_the_file_system_are_one_line_too(trained, tmp_path, capsys):
     argv = [tmp_path / ("x" * 300 + ".wav"), tmp_path / "voice.wav"]
     line = fails(capsys, separate_RNN.main, *argv, "--checkpoint", trained / "savedModel_RNN_best.pt")
     assert "File name too long" in line
+
+
+def test_links_that_lead_nowhere_but_to_themselves(trained, dataset, song, tmp_path, capsys):
+    link = tmp_path / "ember.wav"
+    link.symlink_to(tmp_path / "other")
+    (tmp_path / "other").symlink_to(link)
+    argv = [song, link, "--checkpoint", trained / "savedModel_RNN_best.pt"]
+    assert f"{link}: cannot be written: expected a file, found a link to itself" in fails(
+        capsys, separate_RNN.main, *argv
+    )
+    line = fails(capsys, evaluate.main, dataset, "--checkpoint", "--output", link)
+    assert f"{link}: expected a folder to write into" in line
+    assert find_estimates(tmp_path, find_songs(dataset)["Test"]) == {"ember": (link, None)}  # and then cannot be read
 
 
 def test_rate_that_the_format_does_not_have(trained, tmp_path, capsys):
