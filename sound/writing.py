@@ -151,8 +151,9 @@ def create_sound(
             except soundfile.LibsndfileError as error:
                 raise failure(error) from error
         if needs_mutagen(tags):
-            if unknown_length and temporary.open("rb").read(4) == b"RIFF":
-                file_format = "WAV"
+            with temporary.open("rb") as written:
+                if unknown_length and written.read(4) == b"RIFF":
+                    file_format = "WAV"
             write_tags(temporary, file_format, tags)
         _check_end(temporary, path, writer.samples)
 
