@@ -195,7 +195,7 @@ def lost_workers(options: argparse.Namespace, device: torch.device) -> Iterator[
     try:
         yield
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if "DataLoader worker (pid" not in str(error):  # else an error in one, which is told as it is
             raise
         lost = "a process that reads songs was killed, or ran out of memory; continue with --resume and fewer --workers"
         raise UserError(f"{options.dataset}: {lost} than {workers_for(options, device)}") from error

@@ -634,3 +634,10 @@ def test_both_directions_carry_no_state(dataset, capsys):
 def test_bands_need_an_encoder_by_band(dataset, tmp_path, capsys):
     line = fails(capsys, train_feedforward.main, dataset, "--bands", "8", "--output", tmp_path, *AUDIO_OPTIONS)
     assert line == "error: --bands needs --encoder bands"
+
+
+def test_a_mistake_in_a_transform_is_shown_and_not_taken_for_a_lost_process(dataset):
+    options, cpu = parse_options(FeedforwardNetwork, "", [str(dataset)], None), torch.device("cpu")
+    mistake = RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback ...")
+    with pytest.raises(RuntimeError, match="Caught"), command.lost_workers(options, cpu):
+        raise mistake
