@@ -30,7 +30,7 @@ from process.commandline import parser_from
 from process.errors import UserError, command, whole_file
 from separation.separate import PRETRAINED, find_checkpoint
 from sound.files import sound_info
-from sound.names import SOUND_SUFFIXES
+from sound.names import SUFFIXES
 from util import load_network, wavwrite
 
 ROOT = Path(__file__).parent
@@ -59,7 +59,7 @@ def collect(root: Path, everything: bool) -> dict[str, Path]:
         name: path
         for name, path in files.items()
         if path.is_file()
-        and path.suffix.lower() not in (*SOUND_SUFFIXES, ".mp4", ".pt", ".zip")
+        and path.suffix.lower() not in (*SUFFIXES, ".pt", ".zip")
         and not any(part.startswith(".") or part == "__pycache__" for part in Path(name).parts)
     }
     for script in SCRIPTS:

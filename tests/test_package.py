@@ -77,6 +77,13 @@ def test_zip_runs_from_where_it_is_unpacked(submission, capsys):
         assert archive.read("Zhiyao_King_Duan_HW5/report.pdf") == b"%PDF-1.4 my report"
 
 
+def test_sound_of_any_kind_is_left_out(submission):
+    names = {"songs/tape.m4a", "results/voice.opus", "results/song.stem.MP4"}
+    for name in names:
+        (submission / name).write_bytes(b"sound")
+    assert not names & package_submission.collect(submission, everything=True).keys()
+
+
 def test_files_older_than_zip_files_are_packed(submission, monkeypatch):
     monkeypatch.setattr(package_submission, "check_runs", lambda *_: None)
     os.utime("mine.pdf", (0, 0))
