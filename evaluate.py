@@ -22,6 +22,7 @@ from Model import FeedforwardNetwork
 from Model_RNN import BidirectionalNetwork, RecurrentNetwork
 from networks.hearing import KEYS
 from process.commandline import named_path, parser_from, renamed, typed
+from process.cores import cores
 from process.devices import choose_device
 from process.errors import UserError, command
 from process.locking import only_writer
@@ -121,7 +122,7 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     page = "write a page for the browser into this folder, to compare all systems by ear"
     add("--page", type=Path, metavar="FOLDER", help=page)
     workers = "evaluate this many songs at a time, each in a process of its own (default here: %(default)s)"
-    add("--workers", type=int, default=os.cpu_count(), help=workers)
+    add("--workers", type=int, default=cores(), help=workers)
     device = "run the networks on cpu, cuda, mps, or the best available; scores are computed on the CPU "
     device += "(default: %(default)s)"
     add("--device", default="cpu", help=device)

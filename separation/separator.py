@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from networks.hearing import Hearing, together
 from networks.packing import packed
 from process.ahead import pool_of
+from process.cores import cores
 from sound.resampling import Resampler
 from util import AudioConfig, overlap_add, overlap_windows, stft
 
@@ -107,7 +107,7 @@ class Separator:
         self.network = packed(network)
         # On the CPU each row gets a thread of its own. Threads within a matrix product wait for each other all the
         # time; these do not, and so lose nothing on a busy machine.
-        self.groups = min(rows, os.cpu_count() or 1) if self.device.type == "cpu" else 1
+        self.groups = min(rows, cores()) if self.device.type == "cpu" else 1
         self.pool = pool_of(self.groups)
         self.states: Sequence[tuple | None] = [None] * self.groups  # of the network
 

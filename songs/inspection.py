@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from process.cores import cores
 from process.errors import UserError, printable
 from songs.layouts import Dataset
 from songs.places import Reasons
@@ -110,7 +110,7 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], title: st
 
     It works in threads, which run at the same time while they read and resample.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         yield from tqdm(pool.map(work, items), title, len(items), file=sys.stderr, disable=None, unit="song")
 
 

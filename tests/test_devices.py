@@ -149,10 +149,10 @@ def test_on_the_cpu_nothing_is_copied_and_on_cuda_nothing_is_waited_for(monkeypa
 
 
 def test_workers_prepare_batches_for_a_gpu_unless_told_otherwise(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr("training.parallel.cores", lambda: 6)
     options = parse_options(RecurrentNetwork, "", ["songs"], FeedforwardNetwork)
     assert [workers_for(options, device) for device in (CPU, CUDA, MPS)] == [0, 5, 5]
-    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr("training.parallel.cores", lambda: 64)
     assert workers_for(options, CUDA) == PROCESSES
     options.mix = [("songs", 1.0)]
     assert [workers_for(options, device) for device in (CPU, CUDA, MPS)] == [0, THREADS, 0]

@@ -135,7 +135,7 @@ def test_a_run_that_was_stopped_goes_on(dsd100, tmp_path, monkeypatch, capsys):
 
     write_song = prepare_dataset.write_song
     monkeypatch.setattr(prepare_dataset, "write_song", stop_at_third)
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("songs.inspection.cores", lambda: 1)
     assert prepare(dsd100, tmp_path / "out") == 130
     done = json.loads((tmp_path / "out" / "dataset.json").read_text())["songs"]
     assert list(done) == sorted(calls[:2])

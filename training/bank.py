@@ -7,7 +7,6 @@ the next run on the same sounds, and a resumed one, begins at once.
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ from scipy.signal import welch
 from tqdm import tqdm
 
 from process.checksums import checksum
+from process.cores import cores
 from process.errors import whole_file
 from songs.song import Song
 from training.parallel import hidden
@@ -120,7 +120,7 @@ def measure(waveform: np.ndarray, rate: int) -> tuple[float, float]:
 def _decode(songs: Sequence[Song], file) -> Iterator[Parts]:
     """Write the songs' sound into the file, one after the other; yield where it is."""
     start = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         bar = tqdm(total=len(songs), desc="decoding", leave=False, disable=hidden(), unit="song")
         for first in range(0, len(songs), AHEAD):
             some = songs[first : first + AHEAD]

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import torch
 from torch import distributed
 
+from process.cores import cores
 from process.errors import UserError
 
 PROCESSES, THREADS = 8, 4  # at most, that prepare batches for a GPU by default; threads mix on the GPU itself
@@ -27,7 +28,7 @@ def workers_for(options: argparse.Namespace, device: torch.device) -> int:
         return options.workers
     if device.type == "cpu" or (device.type == "mps" and options.mix):
         return 0  # the cores are the network's; for Apple's GPUs, see Separator.steps
-    return THREADS if options.mix else max(1, min(PROCESSES, (os.cpu_count() or 1) - 1))
+    return THREADS if options.mix else max(1, min(PROCESSES, cores() - 1))
 
 
 def ranks() -> int:

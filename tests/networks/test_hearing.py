@@ -85,7 +85,7 @@ class From2000Hz(torch.nn.Module):
 
 def test_in_several_keys_it_is_heard_semitones_apart_and_masks_meet(monkeypatch):
     """The highest peak is a semitone higher from key to key, the masks' edges as much lower; the middle one counts."""
-    monkeypatch.setattr("os.cpu_count", lambda: 1)  # all keys at once
+    monkeypatch.setattr("separation.separator.cores", lambda: 1)  # all keys at once
     sound, network = chord(4), From2000Hz()
     voices = separate(network, np.stack([sound, 0.5 * sound]), AUDIO.sample_rate, AUDIO, keys=5)
     heard = torch.cat(network.heard, dim=1)
