@@ -28,9 +28,9 @@ from torch.utils.data import Dataset
 from networks.hearing import transposing_block
 from process.commandline import parser_from
 from process.errors import command
+from songs.dataset import add_dataset_arguments, read_dataset
 from songs.effects import at_speed, equalizer_curves, saturate
 from songs.inspection import inspect
-from songs.layouts import add_dataset_arguments, read_dataset
 from songs.song import Song
 from util import AudioConfig, stft
 

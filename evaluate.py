@@ -40,7 +40,7 @@ from scoring.scores import COLUMNS, judge_songs
 from scoring.summary import title
 from scoring.systems import IDEAL_MASKS, Folder, IdealMask, Mixture, Network, System, load_once
 from separation.separate import find_checkpoint
-from songs.layouts import SPLITS, add_dataset_arguments, find_songs
+from songs.dataset import SPLITS, add_dataset_arguments, find_songs
 from songs.song import Song
 from util import AudioConfig
 

@@ -4,7 +4,7 @@
     python prepare_dataset.py MUSDB18 dataset --songs 30 --format flac
 
 Writes {Mixtures,Sources}/{Train,Valid,Test}/<song>/{mixture,vocals}.wav. The source is anything that the training
-scripts read (see songs/places.py); they are faster on mono files of the right sample rate, and many times faster than
+scripts read (see songs/layouts.py); they are faster on mono files of the right sample rate, and many times faster than
 on .stem.mp4 files. A dataset's own Test songs stay Test, and Valid is drawn by artist from the others; a folder of
 songs without splits is divided into all three. If the script is stopped, the same command goes on where it was, and
 later takes over files that have changed; songs that are gone or come to another split need a new folder.
@@ -29,10 +29,10 @@ from process.checksums import checksum
 from process.commandline import parser_from
 from process.errors import UserError, command, safe_name, whole_file
 from process.locking import LOCK, only_writer
+from songs.dataset import SPLIT_SEED, read_dataset
 from songs.inspection import Levels, decibels, find_problems, in_parallel, overview, print_problems
-from songs.layouts import SPLIT_SEED, read_dataset
+from songs.layouts import LAYOUTS
 from songs.names import folders, plain
-from songs.places import LAYOUTS
 from songs.song import Song
 from sound.files import sound_info
 from sound.writing import create_sound

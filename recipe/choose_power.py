@@ -26,7 +26,7 @@ from process.commandline import parser_from  # noqa: E402
 from process.errors import UserError, command  # noqa: E402
 from scoring.bss_eval import voice_sdr  # noqa: E402
 from separation.separate import KINDS, separate  # noqa: E402
-from songs.layouts import add_dataset_arguments, find_songs  # noqa: E402
+from songs.dataset import add_dataset_arguments, find_songs  # noqa: E402
 from songs.song import Song  # noqa: E402
 from training.files import FACTS  # noqa: E402
 from util import AudioConfig, load_network, save_checkpoint  # noqa: E402

@@ -39,7 +39,7 @@ from process.commandline import parser_from  # noqa: E402
 from process.devices import choose_device  # noqa: E402
 from process.errors import UserError, command, printable  # noqa: E402
 from separation.separate import KINDS, separate  # noqa: E402
-from songs.layouts import sounds_below  # noqa: E402
+from songs.dataset import sounds_below  # noqa: E402
 from songs.song import Accompaniment, Song  # noqa: E402
 from sound.resampling import resample  # noqa: E402
 from util import load_network, wavread, wavwrite  # noqa: E402

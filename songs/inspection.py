@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from process.cores import cores
 from process.errors import UserError, printable
-from songs.layouts import Dataset
-from songs.places import Reasons
+from songs.dataset import Dataset
+from songs.layouts import Reasons
 from songs.song import Song
 
 SILENT = -60.0  # dB relative to full scale: below the noise of an empty track

@@ -23,8 +23,8 @@ from Data import (
 )
 from Model import FeedforwardNetwork
 from songs import song as song_module
+from songs.dataset import find_songs, find_sounds
 from songs.effects import OCTAVES, at_speed, equalizer_curves, room, saturate
-from songs.layouts import find_songs, find_sounds
 from songs.song import Accompaniment, KeptSong, Voice, keep
 from sound.resampling import resample
 from training.loss import kl_divergence, mean_over_frames

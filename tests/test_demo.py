@@ -4,7 +4,7 @@ import numpy as np
 
 import make_demo_dataset
 from scoring.bss_eval import bss_eval_sources
-from songs.layouts import find_songs
+from songs.dataset import find_songs
 from util import wavread
 
 OPTIONS = ["--songs", "3", "--seconds", "6"]

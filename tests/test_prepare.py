@@ -15,7 +15,7 @@ from helpers import RATE, fails, make_song, needs_ffmpeg, write_dataset, write_s
 import Data
 import prepare_dataset
 from Data import DSD100Dataset, MakeMagnitudeSpectrum
-from songs.layouts import find_songs
+from songs.dataset import find_songs
 from sound.files import sound_info
 from util import AudioConfig, wavread, wavwrite
 

@@ -18,7 +18,7 @@ from process.devices import choose_device, device_errors
 from process.errors import UserError, command
 from process.locking import only_writer
 from process.memory import keep_memory
-from songs.layouts import apart, find_songs, find_sounds
+from songs.dataset import apart, find_songs, find_sounds
 from songs.song import Accompaniment, Song, Voice, keep
 from training.files import Run
 from training.loop import Loader, make_loader, measure_input, train

@@ -23,8 +23,8 @@ from Data import project
 from process.ahead import made_ahead
 from process.devices import send
 from process.errors import UserError
+from songs.dataset import NoDataset, apart, belongs, find_songs, find_sounds
 from songs.effects import OCTAVES, gain_of
-from songs.layouts import NoDataset, apart, belongs, find_songs, find_sounds
 from songs.song import Accompaniment, Song, Voice
 from training.bank import Bank, Parts, Track, open_bank
 from training.desk import REST_FADE, Desk, Group, Plan, Take, minutes, voice_of

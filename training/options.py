@@ -8,7 +8,7 @@ import torch
 
 from networks.encoders import ENCODERS
 from process.commandline import parser_from, renamed, typed
-from songs.layouts import add_dataset_arguments
+from songs.dataset import add_dataset_arguments
 from training.files import Run
 from training.mixes import folder_and_share
 from training.parallel import PROCESSES, THREADS

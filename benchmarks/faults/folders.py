@@ -32,7 +32,7 @@ from benchmarks.faults.forked import LIMITS, Counts, Ended, run_all, write_repor
 from benchmarks.faults.mutations import ANY, damaged, whole_files  # noqa: E402
 from process.commandline import parser_from  # noqa: E402
 from process.errors import UserError, command  # noqa: E402
-from songs.layouts import read_dataset  # noqa: E402
+from songs.dataset import read_dataset  # noqa: E402
 from util import wavwrite  # noqa: E402
 
 RATE = 8000

@@ -28,7 +28,7 @@ from benchmarks.faults.forked import write_report
 from Data import DSD100Dataset, MakeMagnitudeSpectrum
 from process.commandline import parser_from
 from process.errors import UserError, command
-from songs.layouts import read_dataset
+from songs.dataset import read_dataset
 from sound.writing import create_sound
 from util import AudioConfig
 

@@ -29,7 +29,7 @@ from process.commandline import parser_from, typed
 from process.errors import command, whole_file
 from scoring.bss_eval import bss_eval_framewise, bss_eval_images, bss_eval_sources
 from scoring.report import code_version
-from songs.layouts import find_songs
+from songs.dataset import find_songs
 
 FRAME_SECONDS = 1.0  # museval's frames
 

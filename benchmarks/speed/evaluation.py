@@ -22,7 +22,7 @@ import evaluate
 from process.commandline import parser_from, typed
 from process.errors import command, whole_file
 from scoring.report import code_version
-from songs.layouts import find_songs
+from songs.dataset import find_songs
 from sound.resampling import resample
 from util import wavwrite
 

@@ -21,7 +21,7 @@ from process.commandline import parser_from
 from process.errors import UserError, command
 from report.measures.facts import best_of, chosen_songs, write_facts
 from separation.separate import separate
-from songs.layouts import add_dataset_arguments
+from songs.dataset import add_dataset_arguments
 
 EDGES = (250, 500, 1000, 2000, 4000, 8000, 16000)  # Hz, of the octaves
 

@@ -45,7 +45,7 @@ from report.measures.leakage import (
 )
 from report.measures.measured_networks import NETWORKS, add_network_arguments, load_networks
 from scoring.report import code_version
-from songs.layouts import add_dataset_arguments
+from songs.dataset import add_dataset_arguments
 from songs.song import Song
 from util import AudioConfig
 

@@ -45,7 +45,7 @@ from report.measures.measured_networks import NETWORKS, add_network_arguments, l
 from scoring.report import code_version
 from scoring.summary import bootstrap
 from separation.separate import find_checkpoint, separate
-from songs.layouts import add_dataset_arguments
+from songs.dataset import add_dataset_arguments
 from songs.song import Song
 from sound.resampling import resample
 from util import AudioConfig, load_network

@@ -12,7 +12,7 @@ from Model_RNN import RecurrentNetwork
 from process.commandline import typed
 from process.errors import UserError, whole_file
 from scoring.report import code_version
-from songs.layouts import find_songs
+from songs.dataset import find_songs
 from songs.song import Song
 from util import AudioConfig, load_network
 

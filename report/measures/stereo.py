@@ -20,7 +20,7 @@ from process.errors import UserError, command
 from report.measures.facts import best_of, chosen_songs, write_facts
 from report.measures.leakage import sdr
 from separation.separate import separate
-from songs.layouts import add_dataset_arguments
+from songs.dataset import add_dataset_arguments
 
 
 @command

@@ -22,7 +22,7 @@ from process.errors import command
 from report.measures.facts import chosen_songs, write_facts
 from scoring.bss_eval import voice_sdr
 from separation.separate import KINDS, PRETRAINED, separate
-from songs.layouts import add_dataset_arguments
+from songs.dataset import add_dataset_arguments
 from songs.song import Song
 from sound.resampling import resample
 from util import AudioConfig, load_network

@@ -24,7 +24,7 @@ import separate_RNN
 from benchmarks.faults import folders, forked, sound
 from benchmarks.faults.mutations import LIES, mend_pages, whole_files, with_known_answer
 from process.errors import UserError
-from songs.layouts import read_dataset
+from songs.dataset import read_dataset
 from sound.ffmpeg import open_with_ffmpeg
 from sound.files import open_sound
 from util import AudioConfig, wavread, wavwrite

@@ -72,7 +72,7 @@ def options_of_several_values() -> dict[str, ast.Call]:
 def test_an_option_of_several_values_given_twice_adds_up():
     """And begins empty: a default would be added to."""
     found = options_of_several_values()
-    assert {"evaluate.py --checkpoint", "evaluate.py --estimates", "songs/layouts.py --hold-out"} < found.keys()
+    assert {"evaluate.py --checkpoint", "evaluate.py --estimates", "songs/dataset.py --hold-out"} < found.keys()
     for name, call in found.items():
         words = {word.arg: ast.unparse(word.value) for word in call.keywords}
         assert words.get("action") == "'extend'" and words.get("default", "[]") == "[]", name

@@ -19,7 +19,7 @@ import train_feedforward
 import train_RNN
 from Model import FeedforwardConfig, FeedforwardNetwork
 from scoring.estimates import find_estimates
-from songs.layouts import find_songs
+from songs.dataset import find_songs
 from util import wavwrite
 
 

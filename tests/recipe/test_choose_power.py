@@ -7,7 +7,7 @@ import torch
 from helpers import fails
 
 from Model_RNN import RecurrentNetwork
-from songs.layouts import find_songs
+from songs.dataset import find_songs
 from util import load_checkpoint, load_network, save_checkpoint
 
 

@@ -13,7 +13,7 @@ from helpers import fails, interrupted, make_song
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import both_ways
 from separation.separate import separate
-from songs.layouts import find_songs
+from songs.dataset import find_songs
 from sound.resampling import resample
 from util import AudioConfig, save_checkpoint, wavread, wavwrite
 

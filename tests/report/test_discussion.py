@@ -13,7 +13,7 @@ from Model_RNN import RecurrentNetwork
 from networks.encoders import ENCODERS
 from report.measures import cases, discussion, leakage, measured_networks
 from separation.separate import separate
-from songs.layouts import find_songs
+from songs.dataset import find_songs
 from util import AudioConfig, load_network, save_checkpoint, wavwrite
 
 

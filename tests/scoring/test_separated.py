@@ -8,7 +8,7 @@ from helpers import RATE, make_song, needs_ffmpeg, write_song, write_stem_file, 
 import evaluate
 import separate_RNN
 from scoring.estimates import find_estimates
-from songs.layouts import find_songs
+from songs.dataset import find_songs
 from sound.tag_reading import written_here
 from util import wavwrite
 

@@ -16,7 +16,7 @@ from helpers import AUDIO_OPTIONS, QUICK, ROOT, fails, interrupted, make_song, w
 
 import train_feedforward
 import train_RNN
-from songs.layouts import find_songs, find_sounds
+from songs.dataset import find_songs, find_sounds
 from songs.song import Accompaniment, Voice
 from training import bank, command, desk, loop, mixes
 from training.bank import Track, measure, open_bank

@@ -16,7 +16,7 @@ import torch
 from helpers import AUDIO_OPTIONS, QUICK, ROOT, SCRIPTS, Forked, alive, children, hidden, wait_for
 
 from Data import Batches, DSD100Dataset, MakeMagnitudeSpectrum, collate_fn
-from songs.layouts import find_songs
+from songs.dataset import find_songs
 from util import AudioConfig
 
 

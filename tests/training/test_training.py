@@ -18,7 +18,7 @@ from benchmarks.speed.training import Products16
 from Data import DSD100Dataset, MakeMagnitudeSpectrum
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import RecurrentNetwork, both_ways
-from songs.layouts import find_songs
+from songs.dataset import find_songs
 from training import command, files, loop
 from training.loop import carry_state, learning_rate
 from training.options import parse_options

@@ -14,7 +14,7 @@ from helpers import RATE, make_song, needs_ffmpeg, write_song, write_stem_file, 
 
 import sound.files
 from process.errors import UserError
-from songs.layouts import find_songs, find_sounds, read_dataset
+from songs.dataset import find_songs, find_sounds, read_dataset
 from songs.song import Voice
 from util import wavread, wavwrite
 
