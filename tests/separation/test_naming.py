@@ -136,7 +136,7 @@ def test_a_folder_that_must_not_be_entered_stops_no_other_song(run, monkeypatch,
 
     monkeypatch.setattr(Path, "stat", refuse)
     said = run(*inputs, "-o", "out", status=1)
-    assert "error: songs/locked/b.wav: Permission denied" in said
+    assert "error: songs/locked/b.wav: cannot be read: Permission denied" in said
     assert files("out") == ["a_vocals.wav"]
 
 

@@ -628,7 +628,7 @@ def test_a_new_network_has_no_power_chosen_for_another(trained, dataset, tmp_pat
 def test_both_directions_carry_no_state(dataset, capsys):
     with pytest.raises(SystemExit):
         train_RNN.main([str(dataset), "--bidirectional", "--sequences", "songs"])
-    assert "--bidirectional has none" in capsys.readouterr().err
+    assert "--bidirectional has no state" in capsys.readouterr().err
 
 
 def test_bands_need_an_encoder_by_band(dataset, tmp_path, capsys):
