@@ -12,7 +12,7 @@ import functools
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +40,7 @@ SYSTEMS = {  # as tables name them -> as evaluate.py names them
     "recurrent, both directions, 5 keys": FIVE_KEYS,
 }
 SETS = ("musdb", "songs", "held_out_singers")
+MEMORY = {"recurrent": "recurrent", "both directions": "both"}  # networks that have one, as evaluations name them
 
 Row = tuple[str, list[str]]  # its first cell, and the others
 
@@ -161,14 +162,27 @@ def both_ways_rows() -> list[Row]:
 
 def weighting_rows() -> list[Row]:
     """Without and with weighting; then the pretrained networks before and now; the difference of both."""
-    rows = []
-    for label, songs in zip(("MUSDB18, 16 excerpts", "DSD100, 5 excerpts", "MIR-1K, 78 clips"), SETS, strict=True):
-        rows.append((label, compared(f"weighting/{songs}", "single_unweighted", "single")))
-    for label, system in (("single frame", "single"), ("recurrent", "recurrent"), ("both directions", "both")):
+    alone = zip(("MUSDB18, 16 excerpts", "DSD100, 5 excerpts", "MIR-1K, 78 clips"), SETS, strict=True)
+    rows = [(label, compared(f"weighting/{songs}", "single_unweighted", "single")) for label, songs in alone]
+    for row, folder, system in each_set("weighting", {"single frame": "single", **MEMORY}):
+        rows.append((row, compared(folder, f"{system}_before", system)))
+    return rows
+
+
+def second_lstm_rows() -> list[Row]:
+    """The pretrained networks of two earlier commits and now; the difference of the last two."""
+    return [
+        (row, [mean(folder, f"{system}_first"), *compared(folder, f"{system}_before", system)])
+        for row, folder, system in each_set("second_lstm", MEMORY)
+    ]
+
+
+def each_set(results: str, systems: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+    """For each system, by its label, and each set of songs: first cell of the row, folder of the evaluation, system."""
+    for label, system in systems.items():
         labels = (f"{label}, 16 excerpts of MUSDB18", "the same, 5 excerpts of DSD100", "the same, 78 clips of MIR-1K")
         for row, songs in zip(labels, SETS, strict=True):
-            rows.append((row, compared(f"weighting/{songs}", f"{system}_before", system)))
-    return rows
+            yield row, f"{results}/{songs}", system
 
 
 def compared(folder: str, before: str, now: str) -> list[str]:
@@ -247,6 +261,7 @@ TABLES = (
     Table(RESULTS, "### In tune", tuning_rows),
     Table(RESULTS, "### Both directions", both_ways_rows),
     Table(RESULTS, "### Weighted by the mixture", weighting_rows),
+    Table(RESULTS, "### A second LSTM", second_lstm_rows),
     Table(RESULTS, "## How bright the voice is", brightness_rows),
     Table(SEPARATION, "## Time and memory", lambda: [*time_rows(), *memory_rows()]),
     Table(SCALE, "## Separation", hour_rows),
