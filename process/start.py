@@ -4,10 +4,11 @@ import atexit
 import contextlib
 import gc
 import os
+import re
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +45,17 @@ def end_quietly(number: int, _: FrameType | None) -> NoReturn:
     os._exit(128 + number)
 
 
+def tell_missing_package(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Where a package of requirements.txt is missing, mostly because the environment is not active, say so in one line.
+    All other exceptions are shown as ever."""
+    needed = re.findall(r"^\w+", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    if isinstance(error, ModuleNotFoundError) and error.name in needed:
+        remedy = "activate the environment it is in, or run pip install -r requirements.txt"
+        print(f"error: {error.name} is not installed for {sys.executable}: {remedy}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
 def collect_less() -> None:
     """Torch makes some 200,000 objects when it is imported, and no garbage. Python would look for garbage among them
     again and again, and once more when it ends: together, a quarter of what importing torch takes."""
@@ -54,6 +66,7 @@ def collect_less() -> None:
 open_closed_streams()
 started = getattr(sys.modules["__main__"], "__file__", None)
 if is_script(started):
+    sys.excepthook = tell_missing_package
     collect_less()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not under nohup
         signal.signal(signal.SIGINT, end_quietly)

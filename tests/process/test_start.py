@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,3 +159,21 @@ def test_no_file_takes_the_place_of_a_pipe_or_a_device(tmp_path):
     ):
         pass
     assert (tmp_path / "pipe").is_fifo() and sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "pipe"]
+
+
+@pytest.mark.parametrize("script", ["separate_RNN.py", "train_feedforward.py", "Data.py", "recipe/choose_power.py"])
+def test_a_python_without_the_packages_ends_in_one_line(script):
+    """As if the environment had not been activated: -S leaves its packages out."""
+    done = subprocess.run([sys.executable, "-S", ROOT / script, "--help"], capture_output=True, text=True)
+    [line] = done.stderr.splitlines()
+    assert done.returncode == 1 and line.startswith("error: ")
+    assert f" is not installed for {sys.executable}: activate the environment" in line
+
+
+def test_a_module_of_the_project_that_is_missing_is_shown_as_ever(tmp_path):
+    """As in a zip that lacks a file."""
+    (tmp_path / "process").mkdir()
+    for name in ("process/__init__.py", "process/start.py", "separate_RNN.py", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    done = subprocess.run([sys.executable, tmp_path / "separate_RNN.py"], capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" in done.stderr and "No module named 'Model_RNN'" in done.stderr
