@@ -133,15 +133,14 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     options = parse_options(argv)
     with contextlib.ExitStack() as stack:
-        for folder in {
-            os.path.realpath(folder): folder for folder in (options.output, options.page) if folder
-        }.values():
+        folders = [folder for folder in (options.output, options.page) if folder]
+        for folder in {os.path.realpath(folder): folder for folder in folders}.values():
             stack.enter_context(only_writer(folder))
         evaluate(options, typed("evaluate.py", argv))
 
 
-def evaluate(options: argparse.Namespace, typed: str) -> None:
-    """Evaluate all systems and write the results. typed: the command line, kept with them."""
+def evaluate(options: argparse.Namespace, command_line: str) -> None:
+    """Evaluate all systems and write the results, and with them the command line."""
     splits = find_songs(options.dataset, options.hold_out, options.include_test)
     songs = splits[options.split]
     if not songs:
@@ -163,7 +162,7 @@ def evaluate(options: argparse.Namespace, typed: str) -> None:
     report = {
         **make_report(options, songs, systems, rows),
         "seconds": {"altogether": time.perf_counter() - started, "processes": workers, **clock},
-        "command": typed,
+        "command": command_line,
         "commit": code_version(),
     }
     write_results(options.output, rows, report, report_text(report))
