@@ -31,6 +31,7 @@ from scoring.report import (
     code_version,
     draw_pictures,
     homework_line,
+    learnt_remark,
     make_report,
     report_text,
     terminal_text,
@@ -152,6 +153,8 @@ def evaluate(options: argparse.Namespace, command_line: str) -> None:
             print(f"{title(system.name)}: {system.headline}", file=sys.stderr)
         if isinstance(system, Folder):
             print(system.matches(songs), file=sys.stderr)
+        if isinstance(system, Network) and (learnt := system.learnt(songs)):
+            print(f"warning: {learnt_remark(title(system.name), learnt, len(songs))}", file=sys.stderr)
 
     started = time.perf_counter()
     workers = max(1, min(options.workers, len(songs)))

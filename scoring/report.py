@@ -8,7 +8,7 @@ import csv
 import dataclasses
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +71,7 @@ def make_report(options: argparse.Namespace, songs: list[Song], systems: list[Sy
         ],
         "protocol": PROTOCOL + (FRAMEWISE_PROTOCOL if options.framewise else ""),
         "systems": {system.name: system.description for system in systems},
+        "trained on": {system.name: system.learnt(songs) for system in systems if isinstance(system, Network)},
         "checkpoints": {system.name: checksum(system.path) for system in systems if isinstance(system, Network)},
         "scores": {source: summary.summarise(rows, names, columns, source) for source in SOURCES if scored[source]},
         "differences": {source: summary.differences(rows, names, MAIN, source) for source in SOURCES},
@@ -149,6 +150,12 @@ def _scored(report: dict) -> str:
     return f"Scored: {scored}. Only songs with a score from every system count, so all figures describe the same songs."
 
 
+def learnt_remark(system: str, learnt: Sequence[str], songs: int) -> str:
+    """What is to be thought of the scores of a system that was trained on some of the songs."""
+    which = "on these songs" if len(learnt) == songs else f"on {len(learnt)} of these songs, such as {learnt[0]}"
+    return f"{system} was trained {which}: its scores there do not tell how good it is on others."
+
+
 def _remarks(report: dict) -> list[str]:
     """Why songs are missing, and what was odd about estimates: a sentence for each kind."""
     left_out = collections.defaultdict(list)  # (song, source, reason) -> systems
@@ -161,6 +168,9 @@ def _remarks(report: dict) -> list[str]:
             reason = "song unreadable" if everywhere else "estimate missing, unreadable or of the wrong length"
         kinds[source, reason if everywhere else f"{reason} ({', '.join(systems)})"] += 1
     remarks = [f"Not scored: {source} of {count}, {reason}." for (source, reason), count in sorted(kinds.items())]
+    for system, learnt in report["trained on"].items():
+        if learnt:
+            remarks.append(learnt_remark(summary.title(system), learnt, report["songs"]))
     if report["adjusted estimates"]:
         remarks.append(f"{report['adjusted estimates']} estimates had another sample rate or length: see {NOTES}.")
     displaced: dict[str, list[dict]] = collections.defaultdict(list)

@@ -8,6 +8,7 @@ The note tells how the estimates were adjusted, '' if they were not; UserError m
 are small, since they are sent to other processes. Networks are loaded there.
 """
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from process.devices import choose_device, device_errors
 from process.errors import UserError, printable
 from scoring.estimates import Estimate, displacement, find_estimates, read_estimate
 from separation.separate import KINDS, describe, headline, separate
+from songs.names import plain
 from songs.song import Song
 from sound.resampling import resample
 from util import AudioConfig, load_network, stft
@@ -98,6 +100,18 @@ class Network:
     @property
     def audio(self) -> AudioConfig:
         return load_once(self.path)[1]
+
+    def learnt(self, songs: Sequence[Song]) -> list[str]:
+        """The names of those of these songs that it was trained on, as far as its checkpoint tells: an earlier version
+        kept no names. A song of another length is another song."""
+        seconds = collections.defaultdict(list)
+        for name, length in load_once(self.path)[2].get("songs", []):
+            seconds[plain(name)].append(length)
+        return [
+            song.name
+            for song in songs
+            if any(abs(song.seconds - length) < LENGTH_TOLERANCE for length in seconds[plain(song.name)])
+        ]
 
     def estimate(self, recording: Recording) -> Estimates:
         rate = recording.song.rate

@@ -99,6 +99,7 @@ def make_network(
         network.load_state_dict(first.state_dict(), strict=False)  # further LSTMs keep what they begin with
     else:
         network.start_from(first)
+    options.songs_before = checkpoint.get("songs", [])  # an earlier version did not keep them
     if type(first) is network_class or first.remembers:
         options.before = f"; before that, {checkpoint.get('trained_on', 'unknown data')}"
     return network, audio

@@ -14,7 +14,8 @@ from songs.song import Song
 from training.loss import LossCurve
 from util import AudioConfig, save_checkpoint
 
-FACTS = ("epoch", "best_valid_loss", "history", "trained_on", "plain", "command")  # in the best and the last checkpoint
+# In the best and the last checkpoint
+FACTS = ("epoch", "best_valid_loss", "history", "trained_on", "songs", "plain", "command")
 STATE = ("weights_of_last_step", "optimizer", "rng_state", "cuda_rng_states")  # only in the last, to resume from
 
 

@@ -60,6 +60,10 @@ class Loader(DataLoader):
         """Whether nobody sings in any of its songs."""
         return all(map(is_silent, self.dataset.songs))
 
+    def songs(self) -> set[tuple[str, float]]:
+        """Names and seconds of its songs."""
+        return {(song.name, song.seconds) for song in self.dataset.songs}
+
     def describe(self, options: argparse.Namespace) -> str:
         """What it holds, in words."""
         minutes = sum(song.seconds for song in self.dataset.songs) / 60
@@ -209,8 +213,9 @@ def train(
     )  # fused: a third of the time, with the small batches that learn best
     history, curve, steps = [], LossCurve(), 0
     trained_on = train_loader.describe(options) + options.before  # in words, shown when the network is used
+    songs = sorted({*map(tuple, options.songs_before), *train_loader.songs()})  # which evaluate.py tells apart
     if resumed is not None:
-        trained_on = resumed["trained_on"]
+        trained_on, songs = resumed["trained_on"], resumed.get("songs", songs)
         network.load_state_dict(resumed["weights_of_last_step"])
         optimizer.load_state_dict(resumed["optimizer"])
         torch.set_rng_state(resumed["rng_state"])
@@ -266,6 +271,7 @@ def train(
             "best_valid_loss": min(valid_loss, best["valid_loss"]),
             "history": history,
             "trained_on": trained_on,
+            "songs": songs,
             "plain": options.plain,
             "command": options.command,
         }

@@ -74,6 +74,11 @@ class Mixes:
         """Whether nobody sings in any of its songs."""
         return all(voice_of(song).level < SILENT for group in self.desk.groups for song in group.sung)
 
+    def songs(self) -> set[tuple[str, float]]:
+        """Names and seconds of its songs and voices."""
+        voices = [(song.name, voice_of(song)) for group in self.desk.groups for song in group.sung]
+        return {(name, voice.samples / voice.rate) for name, voice in voices}
+
     def describe(self, _: argparse.Namespace) -> str:
         """What it holds, in words."""
         voices = [

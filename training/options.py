@@ -183,7 +183,7 @@ def parse_options(
             parser.error(f"--plain trains {worded(name, value)}: leave {flag(name)} out")
         setattr(options, name, value)
     options.data = {}  # fingerprints of its songs
-    options.before = ""  # training data of the checkpoint that the run starts from
+    options.before, options.songs_before = "", []  # what the checkpoint that the run starts from was trained on
     options.command = typed(f"train_{network_class.name}.py", argv)
     return options
 
@@ -213,7 +213,8 @@ def check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
 
 
 # Of this call, not of the run: checkpoints do not keep them.
-OF_THE_CALL = {"dataset", "output", "bidirectional", "resume", "overwrite", "given", "defaults", "command", "before"}
+OF_THE_CALL = {"dataset", "output", "bidirectional", "resume", "overwrite", "given", "defaults", "command"}
+OF_THE_CALL |= {"before", "songs_before"}
 HOW_LONG = {"epochs", "patience"}
 FOLDERS = {"voices", "accompaniments", "mix"}  # which may move; `data` tells what is in them
 MAY_CHANGE = HOW_LONG | FOLDERS | {"device", "cache", "workers", "threads"}  # all other options shape the weights

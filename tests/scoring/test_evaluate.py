@@ -19,6 +19,7 @@ from scoring.bss_eval import bss_eval_sources
 from scoring.report import code_version, homework_line
 from scoring.systems import IDEAL_MASKS
 from separation.separate import separate
+from songs.dataset import find_songs
 from util import load_network, wavwrite
 
 BOUNDS = ["mixture", *IDEAL_MASKS]
@@ -444,6 +445,31 @@ def test_recurrent_networks_in_both_directions_and_all_in_several_keys_on_reques
             sources, estimates = np.stack([vocals, mixture - vocals]), np.stack([voice, mixture - voice])
             assert sdr == pytest.approx(bss_eval_sources(sources, estimates).sdr[0], abs=0.01), name
     assert len({tuple(column(rows, system)) for system in ("one", *ways)}) == 4
+
+
+def test_songs_that_a_network_was_trained_on_are_told(dataset, trained, tmp_path, capsys):
+    network = f"mine={trained / 'savedModel_RNN_best.pt'}"
+    run(dataset, tmp_path / "unknown", "--checkpoint", network)
+    assert "trained on" not in capsys.readouterr().err.replace("network, trained on", "")
+    assert "was trained" not in (tmp_path / "unknown" / "evaluation.md").read_text()
+
+    report, _ = run(dataset, tmp_path / "known", "--checkpoint", network, "--split", "Train")
+    remark = "mine was trained on these songs: its scores there do not tell how good it is on others."
+    assert f"warning: {remark}\n" in capsys.readouterr().err
+    assert remark in (tmp_path / "known" / "evaluation.md").read_text()
+    assert len(report["trained on"]["mine"]) == 3
+
+    [song, *_] = find_songs(dataset)["Train"]
+    for name, seconds in ((song.name.upper(), song.seconds), ("other", 1.0)):
+        samples = round(seconds * RATE)
+        mixture, vocals = make_song(name, seconds)
+        write_plain_song(tmp_path / "data" / name, mixture[:samples], vocals[:samples])
+    report, _ = run(tmp_path / "data", tmp_path / "some", "--checkpoint", network)
+    assert f"on 1 of these songs, such as {song.name.upper()}: " in (tmp_path / "some" / "evaluation.md").read_text()
+    shutil.rmtree(tmp_path / "data" / song.name.upper())
+    write_plain_song(tmp_path / "data" / song.name, *make_song(song.name, song.seconds + 1))
+    report, _ = run(tmp_path / "data", tmp_path / "another", "--checkpoint", network)
+    assert report["trained on"] == {"mine": []}
 
 
 # ---------------------------------------------------------------------------------------------- errors, options

@@ -60,6 +60,8 @@ def test_a_run_writes_checkpoints_and_curves(trained, dataset, name):
     assert len(best["history"]) == best["epoch"]
     assert str(dataset) in best["command"] and best["command"].startswith(f"train_{name}.py ")
     assert best["trained_on"] == "tiny songs: 3 songs, 0 minutes, in excerpts"
+    songs = find_songs(dataset)["Train"]
+    assert best["songs"] == [(song.name, song.samples / RATE) for song in songs] and len(songs) == 3
     assert "torch" in best["versions"] and "optimizer" not in best
 
 
@@ -462,6 +464,8 @@ def test_goes_on_with_a_network_of_its_kind_and_other_songs(trained, dataset, tm
     last = torch.load(tmp_path / f"savedModel_{name}_last.pt", weights_only=True)
     expected = "tiny songs: 3 songs, 0 minutes, in excerpts; before that, tiny songs: 3 songs, 0 minutes, in excerpts"
     assert last["trained_on"] == expected
+    both = {song.name for hold_out in (None, ["coral"]) for song in find_songs(dataset, hold_out)["Train"]}
+    assert [song for song, _ in last["songs"]] == sorted(both) and len(both) == 4
     assert script.main([*argv, "--resume", "--epochs", "3"]) == 0
     assert torch.load(tmp_path / f"savedModel_{name}_last.pt", weights_only=True)["trained_on"] == expected
 
