@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import itertools
 import os
 import random
 from collections.abc import Sequence
@@ -93,11 +92,12 @@ def read_dataset(
     elif not splits["Valid"]:
         splits["Train"], splits["Valid"] = divide_by_artist(splits["Train"], seed)
     for split, songs in splits.items():
-        songs.sort(key=lambda song: song.name)
-        for one, other in itertools.pairwise(songs):
-            if one.name == other.name:
-                text = f"expected one song named '{one.name}' in {split}, found another: {one.mixture}"
-                errors.append(UserError(f"{other.mixture}: {text}"))
+        named: dict[str, Song] = {}
+        for song in sorted(songs, key=lambda song: song.name):
+            if (first := named.setdefault(song.name, song)) is not song:
+                text = f"expected one song named '{song.name}' in {split}, found another: {first.mixture}"
+                errors.append(UserError(f"{song.mixture}: {text}"))
+        splits[split] = list(named.values())
     return Dataset(name, splits, errors, _unused(root, name, used, reasons))
 
 

@@ -216,6 +216,12 @@ def test_two_songs_of_one_name(tmp_path):
         wavwrite(tmp_path / folder / part.format("vocals"), vocals, RATE)
     with pytest.raises(UserError, match="expected one song named 'song' in Test, found another"):
         find_songs(tmp_path)
+    dataset = read_dataset(tmp_path)
+    [song], [error] = dataset.songs["Test"], dataset.errors
+    assert (
+        str(error).startswith(f"{tmp_path / 'song' / 'mixture.wav'}: ")
+        and song.mixture == tmp_path / "song_mixture.wav"
+    )
 
 
 # ---------------------------------------------------------------------------------------------- names
