@@ -364,7 +364,14 @@ def test_both_networks_train_on_a_mix(data, tmp_path):
     network, _, checkpoint = load_network(tmp_path / "savedModel_RNN_best.pt", train_RNN.RecurrentNetwork)
     assert network.config.bands == 8
     assert "songs: 3 files" in checkpoint["trained_on"] and "mir1k: 1 files" in checkpoint["trained_on"]
-    assert [name for name, _ in checkpoint["songs"]] == ["Ann - One", "Ben - Two", "Cy - Three", "abjones_1_01", "choir/Eve", "choir/Flo"]
+    assert [name for name, _ in checkpoint["songs"]] == [
+        "Ann - One",
+        "Ben - Two",
+        "Cy - Three",
+        "abjones_1_01",
+        "choir/Eve",
+        "choir/Flo",
+    ]
     assert "(20% of excerpts)" in checkpoint["trained_on"] and "fingerprint" in checkpoint["trained_on"]
 
 
