@@ -76,7 +76,7 @@ def judge_song(
         named = {title(system.name): own for system, own in zip(systems, estimates, strict=True)}
         write_song(page, song.name, song.rate, recording.mixture, references, named)
         lap("page")
-    energies = np.einsum("jn,jn->j", references, references)
+    energies = np.einsum("jn,jn->j", references, references, dtype=np.float64)  # 32 bits round a long song's sum
     level = 10 * np.log10(energies[0] / energies[1]) if energies.all() else np.nan
     rows = []
     for index, system in enumerate(systems):
