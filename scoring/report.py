@@ -16,7 +16,7 @@ import torch
 
 from pictures import plots
 from process.checksums import checksum
-from process.errors import UserError, whole_file
+from process.errors import UserError, named_together, whole_file
 from scoring import scores, summary
 from scoring.listening_page import excerpt
 from scoring.scores import SOURCES
@@ -44,7 +44,7 @@ def make_report(options: argparse.Namespace, songs: list[Song], systems: list[Sy
     names = [system.name for system in systems]
     scored = {source: summary.values_of(rows, source, MAIN, names)[0].shape[1] for source in SOURCES}
     if not scored["vocals"]:
-        reason = next(row["note"] for row in rows if np.isnan(row[MAIN]))
+        reason = next(row["note"] for row in rows if row["source"] == "vocals" and np.isnan(row[MAIN]))
         raise UserError(f"{options.dataset}: expected a song that every system has a score for, found none: {reason}")
     minutes = sum(song.seconds for song in songs) / 60
     columns = [name for name in rows[0] if name in scores.COLUMNS]
@@ -194,17 +194,22 @@ def code_version() -> str | None:
 
 
 def write_results(folder: Path, rows: list[dict], report: dict, text: str) -> None:
-    with whole_file(folder / "evaluation.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        for row in rows:
-            writer.writerow(
-                {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in row.items()}
-            )
-    with whole_file(folder / "evaluation.json") as temporary:
-        temporary.write_text(json.dumps(_plain(report), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    with whole_file(folder / "evaluation.md") as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    """Write all tables, or none beside those of an earlier evaluation."""
+    summary_text = json.dumps(_plain(report), indent=2, ensure_ascii=False) + "\n"
+    with named_together() as waiting:
+        with (
+            whole_file(folder / "evaluation.csv", waiting) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            for row in rows:
+                writer.writerow(
+                    {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in row.items()}
+                )
+        for name, content in (("evaluation.json", summary_text), ("evaluation.md", text + "\n")):
+            with whole_file(folder / name, waiting) as temporary:
+                temporary.write_text(content, encoding="utf-8")
 
 
 def _plain(value):

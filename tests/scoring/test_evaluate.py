@@ -17,7 +17,7 @@ from process.checksums import checksum
 from scoring import scores
 from scoring.bss_eval import bss_eval_sources
 from scoring.report import code_version, homework_line
-from scoring.systems import IDEAL_MASKS
+from scoring.systems import IDEAL_MASKS, Mixture
 from separation.separate import separate
 from songs.dataset import find_songs
 from util import load_network, wavwrite
@@ -470,6 +470,34 @@ def test_songs_that_a_network_was_trained_on_are_told(dataset, trained, tmp_path
     write_plain_song(tmp_path / "data" / song.name, *make_song(song.name, song.seconds + 1))
     report, _ = run(tmp_path / "data", tmp_path / "another", "--checkpoint", network)
     assert report["trained on"] == {"mine": []}
+
+
+def test_why_no_song_has_a_score_is_told_of_the_voice(three_songs, tmp_path, capsys):
+    data, songs = three_songs
+    shutil.rmtree(data / "one")
+    write_plain_song(data / "one", songs["one"][1], songs["one"][1])  # without accompaniment, which has no score
+    (tmp_path / "tool").mkdir()
+    for name, (_, vocals) in songs.items():
+        wavwrite(tmp_path / "tool" / f"{name}.wav", vocals[:4000], RATE)
+    arguments = [str(data), "--output", str(tmp_path / "out"), "--workers", "1", "--checkpoint"]
+    error = fails(capsys, evaluate.main, *arguments, "--estimates", str(tmp_path / "tool"))
+    assert f"found none: {tmp_path / 'tool' / 'one.wav'}: expected 8000 samples" in error
+
+
+def test_tables_of_two_evaluations_do_not_lie_side_by_side(three_songs, tmp_path, capsys):
+    data, _ = three_songs
+    (tmp_path / "evaluation.md").mkdir()
+    arguments = [str(data), "--output", str(tmp_path), "--workers", "1", "--checkpoint"]
+    assert "evaluation.md: cannot be written" in fails(capsys, evaluate.main, *arguments)
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "evaluation.md"}
+
+
+def test_level_of_a_voice_in_a_long_song(tmp_path):
+    vocals = np.full(1_000_000, 0.1)
+    write_plain_song(tmp_path / "song", vocals + 0.03 * np.sign(np.sin(np.arange(len(vocals)))), vocals)
+    [song] = find_songs(tmp_path)["Test"]
+    rows, _ = scores.judge_song(song, [Mixture()])
+    assert rows[0]["voice to accompaniment"] == pytest.approx(20 * np.log10(0.1 / 0.03), abs=1e-4)
 
 
 # ---------------------------------------------------------------------------------------------- errors, options
