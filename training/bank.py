@@ -127,7 +127,7 @@ def _decode(songs: Sequence[Song], file) -> Iterator[Parts]:
             for song, stems in zip(some, pool.map(_integers, some), strict=True):
                 tracks = {}
                 for name, (integers, facts) in stems.items():
-                    integers.tofile(file)
+                    file.write(np.ascontiguousarray(integers))  # numpy itself does not say why it cannot be written
                     tracks[name] = Track(start, integers.shape[1], len(integers), song.rate, *facts)
                     start += integers.size
                 bar.update()

@@ -20,8 +20,10 @@ import train_feedforward
 from pictures.plots import plot_losses
 from process.errors import UserError
 from scoring.report import write_results
+from songs.dataset import find_songs
 from sound.tags import Tags
 from sound.writing import create_sound
+from training.bank import open_bank
 from training.files import Run
 from training.loss import LossCurve
 
@@ -57,6 +59,14 @@ def test_checkpoint(dataset, tmp_path, capsys, share):
     last = tmp_path / "savedModel_feedforward_last.pt"
     assert after[last] == before[last]
     assert train_feedforward.main([*map(str, options), "--resume"]) == 0
+
+
+def test_bank(dataset, tmp_path):
+    songs = find_songs(dataset)["Train"]
+    with files_up_to(9000), pytest.raises(UserError, match=r"bank.i16: cannot be written: File too large"):
+        open_bank(tmp_path, songs)
+    assert not list(tmp_path.iterdir())
+    open_bank(tmp_path, songs)
 
 
 @pytest.mark.parametrize("size", [0, 50, 5000])
