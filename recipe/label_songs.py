@@ -38,8 +38,10 @@ from Model_RNN import both_ways  # noqa: E402
 from process.commandline import parser_from  # noqa: E402
 from process.devices import choose_device  # noqa: E402
 from process.errors import UserError, command, printable  # noqa: E402
+from process.locking import only_writer  # noqa: E402
 from separation.separate import KINDS, separate  # noqa: E402
 from songs.dataset import sounds_below  # noqa: E402
+from songs.layouts import Found  # noqa: E402
 from songs.song import Accompaniment, Song  # noqa: E402
 from sound.resampling import resample  # noqa: E402
 from util import load_network, wavread, wavwrite  # noqa: E402
@@ -152,24 +154,9 @@ def write(row: Row, mixture: np.ndarray, voice: np.ndarray, data: Path) -> None:
         wavwrite(path, gain * sound, RATE)
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
-    parser = parser_from(__doc__ or "")
-    parser.add_argument("weights", type=Path, help="Spleeter's weights, .npz, as export_spleeter.py writes them")
-    parser.add_argument("songs", type=Path, help="folder of sound files, in stereo and at their level")
-    parser.add_argument("data", type=Path, help="folder to write the labelled songs into")
-    parser.add_argument(
-        "--device", default="auto", help="run on cpu, cuda, mps, or the best available (default: %(default)s)"
-    )
-    counts = f"checkpoint of a network, whose voice then counts for {100 * SHARE:.0f} %% (default: none)"
-    parser.add_argument("--network", type=Path, metavar="CHECKPOINT", help=counts)
-    options = parser.parse_args(argv)
-    songs = sounds_below(options.songs, Accompaniment)
-    device = choose_device(options.device)
-    teacher = Spleeter(options.weights, device)
-    network = network_of(options.network, device) if options.network else None
-    options.data.mkdir(parents=True, exist_ok=True)
-    table = options.data / "taught.csv"
+def label_all(songs: list[Found], teacher: Spleeter, network: Hears | None, data: Path) -> list[str]:
+    """Label the songs that are not in the table yet. Returns the names of those that cannot be read."""
+    table = data / "taught.csv"
     done = set()
     if table.exists():
         with table.open(newline="", encoding="utf-8") as file:
@@ -191,11 +178,32 @@ def main(argv: list[str] | None = None) -> None:
                 failed.append(name)
                 continue
             row, voice = label(teacher, mixture, name, network)
-            write(row, mixture, voice, options.data)
+            write(row, mixture, voice, data)
             writer.writerow(dataclasses.asdict(row))
             file.flush()
             done.add(name)  # also of another format
             print(f"{name}: {row.minutes} min, voice {row.voice_db} dB, agreement {row.agreement_db} dB, {row.verdict}")
+    return failed
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = parser_from(__doc__ or "")
+    parser.add_argument("weights", type=Path, help="Spleeter's weights, .npz, as export_spleeter.py writes them")
+    parser.add_argument("songs", type=Path, help="folder of sound files, in stereo and at their level")
+    parser.add_argument("data", type=Path, help="folder to write the labelled songs into")
+    parser.add_argument(
+        "--device", default="auto", help="run on cpu, cuda, mps, or the best available (default: %(default)s)"
+    )
+    counts = f"checkpoint of a network, whose voice then counts for {100 * SHARE:.0f} %% (default: none)"
+    parser.add_argument("--network", type=Path, metavar="CHECKPOINT", help=counts)
+    options = parser.parse_args(argv)
+    songs = sounds_below(options.songs, Accompaniment)
+    device = choose_device(options.device)
+    teacher = Spleeter(options.weights, device)
+    network = network_of(options.network, device) if options.network else None
+    with only_writer(options.data):
+        failed = label_all(songs, teacher, network, options.data)
     if failed:
         raise UserError(f"{options.songs}: {len(failed)} songs could not be read")
 

@@ -87,7 +87,7 @@ class Spleeter:
             with np.load(path) as arrays, torch.no_grad():
                 for source, network in enumerate(self.networks):
                     network.load(arrays, source)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except Exception as error:  # damaged bytes may raise anything
             raise UserError(f"{path}: expected Spleeter's weights (export_spleeter.py), found {error}") from error
         for network in self.networks:  # the other order of channels is a quarter faster on a CPU
             network.eval().to(device).to(memory_format=torch.channels_last)

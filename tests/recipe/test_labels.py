@@ -12,6 +12,7 @@ from helpers import fails, interrupted, make_song
 
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import both_ways
+from process import locking
 from separation.separate import separate
 from songs.dataset import find_songs
 from sound.resampling import resample
@@ -94,6 +95,17 @@ def test_what_is_no_weights_is_refused(tmp_path, small, capsys):
         assert name in error and "expected Spleeter's weights" in error
 
 
+def test_damaged_weights_are_refused(tmp_path, small, capsys):
+    write_weights(tmp_path / "cut.npz")
+    os.truncate(tmp_path / "cut.npz", (tmp_path / "cut.npz").stat().st_size // 2)
+    (tmp_path / "empty.npz").touch()
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    wavwrite(tmp_path / "song.wav", np.zeros(100), RATE)
+    for name in ("cut.npz", "empty.npz", "array.npy"):
+        error = fails(capsys, label_songs.main, tmp_path / name, tmp_path, tmp_path / "out")
+        assert name in error and "expected Spleeter's weights" in error
+
+
 class Pretender:
     """A teacher that takes what is below 2 kHz for the voice; from 1 kHz on, less than half of it."""
 
@@ -145,6 +157,16 @@ def test_songs_are_labelled_once_and_by_how_sure_the_teacher_is(tmp_path, monkey
     capsys.readouterr()
     assert label_songs.main(arguments) == 0  # nothing is left to do
     assert capsys.readouterr().out == ""
+
+
+def test_two_runs_do_not_label_the_same_songs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(label_songs, "Spleeter", Pretender)
+    monkeypatch.setattr(locking, "WAIT", 0.05)
+    wavwrite(tmp_path / "song.wav", make_song("song", 1.0, RATE)[0], RATE)
+    arguments = ["weights", tmp_path, tmp_path / "data", "--device", "cpu"]
+    with locking.only_writer(tmp_path / "data"):
+        assert "found it in use by" in fails(capsys, label_songs.main, *arguments)
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_song_that_cannot_be_read_spoils_no_other(tmp_path, monkeypatch, capsys):
