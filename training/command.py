@@ -71,7 +71,11 @@ def make_network(
             raise UserError("--bands needs --encoder bands")
         audio = AudioConfig(**given)
         sizes |= {"bins": audio.bins, "corner": 2 * CORNER / audio.sample_rate}
-        return network_class(network_class.Config(**sizes)), audio
+        config = network_class.Config(**sizes)
+        if config.encoder == "bands" and config.bands > config.bins:
+            most = f"{config.bins}, as many as a block of {audio.block} samples has bins"
+            raise UserError(f"--bands: expected at most {most}, found {config.bands}")
+        return network_class(config), audio
     path = Run(folder, starts_from.name).best if starts_from and not options.init else Path(options.init)
     if not path.exists():
         train_first = f"run train_{starts_from.name}.py first, or " if starts_from else ""

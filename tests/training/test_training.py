@@ -640,6 +640,27 @@ def test_bands_need_an_encoder_by_band(dataset, tmp_path, capsys):
     assert line == "error: --bands needs --encoder bands"
 
 
+@pytest.mark.parametrize(("block", "bands"), [("16", []), ("256", ["--bands", "130"])])
+def test_no_band_is_without_bins(dataset, tmp_path, capsys, block, bands):
+    options = [
+        *QUICK,
+        "--epochs",
+        "1",
+        "--encoder",
+        "bands",
+        "--sample-rate",
+        str(RATE),
+        "--block",
+        block,
+        "--hop",
+        "8",
+    ]
+    line = fails(capsys, train_feedforward.main, dataset, *options, *bands, "--output", tmp_path)
+    most, found = int(block) // 2 + 1, bands[-1] if bands else 24
+    expected = f"expected at most {most}, as many as a block of {block} samples has bins, found {found}"
+    assert line == f"error: --bands: {expected}"
+
+
 def test_a_mistake_in_a_transform_is_shown_and_not_taken_for_a_lost_process(dataset):
     options, cpu = parse_options(FeedforwardNetwork, "", [str(dataset)], None), torch.device("cpu")
     mistake = RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback ...")
