@@ -11,6 +11,7 @@ sound; if they fail, no zip is left.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -117,6 +118,13 @@ def find_evaluation(folder: Path, networks: dict[str, Path]) -> dict[str, Path]:
     return files
 
 
+def environment() -> dict[str, str]:
+    """This process's, but nothing is imported from the folder that was packed, which editors put into PYTHONPATH."""
+    places = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    elsewhere = [place for place in places if Path(place).resolve() != ROOT.resolve()]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(elsewhere)}
+
+
 def check_runs(archive: Path, folder: str) -> None:
     """Unpack the zip and separate a sound with both of its scripts. Raises UserError if that fails."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -127,7 +135,9 @@ def check_runs(archive: Path, folder: str) -> None:
         wavwrite(unpacked / "song.wav", noise, 44100)
         for script in SCRIPTS:
             arguments = [sys.executable, script, "song.wav", f"{script}.wav"]
-            run = subprocess.run(arguments, cwd=unpacked, capture_output=True, text=True, errors="replace")
+            run = subprocess.run(
+                arguments, cwd=unpacked, env=environment(), capture_output=True, text=True, errors="replace"
+            )
             if run.returncode:
                 reason = (run.stderr.strip().splitlines() or ["no reason given"])[-1]
                 raise UserError(f"{script}: expected it to run from the unpacked zip, found: {reason}")

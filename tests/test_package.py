@@ -152,6 +152,16 @@ def test_what_is_missing_is_named(submission, capsys):
     assert not list(submission.glob("*.zip")) and not list(submission.glob(".*"))
 
 
+def test_code_that_is_not_in_the_zip_is_missed_even_if_an_editor_finds_it(submission, monkeypatch, capsys):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["elsewhere", str(submission)]))
+    (submission / "mine").mkdir()
+    (submission / "mine" / "layers.py").write_text("")
+    script = submission / "separate_feedforward.py"
+    script.write_text(f"import mine.layers\n{script.read_text()}")
+    line = fails(capsys, package_submission.main, "Ada", "Lovelace", "--report", "mine.pdf")
+    assert "separate_feedforward.py: expected it to run from the unpacked zip, found: ModuleNotFoundError" in line
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
