@@ -139,7 +139,7 @@ def report_text(report: dict) -> str:
 def _mir_eval_lines(report: dict) -> list[str]:
     lines = []
     for column, worst in report.get("largest difference from mir_eval", {}).items():
-        place = f"{worst['song']}, {worst['source']}, {worst['system']}"
+        place = f"{worst['song']}, {worst['source']}, {summary.title(worst['system'])}"
         lines.append(f"{column}: at most {worst['difference']:.1e} dB from mir_eval's ({place})")
     return lines
 
@@ -166,7 +166,7 @@ def _remarks(report: dict) -> list[str]:
         everywhere = len(systems) == len(report["systems"])
         if ": " in reason:  # an error's text, about one file
             reason = "song unreadable" if everywhere else "estimate missing, unreadable or of the wrong length"
-        kinds[source, reason if everywhere else f"{reason} ({', '.join(systems)})"] += 1
+        kinds[source, reason if everywhere else f"{reason} ({', '.join(map(summary.title, systems))})"] += 1
     remarks = [f"Not scored: {source} of {count}, {reason}." for (source, reason), count in sorted(kinds.items())]
     for system, learnt in report["trained on"].items():
         if learnt:

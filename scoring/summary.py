@@ -142,7 +142,7 @@ def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def decibels(value: float) -> str:
-    return "-" if np.isnan(value) else "∞" if value == np.inf else f"{value:.2f}"
+    return "-" if np.isnan(value) else f"{value:.2f}".replace("inf", "∞")
 
 
 def interval_text(interval: Sequence[float]) -> str:

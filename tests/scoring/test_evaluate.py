@@ -16,7 +16,8 @@ from pictures import plots
 from process.checksums import checksum
 from scoring import scores
 from scoring.bss_eval import bss_eval_sources
-from scoring.report import code_version, homework_line
+from scoring.report import _remarks, code_version, homework_line
+from scoring.summary import decibels
 from scoring.systems import IDEAL_MASKS, Mixture
 from separation.separate import separate
 from songs.dataset import find_songs
@@ -490,6 +491,18 @@ def test_tables_of_two_evaluations_do_not_lie_side_by_side(three_songs, tmp_path
     arguments = [str(data), "--output", str(tmp_path), "--workers", "1", "--checkpoint"]
     assert "evaluation.md: cannot be written" in fails(capsys, evaluate.main, *arguments)
     assert {path.name for path in tmp_path.iterdir()} == {"data", "evaluation.md"}
+
+
+def test_remarks_and_tables_call_a_system_the_same():
+    silent = {"song": "one", "source": "vocals", "system": "RNN 3 keys", "reason": "silent estimate"}
+    found = {"not scored": [silent], "systems": {"mixture": "", "RNN 3 keys": ""}, "trained on": {}}
+    [remark] = _remarks({**found, "adjusted estimates": 0, "displaced estimates": []})
+    assert remark == "Not scored: vocals of 1, silent estimate (recurrent 3 keys)."
+
+
+@pytest.mark.parametrize(("value", "text"), [(np.nan, "-"), (np.inf, "∞"), (-np.inf, "-∞"), (-0.125, "-0.12")])
+def test_how_a_score_is_written(value, text):
+    assert decibels(value) == text
 
 
 def test_level_of_a_voice_in_a_long_song(tmp_path):
