@@ -26,7 +26,7 @@ from scipy.signal import butter, sosfilt
 
 from process.commandline import parser_from
 from process.errors import UserError, command
-from process.locking import LOCK, only_writer
+from process.locking import only_writer, visible
 from util import AudioConfig, istft, stft, wavwrite
 
 RATE = AudioConfig().sample_rate
@@ -315,7 +315,7 @@ def main(argv: list[str] | None = None) -> None:
             parser.error(f"--{name} must be from {least} to {most}, found {getattr(options, name)}")
     with only_writer(options.target) as target:
         part = target / ".part"  # an incomplete dataset never appears under its final names
-        there = {path.name for path in target.iterdir()} - {LOCK, part.name}  # which a killed run may have left
+        there = visible(target)
         if there:
             raise UserError(f"{target}: expected a new or empty folder, found '{min(there)}' in it")
         try:

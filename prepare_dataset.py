@@ -28,7 +28,7 @@ import numpy as np
 from process.checksums import checksum
 from process.commandline import parser_from
 from process.errors import UserError, command, safe_name, whole_file
-from process.locking import LOCK, only_writer
+from process.locking import only_writer, visible
 from songs.dataset import SPLIT_SEED, read_dataset
 from songs.inspection import Levels, decibels, find_problems, in_parallel, overview, print_problems
 from songs.layouts import LAYOUTS
@@ -146,7 +146,7 @@ def read_manifest(target: Path, settings: dict) -> dict[str, dict]:
     """The songs that an earlier run with the same settings finished. Raises UserError if `target` is anything else."""
     path = target / MANIFEST
     if not path.exists():
-        there = {file.name for file in target.iterdir()} - {LOCK} if target.is_dir() else set()
+        there = visible(target) if target.is_dir() else set()
         if there or (target.exists() and not target.is_dir()):
             found = f"'{min(there)}' in it" if there else "a file"
             raise UserError(f"{target}: expected a new or empty folder, or a dataset to go on with, found {found}")

@@ -57,3 +57,8 @@ def _holder(path: Path) -> str:
             return file.readline().decode(errors="replace").strip() or "another program"
     except OSError:  # gone by now
         return "another program"
+
+
+def visible(folder: Path) -> set[str]:
+    """What a folder holds, but for hidden files: a lock, what a killed program left half written, macOS's .DS_Store."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}

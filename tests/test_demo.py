@@ -28,3 +28,10 @@ def test_layout_levels_and_determinism(tmp_path):
         assert -6 < bss_eval_sources(vocals[None], mixture[None]).sdr[0] < 5  # neither alone nor drowned
         quiet = np.abs(vocals.reshape(-1, 1600)).max(axis=1) < 0.01
         assert 0.1 < quiet.mean() < 0.6  # phrases with rests
+
+
+def test_a_folder_with_hidden_files_is_empty(tmp_path):
+    """macOS leaves one in every folder that was looked at."""
+    (tmp_path / ".DS_Store").touch()
+    assert make_demo_dataset.main([str(tmp_path), "--songs", "3", "--seconds", "5"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {".DS_Store", "Mixtures", "Sources"}

@@ -152,6 +152,19 @@ def test_a_run_that_was_stopped_goes_on(dsd100, tmp_path, monkeypatch, capsys):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("name", [".DS_Store", ".dataset.1.0a1b.part.json"])
+def test_a_folder_with_hidden_files_is_empty(dsd100, tmp_path, name):
+    """macOS leaves one in every folder that was looked at, a run that was killed at its very beginning another."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).touch()
+    assert prepare(dsd100, tmp_path / "out") == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} - {".DS_Store"} == {
+        "Mixtures",
+        "Sources",
+        "dataset.json",
+    }
+
+
 def test_songs_whose_files_have_changed_are_prepared_again(dsd100, tmp_path, capsys):
     assert prepare(dsd100, tmp_path / "out") == 0
     vocals = "Sources/Test/050 - Artist 9 - Test/vocals.wav"
