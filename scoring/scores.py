@@ -1,5 +1,6 @@
 """From songs and systems to scores: one song, then many in parallel processes."""
 
+import contextlib
 import functools
 import os
 import signal
@@ -130,11 +131,14 @@ def _median(values: np.ndarray) -> np.ndarray:
 
 
 def _mir_eval(references: np.ndarray, estimates: np.ndarray) -> np.ndarray:
-    """SDR, SIR and SAR of v3 `sources` by mir_eval, (3, systems, 2); nan for silence, which it refuses."""
+    """SDR, SIR and SAR of v3 `sources` by mir_eval, (3, systems, 2); nan for silence, which it refuses.
+
+    Also nan where its equations have no solution, as those of a single sample: it then asks for what NumPy 2 lacks.
+    """
     scores = np.full((3, *estimates.shape[:2]), np.nan)
     for index, pair in enumerate(estimates):
         if references.any(axis=1).all() and pair.any(axis=1).all():
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), contextlib.suppress(AttributeError):
                 warnings.simplefilter("ignore", FutureWarning)  # mir_eval announces the removal of this module
                 scores[:, index] = mir_eval.separation.bss_eval_sources(
                     references.astype(np.float64), pair.astype(np.float64), compute_permutation=False

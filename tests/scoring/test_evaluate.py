@@ -212,6 +212,11 @@ def test_framewise_and_second_opinion(three_songs, tmp_path, museval):
     assert "| median SDR v4, median of frames |" in (tmp_path / "evaluation.md").read_text()
 
 
+def test_where_mir_eval_fails_there_is_no_second_opinion():
+    found = scores.score(np.array([[0.5], [0.25]]), np.array([[[0.75], [0.75]]]), RATE, check=True)
+    assert np.isnan(found["SDR mir_eval"]).all() and not np.isnan(found[SDR]).any()
+
+
 # ---------------------------------------------------------------------------------------------- pictures
 
 
