@@ -28,7 +28,7 @@ from Model import FeedforwardNetwork
 from Model_RNN import BidirectionalNetwork, RecurrentNetwork
 from process.checksums import checksum
 from process.commandline import parser_from
-from process.errors import UserError, command, whole_file
+from process.errors import UserError, command, printable, whole_file
 from separation.separate import PRETRAINED, find_checkpoint
 from sound.files import sound_info
 from sound.names import SUFFIXES
@@ -174,7 +174,7 @@ def main(argv: list[str] | None = None) -> None:
         # Files need not have a time that zip files know: copies made by some programs are of 1970.
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as packed:
             for name, path in files.items():
-                packed.write(path, f"{folder}/{name}")
+                packed.write(path, f"{folder}/{printable(name)}")  # names in zip files are valid text
         check_runs(temporary, folder)
     for what, part in parts.items():
         print(f"{what}: {', '.join(part) or 'none: python evaluate.py DATASET writes it'}")

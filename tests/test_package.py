@@ -91,6 +91,13 @@ def test_files_older_than_zip_files_are_packed(submission, monkeypatch):
     assert "report.pdf" in packed("Zhiyao_Duan_HW5")
 
 
+def test_a_file_whose_name_is_no_text_is_packed(submission, monkeypatch):
+    monkeypatch.setattr(package_submission, "check_runs", lambda *_: None)
+    (submission / os.fsdecode(b"caf\xe9.txt")).write_text("notes")
+    assert package_submission.main(["Ada", "Lovelace", "--report", "mine.pdf"]) == 0
+    assert "caf\\udce9.txt" in packed("Ada_Lovelace_HW5")
+
+
 def test_everything_is_packed_on_request(submission, monkeypatch):
     add_projects_report(submission)
     monkeypatch.setattr(package_submission, "check_runs", lambda *_: None)
