@@ -216,6 +216,7 @@ def load_checkpoint(path: str | Path, *names: str) -> dict:
         and isinstance(checkpoint["format"], int)
         and isinstance(checkpoint["name"], str)
         and isinstance(checkpoint["config"], dict)
+        and _are_songs(checkpoint.get("songs", []))
     ):
         raise UserError(f"{path}: expected a checkpoint of this program, found another kind of file")
     if checkpoint["format"] > CHECKPOINT_FORMAT:
@@ -230,6 +231,12 @@ def load_checkpoint(path: str | Path, *names: str) -> dict:
         checkpoint["in_tune"] = config.get("adapts", True)
         checkpoint["config"] = {name: value for name, value in config.items() if name not in RETIRED}
     return checkpoint
+
+
+def _are_songs(songs: Any) -> bool:
+    """Whether these are names and seconds of songs, as training keeps them."""
+    pairs = isinstance(songs, list) and all(isinstance(song, tuple) for song in songs)
+    return pairs and all([*map(type, song)] == [str, float] for song in songs)
 
 
 def _check_archive(path: Path) -> None:

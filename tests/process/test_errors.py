@@ -213,6 +213,14 @@ def test_bad_checkpoints(trained, tmp_path, song, capsys):
     assert not (tmp_path / "harm").exists()
 
 
+@pytest.mark.parametrize("songs", [None, 3, "ab", [3], [("a",)], [("a", "b")], [(1, 2.0)], [("a", 1.0, 2.0)]])
+def test_songs_in_a_checkpoint_that_are_none(trained, dataset, tmp_path, capsys, songs):
+    good = torch.load(trained / "savedModel_feedforward_best.pt", weights_only=True)
+    torch.save({**good, "songs": songs}, tmp_path / "songs.pt")
+    line = fails(capsys, evaluate.main, dataset, "--checkpoint", tmp_path / "songs.pt", "--output", tmp_path / "out")
+    assert "songs.pt: expected a checkpoint of this program" in line
+
+
 # ---------------------------------------------------------------------------------------------- datasets
 
 
