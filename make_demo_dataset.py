@@ -304,7 +304,7 @@ def write_dataset(folder: Path, options: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = parser_from(__doc__)
     parser.add_argument("target", type=Path, help="folder to write: new or empty")
-    text = "number of songs, each by another singer (default: %(default)s)"
+    text = "number of songs, each by a different singer (default: %(default)s)"
     parser.add_argument("--songs", type=int, default=14, metavar="N", help=text)
     text = "length of each song, in seconds (default: %(default)g)"
     parser.add_argument("--seconds", type=float, default=24.0, help=text)
