@@ -18,8 +18,12 @@ from sound.tags import Tags
 ADD_PEAK_CHUNK = 0x1050  # libsndfile's command for a chunk of float files that holds, among others, the current time
 WAV_IF_IT_FITS = 0x1210  # libsndfile's command to turn RF64 into WAV when the file is closed, if it is short enough
 MP3_BITRATES = (32, 320), (8, 160), (8, 64)  # kb/s, lowest and highest from 32 kHz on, from 16 kHz on, and below
-# Hz and channels that a format has at most; with more than these, libvorbis crashes the whole program.
-MOST = {"OGG": (200_000, 255), "MP3": (48_000, 2), "FLAC": (655_350, 8)}
+# Hz and channels that a format has at most; with more than these, libvorbis crashes the whole program, and the rates of
+# SVX and MPC2K lose their upper bits.
+MOST = {"OGG": (200_000, 255), "MP3": (48_000, 2), "FLAC": (655_350, 8), "SVX": (65_535, 1), "MPC2K": (65_535, 2)}
+# RAW has no header, SD2 is two files, HTK and WVE have few sample rates and round to them, and SDS and XI cannot be
+# read from the end, where it shows whether they are whole.
+UNFIT = ("RAW", "SD2", "HTK", "WVE", "SDS", "XI")
 LOWEST_MP3 = 0.9999  # of 1, the compression level of the lowest bit rate, which libsndfile refuses
 LOUDEST_MP3 = 1e4  # times full scale: far beyond what is clipped; LAME ends the whole program at 1e8
 # Bytes of sound beyond which lengths of 32 bits overflow. WAV becomes RF64 then, under the same name.
@@ -34,7 +38,7 @@ def output_format(path: str | Path) -> str:
     """
     path = Path(path)
     file_format = path.suffix[1:].upper()
-    if file_format not in soundfile.available_formats() or file_format == "RAW":
+    if file_format not in soundfile.available_formats() or file_format in UNFIT:
         raise UserError(f"{path}: expected a name ending in .wav, .flac, .ogg or .mp3, found '{path.suffix}'")
     if not path.parent.is_dir():
         raise UserError(f"{path}: no such folder: '{path.parent}'")

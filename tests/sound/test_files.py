@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from helpers import needs_ffmpeg
 from sounds import NOISE, SAMPLES, convert, separate
 
@@ -134,6 +135,8 @@ def test_nothing_is_lost_where_the_format_has_room(subtype, file_format, expecte
         ("flac", 44100, 9, "FLAC has up to 655350 Hz and 8 channels"),
         ("flac", 700000, 1, "FLAC has up to 655350 Hz and 8 channels"),
         ("ogg", 44100, 256, "OGG has up to 200000 Hz and 255 channels"),
+        ("svx", 96000, 1, "SVX has up to 65535 Hz and 1 channels"),
+        ("mpc2k", 96000, 2, "MPC2K has up to 65535 Hz and 2 channels"),
     ],
 )
 def test_limits_of_a_format_are_named(tmp_path, extension, rate, channels, message):
@@ -141,6 +144,19 @@ def test_limits_of_a_format_are_named(tmp_path, extension, rate, channels, messa
     with refused:
         wavwrite(tmp_path / f"song.{extension}", np.zeros((channels, 100)), rate)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("extension", [name.lower() for name in soundfile.available_formats()])
+def test_what_is_written_has_its_rate_and_length_or_leaves_no_file(tmp_path, extension):
+    path = tmp_path / f"song.{extension}"
+    try:
+        wavwrite(path, np.full((1, 3000), 0.5, np.float32), 44100)
+    except UserError as error:
+        assert "expected a name ending in .wav, .flac, .ogg or .mp3" in str(error)
+        assert not list(tmp_path.iterdir())
+    else:
+        info = sound_info(path)
+        assert (info.rate, info.samples, info.channels) == (44100, 3000, 1) and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
