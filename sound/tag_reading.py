@@ -15,6 +15,7 @@ from sound.libsndfile import open_to_read
 from sound.tags import FRONT_COVER, ID3_TAGS, MP4_TAGS, WAV_TAGS, WRITTEN_HERE, Picture, Tags, mutagen_module, texts_of
 
 FLAC_COMMENTS, FLAC_PICTURE = 4, 6  # kinds of blocks
+LARGEST_LIST = 1 << 20  # bytes of a WAV file's LIST chunk with texts; no texts are longer
 # How files begin whose tags libsndfile reads as well as anybody: CAF, Wave64, AU.
 CHUNKS_OF_LIBSNDFILE = (b"caff", b"riff", b".snd", b"dns.")
 
@@ -100,7 +101,7 @@ def _chunks(file: IO[bytes], order: str) -> Tags:
             long_size = struct.unpack("<8xQ", file.read(16))[0]
         elif name == b"data" and size == 0xFFFFFFFF:
             size = long_size
-        elif name == b"LIST" and file.read(4) == b"INFO":
+        elif name == b"LIST" and size <= LARGEST_LIST and file.read(4) == b"INFO":
             tags = Tags(info_texts(file.read(size - 4)) | tags.texts, tags.pictures)
         elif name in (b"id3 ", b"ID3 "):
             found = id3_tags(file.read(size))
@@ -111,16 +112,16 @@ def _chunks(file: IO[bytes], order: str) -> Tags:
 
 def info_texts(content: bytes) -> dict[str, list[str]]:
     """The texts of a WAV file's LIST chunk of the kind INFO."""
-    texts = {}
-    while len(content) >= 8:
-        identifier, size = struct.unpack("<4sI", content[:8])
-        text = content[8 : 8 + size].split(b"\0")[0]
+    texts, at = {}, 0
+    while at + 8 <= len(content):
+        identifier, size = struct.unpack_from("<4sI", content, at)
+        text = content[at + 8 : at + 8 + size].partition(b"\0")[0]
         if identifier in WAV_TAGS and text:
             try:
                 texts[WAV_TAGS[identifier]] = [text.decode()]
             except UnicodeDecodeError:  # the format does not say; this is what programs for Windows write
                 texts[WAV_TAGS[identifier]] = [text.decode("cp1252", errors="replace")]
-        content = content[8 + size + size % 2 :]
+        at += 8 + size + size % 2
     return texts
 
 
