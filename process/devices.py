@@ -17,7 +17,10 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        if torch.device(name).type == "cuda":
+        kind = torch.device(name).type
+        if kind == "meta":
+            raise RuntimeError("its tensors hold no numbers")
+        if kind == "cuda":
             _be_exact()
         return torch.zeros(1, device=name).device  # with its number: in another thread, "cuda" may be another one
     except (RuntimeError, AssertionError) as error:
