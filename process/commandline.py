@@ -10,12 +10,19 @@ import shlex
 import sys
 import textwrap
 from pathlib import Path
+from typing import NoReturn
 
-from process.errors import UserError
+from process.errors import UserError, printable
 
 
 class Parser(argparse.ArgumentParser):
-    """Refuses empty arguments. A path that is empty is the current folder, which a variable that is not set is not."""
+    """Refuses empty arguments. A path that is empty is the current folder, which a variable that is not set is not.
+
+    Errors take one line, whatever names are in them.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
     def parse_known_args(self, args=None, namespace=None):  # which parse_args calls
         typed = sys.argv[1:] if args is None else list(args)

@@ -53,7 +53,7 @@ def parse_options(
     add("--format", choices=FORMATS, help=file_format)
     add("--float", action="store_true", help="write float samples, which never clip (default: the song's bit depth)")
     bitrate = "bit rate of MP3, M4A and Opus, in kb/s (default: MP3 of the best quality, M4A 256, Opus 160)"
-    add("--bitrate", type=int, choices=range(8, 513), metavar="KBPS", help=bitrate)
+    add("--bitrate", type=int, metavar="KBPS", help=bitrate)
     raw = (
         "take standard input and output as raw PCM instead of WAV, with this sample rate in Hz, number of channels and "
     )
@@ -129,25 +129,19 @@ def separate_job(network, audio: AudioConfig, job: Job, progress: Progress) -> N
     """Separate a song, and report its progress, time and changes of level on standard error."""
     started, quiet = time.perf_counter(), progress.quiet or None
     name = progress.label + job.source
-    with tqdm(desc=name, unit="s", unit_scale=True, file=sys.stderr, disable=quiet, leave=False) as bar:
+    with tqdm(desc=printable(name), unit="s", unit_scale=True, file=sys.stderr, disable=quiet, leave=False) as bar:
 
         def report(seconds: float, total: float | None) -> None:
             bar.total = total
             bar.update(seconds - bar.n)
 
-        def tell(text: str, always: bool = False) -> None:
-            progress.say(text, always)
-
-        seconds, gain, peak = separate_song(network, audio, job, report, tell)
+        seconds, gain, peak = separate_song(network, audio, job, report, progress.say)
     took = time.perf_counter() - started
     progress.separated, progress.seconds = progress.separated + 1, progress.seconds + took
     if gain != 1:
-        print(
-            f"{job.source}: all stems {decibels(gain)}, as one would have clipped (--float avoids this)",
-            file=sys.stderr,
-        )
+        progress.say(f"{job.source}: all stems {decibels(gain)}, as one would have clipped (--float avoids this)", True)
     if peak > 1:
-        print(f"{job.source}: clipped, peak at {decibels(peak)}", file=sys.stderr)
+        progress.say(f"{job.source}: clipped, peak at {decibels(peak)}", True)
     speed = f"{seconds:.1f} s of sound in {took:.1f} s, {seconds / took:.0f}x real time"
     progress.say(f"{name} -> {', '.join(job.targets.values())}: {speed}{progress.left}")
 

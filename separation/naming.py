@@ -18,6 +18,7 @@ from sound.tag_reading import written_here
 
 STEMS = {VOCALS: (VOCALS,), ACCOMPANIMENT: (ACCOMPANIMENT,), "both": (VOCALS, ACCOMPANIMENT)}
 FORMATS = ("wav", "flac", "ogg", "mp3", "m4a", "opus")  # the last two with ffmpeg
+BITRATES = range(8, 513)  # kb/s
 NAMES = "{name}_{stem}"  # of files in an output folder
 WAYS_OUT = "--overwrite replaces it, --output writes elsewhere"  # where a file exists
 PLACES = ("{name}", "{folder}", "{stem}")  # of a pattern
@@ -51,6 +52,8 @@ def make_plan(options: argparse.Namespace) -> Plan:
     folders = beside or is_folder(inputs[0]) or output.endswith(os.sep)
     a_file = options.output is None and not folders  # INPUT OUTPUT makes no folder
     pattern = output if is_pipe(output) else output_pattern(output, options.format, a_file)
+    if options.bitrate is not None and options.bitrate not in BITRATES:
+        raise ValueError(f"--bitrate: expected {BITRATES[0]} to {BITRATES[-1]} kb/s, found {options.bitrate}")
     if options.bitrate and Path(pattern).suffix.lower() not in LOSSY:
         raise ValueError(f"--bitrate: expected an output in {', '.join(LOSSY)}, found '{pattern}'")
     two_files = options.output is None and pattern == output  # which a shell's pattern may have named

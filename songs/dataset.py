@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from process.errors import UserError
+from process.errors import UserError, printable
 from songs.layouts import DEV, FORMATS, LAYOUTS, PLACES, SPLITS, UNDIVIDED, Found, Reasons
 from songs.names import ACCOMPANIMENT, MIXTURE, name_in_folder, pair_of, part_named, plain, sound_files
 from songs.song import Song, Voice
@@ -47,7 +47,7 @@ def find_songs(
     for error in dataset.errors:
         raise error
     left_out = f"; sound files not used: {len(dataset.unused)}, listed by Data.py" if dataset.unused else ""
-    print(f"{root}: layout {dataset.layout}{left_out}", flush=True)
+    print(printable(f"{root}: layout {dataset.layout}{left_out}"), flush=True)
     return dataset.songs
 
 
@@ -235,7 +235,7 @@ def apart(folder: str | Path, found: list[Song], splits: dict[str, list[Song]]) 
     held = set().union(*judging) - train
     left = [song for song in found if not any(path.resolve() in held for path in song.files)]
     if len(left) < len(found):
-        print(f"{folder}: left out, since they validate or test: {len(found) - len(left)}", flush=True)
+        print(printable(f"{folder}: left out, since they validate or test: {len(found) - len(left)}"), flush=True)
     return left
 
 

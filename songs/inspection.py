@@ -153,7 +153,7 @@ def inspect(name: str, dataset: Dataset) -> None:
     for twin, splits in sorted(splits_of.items()):
         if len(splits) > 1:
             problems.append(f"{twin}: expected a song in one split, found one of this name in {' and '.join(splits)}")
-    print(f"{name}: layout {dataset.layout}\n\n{overview(dataset.songs, levels)}\n")
+    print(f"{printable(name)}: layout {dataset.layout}\n\n{overview(dataset.songs, levels)}\n")
     print_problems(dataset.unused, problems, errors)
     if errors:
         raise UserError(f"{name}: {len(errors)} of {len(songs) + len(dataset.errors)} songs cannot be used")
@@ -161,7 +161,7 @@ def inspect(name: str, dataset: Dataset) -> None:
 
 def print_problems(unused: Reasons, problems: Sequence[str], errors: Sequence[UserError]) -> None:
     """Print a line for each file that belongs to no song, each suspicious song, each song that cannot be used."""
-    lines = [f"left out: {printable(str(path))}: {reason}" for path, reason in unused.items()]
+    lines = [f"left out: {path}: {reason}" for path, reason in unused.items()]
     lines += [f"warning: {problem}" for problem in problems]
     lines += [f"cannot be used: {error}" for error in errors]
-    print("\n".join(lines) if lines else "no problems found")
+    print("\n".join(map(printable, lines)) if lines else "no problems found")

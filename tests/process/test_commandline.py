@@ -32,6 +32,14 @@ def test_help_begins_with_the_purpose_and_ends_with_examples(name, capsys):
     assert all(re.match(r"  (python|pip) \S", line) for line in examples)
 
 
+@pytest.mark.parametrize("words", [["a", "b\nc", "--bitrate", "8"], ["a", "--b\nc"]])
+def test_an_error_takes_one_line_whatever_names_are_in_it(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        separate_RNN.main(words)
+    *usage, error = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2 and ": error: " in error and ": error: " not in "".join(usage)
+
+
 @pytest.mark.parametrize("script", [separate_RNN, separate_feedforward, evaluate, train_feedforward])
 @pytest.mark.parametrize("words", [[""], ["song.wav", ""], ["songs", "--output", ""], ["songs", "--output="]])
 def test_an_empty_argument_is_no_folder(script, words, tmp_path, monkeypatch, capsys):

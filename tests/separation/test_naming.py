@@ -6,6 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from helpers import RATE, make_song, needs_ffmpeg
@@ -313,6 +314,16 @@ def test_many_songs_are_counted_and_summed_up(run, monkeypatch):
     assert said[3].startswith("song 3 of 3: songs/c.wav -> out/c_vocals.wav: ") and "left" not in said[3]
     assert said[4].startswith("2 of 3 songs separated in ") and said[4].endswith(", 1 failed")
     assert said[5] == "error: 1 of 3 songs were not separated: songs/b.wav"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no line breaks in names there")
+def test_what_is_told_of_a_song_takes_one_line_whatever_it_is_called(run):
+    soundfile.write("a\nb.wav", np.sign(make_song("song", 0.3)[0].T), RATE, "PCM_16")
+    said = run("a\nb.wav", "-o", "out", "--stems", "both")
+    assert [line.partition(":")[0] for line in said.splitlines()[1:]] == [
+        "a\\nb.wav",
+        "a\\nb.wav -> out/a\\nb_vocals.wav, out/a\\nb_accompaniment.wav",
+    ]
 
 
 @pytest.mark.parametrize(

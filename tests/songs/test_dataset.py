@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from helpers import RATE, make_song, needs_ffmpeg, write_song, write_stem_file, write_stems
 
+import Data
 import sound.files
 from process.errors import UserError
 from songs.dataset import find_songs, find_sounds, read_dataset
@@ -417,6 +418,19 @@ def test_names_of_voices_are_text_even_if_those_of_their_files_are_not(tmp_path)
     wavwrite(tmp_path / "x.wav", np.ones(99), RATE)
     (tmp_path / "x.wav").rename(tmp_path / os.fsdecode(b"caf\xe9.wav"))
     assert [song.name for song in find_sounds(tmp_path, Voice)] == ["caf\\udce9"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no line breaks in names there")
+def test_each_problem_takes_one_line_whatever_files_are_called(tmp_path, capsys):
+    root = tmp_path / "a\nb"
+    write_files(root, "c\nd/mixture.wav", "c\nd/vocals.wav", "e/mixture.wav", "e/vocals.wav", "f\ng.wav")
+    (root / "c\nd" / "vocals.wav").write_bytes(b"no sound")
+    assert Data.main([str(root)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{tmp_path}/a\\nb: layout folder"
+    assert [line.partition(": ")[0] for line in lines[-3:]] == ["left out", "warning", "cannot be used"]
+    find_songs(root / "e")
+    assert capsys.readouterr().out == f"{tmp_path}/a\\nb/e: layout folder\n"
 
 
 def test_what_must_not_be_read_is_told_and_hides_no_other_song(dataset, monkeypatch):
