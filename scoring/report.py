@@ -153,7 +153,7 @@ def _scored(report: dict) -> str:
 def learnt_remark(system: str, learnt: Sequence[str], songs: int) -> str:
     """What is to be thought of the scores of a system that was trained on some of the songs."""
     which = "on these songs" if len(learnt) == songs else f"on {len(learnt)} of these songs, such as {learnt[0]}"
-    return f"{system} was trained {which}: its scores there do not tell how good it is on others."
+    return f"{system} was trained {which}, so its scores do not show how good it is on others."
 
 
 def _remarks(report: dict) -> list[str]:

@@ -460,7 +460,7 @@ def test_songs_that_a_network_was_trained_on_are_told(dataset, trained, tmp_path
     assert "was trained" not in (tmp_path / "unknown" / "evaluation.md").read_text()
 
     report, _ = run(dataset, tmp_path / "known", "--checkpoint", network, "--split", "Train")
-    remark = "mine was trained on these songs: its scores there do not tell how good it is on others."
+    remark = "mine was trained on these songs, so its scores do not show how good it is on others."
     assert f"warning: {remark}\n" in capsys.readouterr().err
     assert remark in (tmp_path / "known" / "evaluation.md").read_text()
     assert len(report["trained on"]["mine"]) == 3
@@ -471,7 +471,7 @@ def test_songs_that_a_network_was_trained_on_are_told(dataset, trained, tmp_path
         mixture, vocals = make_song(name, seconds)
         write_plain_song(tmp_path / "data" / name, mixture[:samples], vocals[:samples])
     report, _ = run(tmp_path / "data", tmp_path / "some", "--checkpoint", network)
-    assert f"on 1 of these songs, such as {song.name.upper()}: " in (tmp_path / "some" / "evaluation.md").read_text()
+    assert f"on 1 of these songs, such as {song.name.upper()}, " in (tmp_path / "some" / "evaluation.md").read_text()
     shutil.rmtree(tmp_path / "data" / song.name.upper())
     write_plain_song(tmp_path / "data" / song.name, *make_song(song.name, song.seconds + 1))
     report, _ = run(tmp_path / "data", tmp_path / "another", "--checkpoint", network)
