@@ -212,9 +212,9 @@ def check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         parser.error("--bidirectional has no state that --sequences songs could carry along: leave one of them out")
 
 
-# Of this call, not of the run: checkpoints do not keep them.
-OF_THE_CALL = {"dataset", "output", "bidirectional", "resume", "overwrite", "given", "defaults", "command"}
-OF_THE_CALL |= {"before", "songs_before"}
+# Of this call, not of the run: checkpoints do not keep them. Those of the second line are not typed.
+OF_THE_CALL = {"dataset", "output", "bidirectional", "resume", "overwrite"}
+OF_THE_CALL |= {"given", "defaults", "command", "before", "songs_before"}
 HOW_LONG = {"epochs", "patience"}
 FOLDERS = {"voices", "accompaniments", "mix"}  # which may move; `data` tells what is in them
 MAY_CHANGE = HOW_LONG | FOLDERS | {"device", "cache", "workers", "threads"}  # all other options shape the weights
