@@ -39,7 +39,8 @@ def wavread(path: str | Path, start: int = 0, samples: int | None = None) -> tup
     Raises UserError if the file is missing, not sound, empty or cut off, or holds NaN or infinite samples.
     """
     with open_sound(path, start, samples) as sound:
-        waveform = np.concatenate([block.T for block in sound.blocks])  # (samples, channels)
+        nothing = np.empty((0, sound.info.channels), np.float32)  # what is read if no samples are asked for
+        waveform = np.concatenate([nothing, *(block.T for block in sound.blocks)])  # (samples, channels)
     return np.ascontiguousarray(waveform.T, np.float32), sound.info.rate
 
 

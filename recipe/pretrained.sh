@@ -33,6 +33,9 @@ for folder in songs=0.13 taught=0.28 estimated=0.03 mir1k=0.40 voices=0.16; do
 done
 songs=("$data/songs")
 [ ${#held[@]} -gt 0 ] && songs+=(--include-test --hold-out "${held[@]}")
+for option in "$@"; do # the power is chosen on the songs that validate in training
+  [ "$option" = --include-test ] && songs+=("$option")
+done
 common=("${songs[@]}" --output "$output" --mix "${mix[@]}" --target projection --remix 0.5 --gain -3 12)
 common+=(--speed 0.76 1.32 --transpose 4 --effects 0.35 --equalizer 2 --weighting 1)
 [ -e "$data/accompaniments" ] && common+=(--accompaniments "$data/accompaniments")

@@ -99,6 +99,12 @@ def test_read_a_piece(tmp_path):
         wavread(tmp_path / "noise.wav", 900, 200)
 
 
+def test_wavread_of_no_samples_is_an_empty_waveform(tmp_path):
+    wavwrite(tmp_path / "noise.wav", np.zeros((2, 1000), np.float32), 8000)
+    waveform, rate = wavread(tmp_path / "noise.wav", 300, 0)
+    assert waveform.shape == (2, 0) and waveform.dtype == np.float32 and rate == 8000
+
+
 def test_link_stays_a_link_and_its_target_is_written(tmp_path):
     (tmp_path / "target.wav").write_bytes(b"old")
     (tmp_path / "link.wav").symlink_to(tmp_path / "target.wav")

@@ -519,19 +519,31 @@ def test_the_recipe_makes_all_networks_and_goes_on_where_it_was_stopped(data, tm
         assert all(torch.equal(now[key], value) for key, value in before.items())
 
 
-@pytest.mark.parametrize("processes", ["1", "3", "", "two"])
-def test_the_recipe_trains_in_several_processes_on_request(tmp_path, processes):
+def calls_of_the_recipe(tmp_path, *options, **variables) -> tuple[subprocess.CompletedProcess, list[str]]:
+    """What the recipe ends with, and the command lines of the Python that it calls: none runs."""
     stub = tmp_path / "python"
     stub.write_text('#!/bin/sh\necho "$@"\n')
     stub.chmod(0o755)
     (tmp_path / "songs").mkdir()
-    environment = {**os.environ, "PYTHON": str(stub), "PROCESSES": processes}
-    command = ["bash", str(ROOT / "recipe" / "pretrained.sh"), str(tmp_path), str(tmp_path / "out")]
+    command = ["bash", str(ROOT / "recipe" / "pretrained.sh"), str(tmp_path), str(tmp_path / "out"), *options]
+    environment = {**os.environ, "PYTHON": str(stub), **variables}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    return ended, ended.stdout.splitlines()
+
+
+def test_the_recipe_chooses_the_power_on_the_songs_that_validate_in_training(tmp_path):
+    ended, calls = calls_of_the_recipe(tmp_path, "--epochs", "3", "--include-test")
+    assert ended.returncode == 0 and len(calls) == 7
+    assert all("--epochs 3" in call and "--include-test" in call for call in calls[:3])
+    assert all("choose_power.py" in call and "--include-test" in call for call in calls[3:6])
+
+
+@pytest.mark.parametrize("processes", ["1", "3", "", "two"])
+def test_the_recipe_trains_in_several_processes_on_request(tmp_path, processes):
+    ended, calls = calls_of_the_recipe(tmp_path, PROCESSES=processes)
     if processes == "two":
         assert ended.returncode == 1 and ended.stderr == "error: PROCESSES: expected a number from 1, found 'two'\n"
         return
-    calls = ended.stdout.splitlines()
     several = "-m torch.distributed.run --standalone --nproc-per-node 3 " if processes == "3" else ""
     for call, network in zip(calls, ("feedforward", "RNN", "RNN"), strict=False):
         assert call.startswith(f"{several}{ROOT}/train_{network}.py {tmp_path}/songs --output {tmp_path}/out")
