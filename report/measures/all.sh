@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Judges the pretrained networks and measures all that docs and report say of them. Takes a quarter of an hour.
 #
-#   mkdir anew && cd anew && ln -s ../pretrained .    # and MUSDB18, spleeter, DSD100 and MIR-1K, see docs/results.md
+#   mkdir anew && cd anew && ln -s ../pretrained .    # and MUSDB18, DSD100, MIR-1K, spleeter, spleeter.npz
 #   bash ../report/measures/all.sh
 #
-# Writes results/ in the current folder, which is not the project's own: results name the commit, and whether anything
-# in the project has changed since.
+# docs/results.md says what each of these is. Writes results/ in the current folder, which is not the project's own:
+# results name the commit, and whether anything in the project has changed since.
 set -euo pipefail
 project=$(cd "$(dirname "$0")/../.." && pwd)
 python=${PYTHON:-python3}
@@ -25,9 +25,19 @@ measure() { # NAME OPTIONS...
   "$python" "$project/report/measures/$1.py" "${@:2}"
 }
 
-"$python" "$project/evaluate.py" MUSDB18 --bidirectional --tta 3 --estimates spleeter --output results/musdb
-"$python" "$project/evaluate.py" DSD100 --bidirectional --tta 3 --output results/songs
-"$python" "$project/evaluate.py" "${singers[@]}" --split Valid --bidirectional --tta 3 --output results/held_out_singers
+peer() { # FOLDER DATASET OPTIONS...: Spleeter's voices, of all sets from a mono mixture
+  "$python" "$project/recipe/separate_spleeter.py" spleeter.npz "${@:2}" --mono "peers/$1"
+}
+
+peer musdb MUSDB18
+peer songs DSD100
+peer singers "${singers[@]}" --split Valid
+networks=(--bidirectional --tta 3)
+"$python" "$project/evaluate.py" MUSDB18 "${networks[@]}" --estimates spleeter spleeter_mono=peers/musdb \
+  --output results/musdb
+"$python" "$project/evaluate.py" DSD100 "${networks[@]}" --estimates spleeter=peers/songs --output results/songs
+"$python" "$project/evaluate.py" "${singers[@]}" --split Valid "${networks[@]}" --estimates spleeter=peers/singers \
+  --output results/held_out_singers
 evaluate five_keys --checkpoint both=$both --tta 5
 evaluate both_ways --checkpoint trained=$both untrained=$recurrent --bidirectional --tta 3
 for name in discussion cases; do

@@ -6,6 +6,7 @@ import os
 import label_songs
 import numpy as np
 import pytest
+import separate_spleeter
 import teacher
 import torch
 from helpers import fails, interrupted, make_song
@@ -13,6 +14,7 @@ from helpers import fails, interrupted, make_song
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import both_ways
 from process import locking
+from scoring.estimates import find_estimates
 from separation.separate import separate
 from songs.dataset import find_songs
 from sound.resampling import resample
@@ -232,3 +234,34 @@ def test_both_passes_have_the_song_at_its_pitch_and_time():
     error = np.abs(np.fft.rfft(voice[:, inner] - heard[:, inner]))[:, : 3 * 10900]
     assert row.verdict == "sung" and row.agreement_db > 20
     assert np.square(error).sum() < 1e-2 * np.square(np.abs(np.fft.rfft(heard[:, inner]))).sum()
+
+
+# ---------------------------------------------------------------------------------------------- judged as a peer
+
+
+@pytest.mark.parametrize("mono", [False, True])
+def test_spleeter_separates_a_datasets_songs_in_their_channels(tmp_path, monkeypatch, capsys, mono):
+    monkeypatch.setattr(separate_spleeter, "Spleeter", Pretender)
+    vocals, drums = (
+        0.1 * np.random.default_rng(seed).standard_normal((2, 32001)).astype(np.float32) for seed in (0, 1)
+    )
+    for name, sound in (("vocals", vocals), ("drums", drums[:1])):
+        (tmp_path / "songs" / "Ann - One").mkdir(parents=True, exist_ok=True)
+        wavwrite(tmp_path / "songs" / "Ann - One" / f"{name}.wav", sound, 32000, "FLOAT")
+    arguments = ["weights.npz", str(tmp_path / "songs"), str(tmp_path / "out"), *(["--mono"] if mono else [])]
+    assert separate_spleeter.main(arguments) == 0
+    assert capsys.readouterr().out.endswith(f"{tmp_path / 'out' / 'Ann - One.wav'}\n")
+    [song] = find_songs(tmp_path / "songs")["Test"]
+    [(name, (path, _))] = find_estimates(tmp_path / "out", [song]).items()
+    voice, rate = wavread(path)
+    mixture = vocals + drums[:1]
+    mixture = mixture.mean(axis=0, keepdims=True) if mono else mixture
+    assert name == "Ann - One" and voice.shape == mixture.shape and rate == 32000
+    kept, there = (np.abs(np.fft.rfft(sound)) for sound in (voice, mixture))  # bins of about 1 Hz
+    assert kept[:, 100:900] == pytest.approx(there[:, 100:900], rel=0.1)
+    assert kept[:, 3000:].max() < 0.01 * there.max()
+
+
+def test_spleeter_has_nothing_to_separate_in_an_empty_split(dataset, tmp_path, capsys):
+    arguments = ["weights.npz", dataset, tmp_path / "out", "--include-test", "--split", "Test"]
+    assert "expected songs in Test, found none" in fails(capsys, separate_spleeter.main, *arguments)
