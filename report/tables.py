@@ -38,7 +38,9 @@ SYSTEMS = {  # as tables name them -> as evaluate.py names them
     "recurrent, both directions": "RNN bidirectional",
     "recurrent, both directions, 3 keys": "RNN bidirectional 3 keys",
     "recurrent, both directions, 5 keys": FIVE_KEYS,
+    "Spleeter, 2 stems": "spleeter",
 }
+FROM_MONO = {"Spleeter, from mono": "spleeter_mono"}  # of the one set in stereo
 SETS = ("musdb", "songs", "held_out_singers")
 MEMORY = {"recurrent": "recurrent", "both directions": "both"}  # networks that have one, as evaluations name them
 
@@ -103,6 +105,7 @@ def readme_rows() -> list[Row]:
         "recurrent (`separate_RNN.py`)": "RNN",
         "recurrent, both directions, 3 keys (`--bidirectional --tta 3`)": "RNN bidirectional 3 keys",
         "Spleeter, 2 stems": "spleeter",
+        **FROM_MONO,
         "ideal ratio mask": "ideal ratio mask",
     }
     found = {label: sdr("musdb", system) for label, system in names.items()}
@@ -114,7 +117,7 @@ def readme_rows() -> list[Row]:
 def sdr_rows(folder: str) -> list[Row]:
     """Mean, its interval, median."""
     rows = []
-    for label, system in SYSTEMS.items():
+    for label, system in (SYSTEMS | FROM_MONO if folder == "musdb" else SYSTEMS).items():
         score = sdr(folder, system)
         cells = [f"{score['mean']:.2f}", interval(*score["interval of the mean"]), f"{score['median']:.2f}"]
         rows.append((label, cells))
@@ -135,16 +138,14 @@ def singer_rows() -> list[Row]:
 
 
 def card_rows() -> list[Row]:
-    systems = ("feedforward", "RNN", "RNN bidirectional", "RNN bidirectional 3 keys", FIVE_KEYS)
+    systems = ("feedforward", "RNN", "RNN bidirectional", "RNN bidirectional 3 keys", FIVE_KEYS, "spleeter")
     labels = (
         "16 excerpts of MUSDB18, artists never heard",
         "5 excerpts of DSD100",
         "78 clips of MIR-1K, two singers never heard",
     )
-    spleeter = [mean("musdb", "spleeter"), "6.75", ""]  # DSD100: by Spleeter itself, see docs/results.md
     return [
-        (label, [*(mean(folder, system) for system in systems), peer])
-        for label, folder, peer in zip(labels, SETS, spleeter, strict=True)
+        (label, [mean(folder, system) for system in systems]) for label, folder in zip(labels, SETS, strict=True)
     ]
 
 
@@ -161,16 +162,22 @@ def both_ways_rows() -> list[Row]:
 
 
 def weighting_rows() -> list[Row]:
-    """Without and with weighting; then the pretrained networks before and now; the difference of both."""
+    """Without and with weighting; then networks before and after training with it; the difference of both."""
     alone = zip(("MUSDB18, 16 excerpts", "DSD100, 5 excerpts", "MIR-1K, 78 clips"), SETS, strict=True)
     rows = [(label, compared(f"weighting/{songs}", "single_unweighted", "single")) for label, songs in alone]
-    for row, folder, system in each_set("weighting", {"single frame": "single", **MEMORY}):
-        rows.append((row, compared(folder, f"{system}_before", system)))
-    return rows
+    return rows + further_rows("weighting")
+
+
+def further_rows(results: str) -> list[Row]:
+    """Networks before and after they were trained further; the difference of both."""
+    return [
+        (row, compared(folder, f"{system}_before", system))
+        for row, folder, system in each_set(results, {"single frame": "single", **MEMORY})
+    ]
 
 
 def second_lstm_rows() -> list[Row]:
-    """The pretrained networks of two earlier commits and now; the difference of the last two."""
+    """The pretrained networks of three commits; the difference of the last two."""
     return [
         (row, [mean(folder, f"{system}_first"), *compared(folder, f"{system}_before", system)])
         for row, folder, system in each_set("second_lstm", MEMORY)
@@ -262,6 +269,7 @@ TABLES = (
     Table(RESULTS, "### Both directions", both_ways_rows),
     Table(RESULTS, "### Weighted by the mixture", weighting_rows),
     Table(RESULTS, "### A second LSTM", second_lstm_rows),
+    Table(RESULTS, "### More music", functools.partial(further_rows, "more_music")),
     Table(RESULTS, "## How bright the voice is", brightness_rows),
     Table(SEPARATION, "## Time and memory", lambda: [*time_rows(), *memory_rows()]),
     Table(SCALE, "## Separation", hour_rows),
