@@ -22,10 +22,18 @@ from teacher import AUDIO, Spleeter  # noqa: E402
 
 from process.commandline import parser_from  # noqa: E402
 from process.devices import choose_device  # noqa: E402
-from process.errors import UserError, command  # noqa: E402
+from process.errors import UserError, command, printable  # noqa: E402
 from songs.dataset import SPLITS, add_dataset_arguments, find_songs  # noqa: E402
+from songs.song import Song  # noqa: E402
 from sound.resampling import resample  # noqa: E402
 from util import wavwrite  # noqa: E402
+
+
+def mixture_of(song: Song, mono: bool) -> np.ndarray:
+    """A song as Spleeter takes it: (1 or 2 channels, samples)."""
+    stems = iter(song.stems().values())
+    mixture = sum(stems, start=next(stems))
+    return mixture.mean(axis=0, keepdims=True) if mono or len(mixture) > 2 else mixture
 
 
 def voice_of(teacher: Spleeter, mixture: np.ndarray, rate: int) -> np.ndarray:
@@ -51,15 +59,18 @@ def main(argv: list[str] | None = None) -> None:
     if not songs:
         raise UserError(f"{options.dataset}: expected songs in {options.split}, found none (--split)")
     teacher = Spleeter(options.weights, choose_device(options.device))
+    failed = 0
     for song in songs:
-        stems = iter(song.stems().values())
-        mixture = sum(stems, start=next(stems))  # (channels, samples)
-        if options.mono or len(mixture) > 2:
-            mixture = mixture.mean(axis=0, keepdims=True)
         path = options.output / f"{song.name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
-        wavwrite(path, voice_of(teacher, mixture, song.rate), song.rate, "FLOAT")
-        print(path)
+        try:
+            wavwrite(path, voice_of(teacher, mixture_of(song, options.mono), song.rate), song.rate, "FLOAT")
+            print(path)
+        except UserError as error:
+            print(f"error: {printable(str(error))}", file=sys.stderr)
+            failed += 1
+    if failed:
+        raise UserError(f"{options.dataset}: {failed} of {len(songs)} songs could not be separated")
 
 
 if __name__ == "__main__":

@@ -144,9 +144,7 @@ def card_rows() -> list[Row]:
         "5 excerpts of DSD100",
         "78 clips of MIR-1K, two singers never heard",
     )
-    return [
-        (label, [mean(folder, system) for system in systems]) for label, folder in zip(labels, SETS, strict=True)
-    ]
+    return [(label, [mean(folder, system) for system in systems]) for label, folder in zip(labels, SETS, strict=True)]
 
 
 def both_ways_rows() -> list[Row]:

@@ -14,6 +14,7 @@ from helpers import fails, interrupted, make_song
 from Model import FeedforwardConfig, FeedforwardNetwork
 from Model_RNN import both_ways
 from process import locking
+from process.errors import UserError
 from scoring.estimates import find_estimates
 from separation.separate import separate
 from songs.dataset import find_songs
@@ -260,6 +261,23 @@ def test_spleeter_separates_a_datasets_songs_in_their_channels(tmp_path, monkeyp
     kept, there = (np.abs(np.fft.rfft(sound)) for sound in (voice, mixture))  # bins of about 1 Hz
     assert kept[:, 100:900] == pytest.approx(there[:, 100:900], rel=0.1)
     assert kept[:, 3000:].max() < 0.01 * there.max()
+
+
+def test_spleeter_goes_on_after_a_song_that_it_cannot_separate(dataset, tmp_path, monkeypatch, capsys):
+    class Particular(Pretender):
+        def separate(self, mixture):
+            if not separated:
+                separated.append(mixture)
+                raise UserError("too loud")
+            return super().separate(mixture)
+
+    separated: list[torch.Tensor] = []
+    monkeypatch.setattr(separate_spleeter, "Spleeter", Particular)
+    count = len(find_songs(dataset)["Test"])
+    assert count > 1 and separate_spleeter.main(["weights.npz", str(dataset), str(tmp_path / "out")]) == 1
+    last = f"error: {dataset}: 1 of {count} songs could not be separated"
+    assert capsys.readouterr().err.splitlines() == ["error: too loud", last]
+    assert len(list((tmp_path / "out").iterdir())) == count - 1
 
 
 def test_spleeter_has_nothing_to_separate_in_an_empty_split(dataset, tmp_path, capsys):
