@@ -64,6 +64,8 @@ def main(argv: list[str] | None = None) -> None:
         path = options.output / f"{song.name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            if path.resolve() in {own.resolve() for own in song.files}:
+                raise UserError(f"{path}: expected a folder of its own for the voices, found the song itself")
             wavwrite(path, voice_of(teacher, mixture_of(song, options.mono), song.rate), song.rate, "FLOAT")
             print(path)
         except UserError as error:

@@ -263,6 +263,16 @@ def test_spleeter_separates_a_datasets_songs_in_their_channels(tmp_path, monkeyp
     assert kept[:, 3000:].max() < 0.01 * there.max()
 
 
+def test_spleeter_replaces_no_song(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(separate_spleeter, "Spleeter", Pretender)
+    clip = tmp_path / "MIR-1K" / "Wavfile" / "bug_1_01.wav"
+    clip.parent.mkdir(parents=True)
+    wavwrite(clip, np.stack([make_song("a", 1.0)[1], make_song("b", 1.0)[1]]), 16000)
+    before = clip.read_bytes()
+    assert separate_spleeter.main(["weights.npz", str(tmp_path / "MIR-1K"), str(clip.parent)]) == 1
+    assert f"{clip}: expected a folder of its own" in capsys.readouterr().err and clip.read_bytes() == before
+
+
 def test_spleeter_goes_on_after_a_song_that_it_cannot_separate(dataset, tmp_path, monkeypatch, capsys):
     class Particular(Pretender):
         def separate(self, mixture):
